@@ -1,0 +1,107 @@
+package event
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// maxLine bounds a line that Read takes, so that a file that is no log cannot
+// fill the memory: an argv may be 2 MiB, and JSON may write a byte as six.
+const maxLine = 16 << 20
+
+// Writer writes a log, a whole line in one call to the underlying writer.
+type Writer struct {
+	w   io.Writer
+	buf []byte
+}
+
+// NewWriter makes a Writer. It buffers nothing.
+func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
+
+// Write appends one event to the log.
+func (w *Writer) Write(e Event) error {
+	line, err := e.append(w.buf[:0])
+	if err != nil {
+		return err
+	}
+	w.buf = append(line, '\n')
+	if _, err := w.w.Write(w.buf); err != nil {
+		return fmt.Errorf("event log: cannot write: %w", err)
+	}
+	return nil
+}
+
+// ErrNotALog is the error of Read for a file that does not begin with
+// run_started.
+var ErrNotALog = errors.New("not an event log: the first line must be run_started")
+
+// Read reads a log back. A last line that was cut short, as one whose writer
+// was killed leaves it, is left out without an error: whether the run came to
+// its end is told by Finished. A line that is not an event, a gap in seq, or a
+// format that this version does not know is an error that names the line; the
+// events before it are returned too.
+func Read(r io.Reader) ([]Event, error) {
+	var events []Event
+	br := bufio.NewReaderSize(r, 64<<10)
+	for number := 1; ; number++ {
+		line, err := readLine(br)
+		if errors.Is(err, io.EOF) {
+			if len(events) == 0 {
+				return nil, ErrNotALog
+			}
+			return events, nil
+		}
+		if err != nil {
+			return events, fmt.Errorf("event log: line %d: %w", number, err)
+		}
+		var e Event
+		if err := json.Unmarshal(line, &e); err != nil {
+			if number == 1 {
+				return nil, fmt.Errorf("%w (%v)", ErrNotALog, err)
+			}
+			return events, fmt.Errorf("event log: line %d: %w", number, err)
+		}
+		if number == 1 {
+			started, ok := e.Detail.(RunStarted)
+			if !ok {
+				return nil, ErrNotALog
+			}
+			if started.Format != Format {
+				return nil, fmt.Errorf("event log: format %d, this version reads format %d", started.Format, Format)
+			}
+		}
+		if e.Seq != int64(number-1) {
+			return events, fmt.Errorf("event log: line %d: seq is %d, expected %d", number, e.Seq, number-1)
+		}
+		events = append(events, e)
+	}
+}
+
+// Finished tells whether a log's run came to its end.
+func Finished(events []Event) bool {
+	return len(events) > 0 && events[len(events)-1].Kind() == KindRunFinished
+}
+
+// readLine returns a line without its newline, and io.EOF for what follows
+// the last newline, whatever it is.
+func readLine(br *bufio.Reader) ([]byte, error) {
+	var long []byte
+	for {
+		part, err := br.ReadSlice('\n')
+		switch {
+		case err == nil && long == nil:
+			return bytes.TrimSuffix(part, []byte("\n")), nil
+		case err == nil:
+			return bytes.TrimSuffix(append(long, part...), []byte("\n")), nil
+		case !errors.Is(err, bufio.ErrBufferFull):
+			return nil, err
+		}
+		if long = append(long, part...); len(long) > maxLine {
+			return nil, fmt.Errorf("longer than %d MiB", maxLine>>20)
+		}
+	}
+}
