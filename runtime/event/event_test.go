@@ -1,0 +1,185 @@
+package event_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"math"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dagon-star/dagon-star/runtime/event"
+)
+
+// everyKind is a log with an event of each kind, in an order that a run could
+// have had.
+func everyKind() []event.Event {
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	details := []struct {
+		node string
+		d    event.Detail
+	}{
+		{"", event.RunStarted{Format: event.Format, Run: "r1", Script: "default.star", Topology: "topology.ini", Seed: 7,
+			Params: map[string]string{"n": "5"}, Version: "devel", Argv: []string{"dagon-star", "run"}, StartedAt: at}},
+		{"", event.Notice{Text: "section [docker] is skipped"}},
+		{"leader", event.Listening{Address: "127.0.0.1:4000"}},
+		{"leader", event.Forked{PID: 41, Incarnation: 1, Argv: []string{"./leader", "--x=<&>"}}},
+		{"leader", event.State{From: "", To: "forked"}},
+		{"leader", event.Refused{Peer: "127.0.0.1:5", Reason: "garbage"}},
+		{"leader", event.Connected{Peer: "127.0.0.1:6"}},
+		{"leader", event.Received{Address: "/ready", Args: event.Args{"leader"}}},
+		{"", event.Await{ID: 1, What: "ready", Nodes: []string{"leader"}, TimeoutS: 30}},
+		{"", event.AwaitEnded{ID: 1, Outcome: "timeout", WaitedS: 30, Missing: []string{"leader"}}},
+		{"leader", event.Sent{Address: "/start", Args: event.Args{}}},
+		{"", event.Print{Text: "a \"line\"\n"}},
+		{"leader", event.Disconnected{Peer: "127.0.0.1:6", Reason: "closed"}},
+		{"leader", event.Exited{PID: 41, Code: -1, Signal: "KILL", UserS: 0.5, MaxRSSKB: 1024, Left: []int{42}}},
+		{"", event.Verdict{Outcome: "failed", Reason: "leader", Where: "default.star:3:1"}},
+		{"", event.RunFinished{DurationS: 31.5, LeftBehind: []int{}, Teardown: []string{"x"}}},
+	}
+	var events []event.Event
+	for i, d := range details {
+		events = append(events, event.Event{Seq: int64(i), T: time.Duration(i) * 1500 * time.Microsecond, Node: d.node, Detail: d.d})
+	}
+	return events
+}
+
+func write(t *testing.T, events []event.Event) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := event.NewWriter(&b)
+	for _, e := range events {
+		if err := w.Write(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b.Bytes()
+}
+
+// TestGolden holds the log's shape, which other programs read.
+func TestGolden(t *testing.T) {
+	got := write(t, everyKind())
+	const golden = "testdata/every-kind.jsonl"
+	if os.Getenv("UPDATE_GOLDEN") != "" {
+		if err := os.WriteFile(golden, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("the log's shape has changed; if that is meant, run with UPDATE_GOLDEN=1\ngot:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+func TestReadBack(t *testing.T) {
+	events := everyKind()
+	got, err := event.Read(bytes.NewReader(write(t, events)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, events) {
+		t.Errorf("got %+v\nwant %+v", got, events)
+	}
+	if !event.Finished(got) || event.Finished(got[:len(got)-1]) {
+		t.Error("Finished does not tell a finished run from an unfinished one")
+	}
+}
+
+// TestCutShort cuts a log at every byte, as a killed writer may: what is read
+// back are the whole lines before the cut.
+func TestCutShort(t *testing.T) {
+	log := write(t, everyKind())
+	for cut := range log {
+		events, err := event.Read(bytes.NewReader(log[:cut]))
+		whole := bytes.Count(log[:cut], []byte("\n"))
+		if whole == 0 {
+			if !errors.Is(err, event.ErrNotALog) {
+				t.Fatalf("cut at %d: err = %v, want ErrNotALog", cut, err)
+			}
+			continue
+		}
+		if err != nil || len(events) != whole {
+			t.Fatalf("cut at %d: %d events, err %v; want %d", cut, len(events), err, whole)
+		}
+	}
+}
+
+func TestReadRefuses(t *testing.T) {
+	first := string(write(t, everyKind()[:1]))
+	for name, test := range map[string]struct{ log, want string }{
+		"another file":        {"hello\n", "not an event log"},
+		"no run_started":      {`{"seq":0,"t":0,"kind":"print","text":"x"}` + "\n", "not an event log"},
+		"another format":      {strings.Replace(first, `"format":1`, `"format":99`, 1), "format 99"},
+		"a gap":               {first + `{"seq":2,"t":0,"kind":"print","text":"x"}` + "\n", "line 2: seq is 2, expected 1"},
+		"a line of something": {first + "garbage\n", "line 2"},
+		"a field missing":     {first + `{"seq":1,"t":0}` + "\n", "line 2: event: not a line"},
+		"a wrong type":        {first + `{"seq":1,"t":0,"kind":"forked","pid":"x"}` + "\n", "line 2"},
+		"negative time":       {first + `{"seq":1,"t":-1,"kind":"print"}` + "\n", "line 2: event: t is -1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := event.Read(strings.NewReader(test.log)); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("err = %v, want one with %q", err, test.want)
+			}
+		})
+	}
+}
+
+// TestUnknownKind keeps what a later version wrote.
+func TestUnknownKind(t *testing.T) {
+	line := `{"seq":1,"t":0.250000,"kind":"moon_landing","node":"n","eagle":true}`
+	log := string(write(t, everyKind()[:1])) + line + "\n"
+	events, err := event.Read(strings.NewReader(log))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := string(write(t, events)); got != log {
+		t.Errorf("got %s want %s", got, log)
+	}
+}
+
+func TestArgs(t *testing.T) {
+	args := event.Args{int32(1), int64(1) << 60, 1.5, float32(0.25), "é", true, nil, []byte{1, 2},
+		math.NaN(), float32(math.Inf(1)), "\xff", uint16(3)}
+	got, err := json.Marshal(args)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `[1,1152921504606846976,1.5,0.25,"é",true,null,{"blob":"AQI="},{"osc":"NaN"},{"osc":"+Inf"},{"osc":"\"\\xff\""},{"osc":"uint16(3)"}]`
+	if string(got) != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func FuzzRead(f *testing.F) {
+	var b bytes.Buffer
+	w := event.NewWriter(&b)
+	for _, e := range everyKind() {
+		w.Write(e)
+	}
+	f.Add(b.Bytes())
+	f.Add(b.Bytes()[:b.Len()/2])
+	f.Add([]byte(`{"seq":0,"t":1e400,"kind":"run_started","format":1}` + "\n"))
+	f.Fuzz(func(t *testing.T, log []byte) {
+		events, err := event.Read(bytes.NewReader(log))
+		if err != nil {
+			return
+		}
+		var out bytes.Buffer
+		w := event.NewWriter(&out)
+		for _, e := range events {
+			if err := w.Write(e); err != nil {
+				t.Fatalf("cannot write what was read: %v", err)
+			}
+		}
+		again, err := event.Read(&out)
+		if err != nil || len(again) != len(events) {
+			t.Fatalf("read %d events, wrote them, and read %d back: %v", len(events), len(again), err)
+		}
+	})
+}
