@@ -1,0 +1,408 @@
+package osc
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/bits"
+	"unicode/utf8"
+)
+
+// View is a message in its packet, validated and not copied: it is good for as
+// long as the packet's bytes stay.
+type View struct {
+	packet  []byte
+	address int // its length
+	tags    int // where they begin, after the comma
+	ntags   int
+	args    int // where they begin
+}
+
+// Errors that are made once, for they may come by the million.
+var (
+	errShort     = &ProtocolError{Reason: "a packet of less than 8 bytes"}
+	errAlign     = &ProtocolError{Reason: "a packet whose size is not a multiple of 4"}
+	errBundle    = &ProtocolError{Reason: "a bundle, where a message was expected"}
+	errNoAddress = &ProtocolError{Reason: "no address: a message must begin with /"}
+	errString    = &ProtocolError{Reason: "a string without its NUL and zero padding"}
+	errNoTags    = &ProtocolError{Reason: "no type tags: a comma must follow the address"}
+	errTags      = &ProtocolError{Reason: "over 256 type tags"}
+	errTruncated = &ProtocolError{Reason: "an argument is cut short"}
+	errBlob      = &ProtocolError{Reason: "a blob's size or padding is wrong"}
+	errDepth     = &ProtocolError{Reason: "arrays or bundles nested over 8 deep"}
+	errBrackets  = &ProtocolError{Reason: "the brackets of an array do not match"}
+	errTrailing  = &ProtocolError{Reason: "bytes after the last argument"}
+	errUTF8      = &ProtocolError{Reason: "an address that is not UTF-8"}
+)
+
+// scanString finds the end of the string that begins at off, a multiple of 4:
+// the place of its NUL, and what follows its padding. It is negative where the
+// string has no end or its padding is not zero.
+func scanString(p []byte, off int) (end, next int) {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	for off+8 <= len(p) {
+		w := binary.LittleEndian.Uint64(p[off:])
+		if (w-ones)&^w&highs != 0 {
+			break
+		}
+		off += 8
+	}
+	for off+4 <= len(p) {
+		w := binary.LittleEndian.Uint32(p[off:])
+		if zero := (w - ones&math.MaxUint32) &^ w & (highs & math.MaxUint32); zero != 0 {
+			k := bits.TrailingZeros32(zero) >> 3
+			if w>>(8*k) != 0 {
+				return -1, -1
+			}
+			return off + k, off + 4
+		}
+		off += 4
+	}
+	return -1, -1
+}
+
+// Parse validates a packet that holds one message.
+func Parse(packet []byte) (View, error) {
+	v := View{packet: packet}
+	if len(packet) < 8 {
+		return View{}, errShort
+	}
+	if len(packet)&3 != 0 {
+		return View{}, errAlign
+	}
+	if packet[0] != '/' {
+		if packet[0] == '#' {
+			return View{}, errBundle
+		}
+		return View{}, errNoAddress
+	}
+	end, next := scanString(packet, 0)
+	if end < 0 {
+		return View{}, errString
+	}
+	v.address = end
+	if end > MaxAddress {
+		return View{}, broken(checkAddress(packet[:end]))
+	}
+	plain := true
+	for _, c := range packet[1:end] {
+		if !addressByte[c] {
+			return View{}, broken(fmt.Sprintf("%q: %s", packet[:end], checkAddress(packet[:end])))
+		}
+		plain = plain && c < utf8.RuneSelf
+	}
+	if !plain && !utf8.Valid(packet[:end]) {
+		return View{}, errUTF8
+	}
+	if next >= len(packet) || packet[next] != ',' {
+		return View{}, errNoTags
+	}
+	v.tags = next + 1
+	end, next = scanString(packet, next)
+	if end < 0 {
+		return View{}, errString
+	}
+	if v.ntags = end - v.tags; v.ntags > MaxTags {
+		return View{}, errTags
+	}
+	v.args = next
+	return v, v.check()
+}
+
+// check validates the arguments.
+func (v *View) check() error {
+	p, off, depth := v.packet, v.args, 0
+	for _, tag := range p[v.tags : v.tags+v.ntags] {
+		switch size := tagSize[tag]; size {
+		case 4, 8:
+			off += int(size)
+			if off > len(p) {
+				return errTruncated
+			}
+		case sizeString:
+			if off >= len(p) {
+				return errTruncated
+			}
+			if _, off = scanString(p, off); off < 0 {
+				return errString
+			}
+		case sizeBlob:
+			if off+4 > len(p) {
+				return errTruncated
+			}
+			n := be.Uint32(p[off:])
+			off += 4
+			if uint64(n) > uint64(len(p)-off) {
+				return errBlob
+			}
+			end := off + int(n)
+			if off = (end + 3) &^ 3; off > len(p) {
+				return errBlob
+			}
+			for _, c := range p[end:off] {
+				if c != 0 {
+					return errBlob
+				}
+			}
+		case 0:
+			if tag == '[' {
+				if depth++; depth > MaxDepth {
+					return errDepth
+				}
+			} else if tag == ']' {
+				if depth--; depth < 0 {
+					return errBrackets
+				}
+			}
+		default:
+			return &ProtocolError{Reason: fmt.Sprintf("unknown type tag %q", tag), UnknownTag: true}
+		}
+	}
+	if depth != 0 {
+		return errBrackets
+	}
+	if off != len(p) {
+		return errTrailing
+	}
+	return nil
+}
+
+// Address is the message's address.
+func (v View) Address() []byte { return v.packet[:v.address] }
+
+// Tags are the message's type tags, without the comma.
+func (v View) Tags() []byte { return v.packet[v.tags : v.tags+v.ntags] }
+
+// Args goes through the arguments.
+func (v View) Args() Args {
+	return Args{packet: v.packet, tag: v.tags, end: v.tags + v.ntags, off: v.args}
+}
+
+// Args goes through the arguments of a View: call Next until it is false, and
+// after each true one Tag and what gives its value.
+type Args struct {
+	packet   []byte
+	tag, end int
+	off      int // of what follows
+	at, size int // of the present value
+}
+
+// Next goes to the next argument; the brackets of an array count as arguments
+// of their own.
+func (a *Args) Next() bool {
+	if a.tag == a.end {
+		return false
+	}
+	tag := a.packet[a.tag]
+	a.tag++
+	a.at = a.off
+	switch size := tagSize[tag]; size {
+	case sizeString:
+		end, next := scanString(a.packet, a.off)
+		a.size, a.off = end-a.at, next
+	case sizeBlob:
+		a.size = int(be.Uint32(a.packet[a.off:]))
+		a.at += 4
+		a.off = a.at + (a.size+3)&^3
+	default:
+		a.size = int(size)
+		a.off += int(size)
+	}
+	return true
+}
+
+// Tag is the present argument's type tag.
+func (a *Args) Tag() byte { return a.packet[a.tag-1] }
+
+// Bytes are the present argument's bytes: those of a string without its
+// padding, of a blob without its size, of a number as they are sent.
+func (a *Args) Bytes() []byte { return a.packet[a.at : a.at+a.size] }
+
+// Int64 is the present argument as a whole number, where it is one of 32 or 64
+// bits.
+func (a *Args) Int64() int64 {
+	if a.size == 4 {
+		return int64(int32(be.Uint32(a.packet[a.at:])))
+	}
+	return int64(be.Uint64(a.packet[a.at:]))
+}
+
+// Float64 is the present argument as a float, where it is f or d.
+func (a *Args) Float64() float64 {
+	if a.size == 4 {
+		return float64(math.Float32frombits(be.Uint32(a.packet[a.at:])))
+	}
+	return math.Float64frombits(be.Uint64(a.packet[a.at:]))
+}
+
+// value is the present argument as an element of Message.Arguments.
+func (a *Args) value() any {
+	p := a.Bytes()
+	switch a.Tag() {
+	case 'i':
+		return int32(be.Uint32(p))
+	case 'f':
+		return math.Float32frombits(be.Uint32(p))
+	case 's':
+		return string(p)
+	case 'b':
+		return bytes.Clone(p)
+	case 'h':
+		return int64(be.Uint64(p))
+	case 'd':
+		return math.Float64frombits(be.Uint64(p))
+	case 't':
+		return Timetag(be.Uint64(p))
+	case 'T':
+		return true
+	case 'F':
+		return false
+	case 'I':
+		return Impulse{}
+	case 'S':
+		return Symbol(p)
+	case 'c':
+		return Char(be.Uint32(p))
+	case 'r':
+		return RGBA(be.Uint32(p))
+	case 'm':
+		return MIDI(p)
+	}
+	return nil // N
+}
+
+// Message copies the message out of its packet.
+func (v View) Message() *Message {
+	m := &Message{Address: string(v.Address())}
+	if v.ntags == 0 {
+		return m
+	}
+	args := v.Args()
+	m.Arguments = collect(&args)
+	return m
+}
+
+func collect(a *Args) []any {
+	out := []any{}
+	for a.Next() {
+		switch a.Tag() {
+		case '[':
+			out = append(out, Array(collect(a)))
+		case ']':
+			return out
+		default:
+			out = append(out, a.value())
+		}
+	}
+	return out
+}
+
+// Match tells whether a packet begins as the template's messages do.
+func (t *Template) Match(packet []byte) bool { return bytes.HasPrefix(packet, t.header) }
+
+// String is the one string of a packet that is a message of the template, whose
+// tag is s; false where it is not, or is malformed.
+func (t *Template) String(packet []byte) ([]byte, bool) {
+	if t.tags != "s" || !bytes.HasPrefix(packet, t.header) {
+		return nil, false
+	}
+	end, next := scanString(packet, len(t.header))
+	if next != len(packet) {
+		return nil, false
+	}
+	return packet[len(t.header):end], true
+}
+
+// StringInt64 are the arguments of a packet that is a message of the template,
+// whose tags are sh; false where it is not, or is malformed.
+func (t *Template) StringInt64(packet []byte) ([]byte, int64, bool) {
+	if t.tags != "sh" || !bytes.HasPrefix(packet, t.header) {
+		return nil, 0, false
+	}
+	end, next := scanString(packet, len(t.header))
+	if next < 0 || next+8 != len(packet) {
+		return nil, 0, false
+	}
+	return packet[len(t.header):end], int64(be.Uint64(packet[next:])), true
+}
+
+// Int64 is the argument of a packet that is a message of the template, whose
+// tag is h; false where it is not, or is malformed.
+func (t *Template) Int64(packet []byte) (int64, bool) {
+	if t.tags != "h" || len(packet) != len(t.header)+8 || !bytes.HasPrefix(packet, t.header) {
+		return 0, false
+	}
+	return int64(be.Uint64(packet[len(t.header):])), true
+}
+
+// Packet is a message or a bundle: exactly one is not nil.
+type Packet struct {
+	Message *Message
+	Bundle  *Bundle
+}
+
+// Bundle is packets that belong together, in their order, with the time they
+// are meant for. Nothing here schedules by it.
+type Bundle struct {
+	Time     Timetag
+	Elements []Packet
+}
+
+const bundleTag = "#bundle\x00"
+
+// Decode validates a packet, message or bundle, and copies it out. Bundles nest
+// at most MaxDepth deep.
+func Decode(packet []byte) (Packet, error) { return decodeAt(packet, 1) }
+
+func decodeAt(p []byte, depth int) (Packet, error) {
+	if len(p) > 0 && p[0] != '#' {
+		v, err := Parse(p)
+		if err != nil {
+			return Packet{}, err
+		}
+		return Packet{Message: v.Message()}, nil
+	}
+	if !bytes.HasPrefix(p, []byte(bundleTag)) || len(p) < 16 {
+		return Packet{}, broken("neither a message nor a bundle: #bundle and a timetag were expected")
+	}
+	if depth > MaxDepth {
+		return Packet{}, errDepth
+	}
+	b := &Bundle{Time: Timetag(be.Uint64(p[8:]))}
+	for p = p[16:]; len(p) > 0; {
+		if len(p) < 4 {
+			return Packet{}, broken("a bundle with bytes after its last element")
+		}
+		size := be.Uint32(p)
+		if p = p[4:]; size < 8 || size&3 != 0 || uint64(size) > uint64(len(p)) {
+			return Packet{}, broken(fmt.Sprintf("a bundle's element of size %d", size))
+		}
+		element, err := decodeAt(p[:size], depth+1)
+		if err != nil {
+			return Packet{}, err
+		}
+		b.Elements = append(b.Elements, element)
+		p = p[size:]
+	}
+	return Packet{Bundle: b}, nil
+}
+
+// AppendPacket appends a message or bundle to dst.
+func AppendPacket(dst []byte, p Packet) ([]byte, error) {
+	if p.Bundle == nil {
+		return Append(dst, p.Message)
+	}
+	start := len(dst)
+	dst = be.AppendUint64(append(dst, bundleTag...), uint64(p.Bundle.Time))
+	for _, element := range p.Bundle.Elements {
+		at := len(dst)
+		dst = append(dst, zeros[:]...)
+		var err error
+		if dst, err = AppendPacket(dst, element); err != nil {
+			return dst[:start], err
+		}
+		be.PutUint32(dst[at:], uint32(len(dst)-at-4))
+	}
+	return dst, nil
+}

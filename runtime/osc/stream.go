@@ -1,0 +1,245 @@
+package osc
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Framing is how packets follow each other in a stream.
+type Framing uint8
+
+// The framings.
+const (
+	Unknown    Framing = iota // nothing has arrived yet
+	SizePrefix                // OSC 1.0: a big-endian 32-bit size before each packet
+	SLIP                      // OSC 1.1: END, the packet with END and ESC escaped, END
+)
+
+func (f Framing) String() string {
+	return [...]string{"unknown", "size prefix", "SLIP"}[f]
+}
+
+// The bytes of SLIP (RFC 1055).
+const (
+	slipEnd    = 0xC0
+	slipEsc    = 0xDB
+	slipEscEnd = 0xDC
+	slipEscEsc = 0xDD
+)
+
+// AppendFrame appends a packet to dst as a frame of a stream.
+func AppendFrame(dst []byte, f Framing, packet []byte) []byte {
+	if f != SLIP {
+		dst = be.AppendUint32(dst, uint32(len(packet)))
+		return append(dst, packet...)
+	}
+	dst = append(dst, slipEnd)
+	plain := 0 // from here on nothing has needed an escape
+	for i, c := range packet {
+		switch c {
+		case slipEnd:
+			dst = append(append(dst, packet[plain:i]...), slipEsc, slipEscEnd)
+			plain = i + 1
+		case slipEsc:
+			dst = append(append(dst, packet[plain:i]...), slipEsc, slipEscEsc)
+			plain = i + 1
+		}
+	}
+	return append(append(dst, packet[plain:]...), slipEnd)
+}
+
+// BeginFrame makes room for a size prefix. The packet is then appended in
+// place, and EndFrame, given the length that dst had before, fills the size in.
+func BeginFrame(dst []byte) []byte { return append(dst, zeros[:]...) }
+
+// EndFrame fills in the size of the frame that began at start.
+func EndFrame(dst []byte, start int) { be.PutUint32(dst[start:], uint32(len(dst)-start-4)) }
+
+// Reader reads packets from a stream, whichever framing it has.
+type Reader struct {
+	r          io.Reader
+	max        int
+	framing    Framing
+	buf        []byte
+	start, end int // of what has been read and not returned
+	scanned    int // of a SLIP frame, from start
+	full       bool
+	err        error
+}
+
+const (
+	firstBuffer = 4 << 10
+	bufferSize  = 64 << 10 // grown to where the stream fills it, and beyond only for a frame
+)
+
+// NewReader makes a Reader. max is the largest packet it takes, in bytes; 0 is
+// DefaultMaxFrame, and it is never over MaxFrame.
+func NewReader(r io.Reader, max int) *Reader {
+	if max <= 0 {
+		max = DefaultMaxFrame
+	}
+	return &Reader{r: r, max: min(max, MaxFrame)}
+}
+
+// Framing is the stream's framing, Unknown before its first byte.
+func (r *Reader) Framing() Framing { return r.framing }
+
+// Buffered is how many bytes of an unfinished frame have been read.
+func (r *Reader) Buffered() int { return r.end - r.start }
+
+// Next returns the next packet, not yet validated, which is good until the next
+// call. It is io.EOF at the end of the stream, io.ErrUnexpectedEOF where it
+// ends inside a frame, and a *ProtocolError where it is no stream of OSC
+// packets; nothing can be read after that. The buffer grows as bytes arrive,
+// never by what a prefix says.
+func (r *Reader) Next() ([]byte, error) {
+	if r.framing == SizePrefix {
+		if have := r.buf[r.start:r.end]; len(have) >= 4 {
+			if size := be.Uint32(have); size-8 <= uint32(len(have)-4)-8 && size&3 == 0 && len(have)-4 >= 8 && int(size) <= r.max {
+				r.start += 4 + int(size)
+				return have[4 : 4+size : 4+size], nil
+			}
+		}
+	}
+	return r.slow()
+}
+
+func (r *Reader) slow() ([]byte, error) {
+	for {
+		if r.err == nil && r.end > r.start {
+			if packet, err := r.frame(); packet != nil {
+				return packet, nil
+			} else if err != nil {
+				r.err = err
+			}
+		}
+		if r.err != nil {
+			return nil, r.err
+		}
+		r.fill()
+	}
+}
+
+// frame takes one frame from the buffer; nil, nil where there is none yet.
+func (r *Reader) frame() ([]byte, error) {
+	if r.framing == Unknown {
+		switch first := r.buf[r.start]; first {
+		case 0:
+			r.framing = SizePrefix
+		case slipEnd, '/', '#':
+			r.framing = SLIP
+		default:
+			return nil, broken(fmt.Sprintf("a stream that begins with %q: neither a size prefix nor SLIP", r.buf[r.start:min(r.end, r.start+8)]))
+		}
+	}
+	if r.framing == SLIP {
+		return r.slipFrame()
+	}
+	have := r.buf[r.start:r.end]
+	if len(have) < 4 {
+		if have[0] != 0 { // with MaxFrame below 16 MiB the first byte tells
+			return nil, broken(fmt.Sprintf("a frame of over %d bytes", r.max))
+		}
+		return nil, nil
+	}
+	size := be.Uint32(have)
+	switch {
+	case size > uint32(r.max):
+		return nil, broken(fmt.Sprintf("a frame of %d bytes, over the limit of %d", size, r.max))
+	case size < 8 || size&3 != 0:
+		return nil, broken(fmt.Sprintf("a frame of %d bytes: a multiple of 4, at least 8, was expected", size))
+	case len(have)-4 < int(size):
+		return nil, nil
+	}
+	r.start += 4 + int(size)
+	return have[4 : 4+size : 4+size], nil
+}
+
+func (r *Reader) slipFrame() ([]byte, error) {
+	for {
+		have := r.buf[r.start:r.end]
+		i := bytes.IndexByte(have[r.scanned:], slipEnd)
+		if i < 0 {
+			if r.scanned = len(have); r.scanned > 2*r.max {
+				return nil, broken(fmt.Sprintf("a SLIP frame of over %d bytes", r.max))
+			}
+			return nil, nil
+		}
+		packet := have[:r.scanned+i]
+		r.start += len(packet) + 1
+		r.scanned = 0
+		if len(packet) > 0 { // the two ENDs between frames enclose an empty one
+			return r.unescape(packet)
+		}
+		if r.start == r.end {
+			return nil, nil
+		}
+	}
+}
+
+// unescape undoes SLIP's escapes in place.
+func (r *Reader) unescape(p []byte) ([]byte, error) {
+	to := bytes.IndexByte(p, slipEsc)
+	if to < 0 {
+		to = len(p)
+	} else {
+		for from := to; from < len(p); from++ {
+			c := p[from]
+			if c == slipEsc {
+				if from++; from == len(p) {
+					return nil, broken("a SLIP frame that ends inside an escape")
+				}
+				switch p[from] {
+				case slipEscEnd:
+					c = slipEnd
+				case slipEscEsc:
+					c = slipEsc
+				default:
+					return nil, broken(fmt.Sprintf("a SLIP escape of byte %#02x", p[from]))
+				}
+			}
+			p[to] = c
+			to++
+		}
+	}
+	if to > r.max {
+		return nil, broken(fmt.Sprintf("a SLIP frame of %d bytes, over the limit of %d", to, r.max))
+	}
+	return p[:to:to], nil
+}
+
+// fill reads once, after it has made room.
+func (r *Reader) fill() {
+	switch {
+	case r.start == r.end:
+		r.start, r.end = 0, 0
+		if r.full && len(r.buf) < bufferSize {
+			r.buf = make([]byte, min(4*len(r.buf), bufferSize))
+		}
+	case r.end == len(r.buf) && r.start > 0:
+		r.end = copy(r.buf, r.buf[r.start:r.end])
+		r.start = 0
+	}
+	if r.end == len(r.buf) {
+		r.buf = append(r.buf, make([]byte, max(len(r.buf), firstBuffer))...)
+	}
+	n, err := r.r.Read(r.buf[r.end:])
+	r.end += n
+	r.full = r.end == len(r.buf)
+	switch {
+	case err == nil:
+	case n > 0: // what came with it first
+		r.r = failed{err}
+	case errors.Is(err, io.EOF) && r.end > r.start:
+		r.err = io.ErrUnexpectedEOF
+	default:
+		r.err = err
+	}
+}
+
+// failed is the stream after an error that came with its last bytes.
+type failed struct{ err error }
+
+func (f failed) Read([]byte) (int, error) { return 0, f.err }
