@@ -1,0 +1,461 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/dagon-star/dagon-star/runtime/osc"
+)
+
+// Hello is what a connection's first /ready says, and where it came in.
+type Hello struct {
+	Name        string
+	Run         string // "" where it does not say
+	Incarnation int    // 0 where it does not say
+	Token       string // "" where it does not say
+
+	ForNode        string // who the port was opened for, "" on a shared one
+	ForIncarnation int
+}
+
+// Handler is told what happens. The calls for one connection come in order and
+// one at a time; those for different connections come at the same time. They
+// must not block, and must not close the Server.
+type Handler interface {
+	// Ready decides whether a connection is the node's that it says. The error
+	// is the reason why not. Once it is, everything of that connection is the
+	// node's.
+	Ready(c *Conn, h Hello) error
+	// Received is a message of a node, its address canonical. The /ready that
+	// identified the connection is not passed again.
+	Received(c *Conn, m *osc.Message)
+	// Disconnected is the end of a node's connection, called once.
+	Disconnected(c *Conn, reason string)
+	// Refused is a connection that was turned away, called once for it, or a
+	// second /ready on a node's connection. node is who the port or connection
+	// belongs to, "" for a shared port.
+	Refused(node, peer, reason string)
+	// Failed is a listener that went down by itself.
+	Failed(err error)
+}
+
+// Options are the limits of a Server; a zero field is the default.
+type Options struct {
+	IdentifyTimeout time.Duration // for a connection to say who it is; 10 s
+	FrameTimeout    time.Duration // for a frame that has begun to end; 5 s
+	WriteTimeout    time.Duration // for a node to take what it is sent; 5 s
+	MaxFrame        int           // bytes; 64 KiB
+	MaxUnidentified int           // connections that have not said who they are; the oldest gives way; 256
+}
+
+func (o Options) withDefaults() Options {
+	if o.IdentifyTimeout <= 0 {
+		o.IdentifyTimeout = 10 * time.Second
+	}
+	if o.FrameTimeout <= 0 {
+		o.FrameTimeout = 5 * time.Second
+	}
+	if o.WriteTimeout <= 0 {
+		o.WriteTimeout = 5 * time.Second
+	}
+	if o.MaxFrame <= 0 {
+		o.MaxFrame = osc.DefaultMaxFrame
+	}
+	if o.MaxUnidentified <= 0 {
+		o.MaxUnidentified = 256
+	}
+	return o
+}
+
+// Server is the control socket: any number of listening ports and connections.
+type Server struct {
+	handler Handler
+	o       Options
+	stop    context.Context // done when the Server closes
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+
+	mu        sync.Mutex
+	closed    bool
+	ports     map[*Port]bool
+	conns     map[*Conn]bool
+	strangers []*Conn // not yet identified, the oldest first
+}
+
+// New makes a Server that listens nowhere yet.
+func New(h Handler, o Options) *Server {
+	s := &Server{handler: h, o: o.withDefaults(), ports: map[*Port]bool{}, conns: map[*Conn]bool{}}
+	s.stop, s.cancel = context.WithCancel(context.Background())
+	return s
+}
+
+// Listen opens a port that all nodes share, such as "127.0.0.1:8080"; a host
+// alone, or port 0, takes any free port.
+func (s *Server) Listen(address string) (net.Addr, error) {
+	if _, _, err := net.SplitHostPort(address); err != nil {
+		address = net.JoinHostPort(address, "0")
+	}
+	p, err := s.listen(address, "", 0)
+	if err != nil {
+		return nil, err
+	}
+	return p.Addr(), nil
+}
+
+// ListenFor opens a port of its own for one incarnation of a node.
+func (s *Server) ListenFor(host, node string, incarnation int) (*Port, error) {
+	return s.listen(net.JoinHostPort(host, "0"), node, incarnation)
+}
+
+func (s *Server) listen(address, node string, incarnation int) (*Port, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on %s: %w", address, err)
+	}
+	p := &Port{s: s, listener: l.(*net.TCPListener), node: node, incarnation: incarnation, done: make(chan struct{})}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		l.Close()
+		return nil, net.ErrClosed
+	}
+	s.ports[p] = true
+	s.running.Go(p.accept)
+	return p, nil
+}
+
+// Close closes all ports and connections and returns when every goroutine of
+// the Server has ended. Nodes still connected are told to the Handler as
+// disconnected.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.cancel()
+	for p := range s.ports {
+		p.listener.Close()
+	}
+	for c := range s.conns {
+		c.end("the run has ended")
+	}
+	s.mu.Unlock()
+	s.running.Wait()
+	return nil
+}
+
+// Port is one listening port.
+type Port struct {
+	s           *Server
+	listener    *net.TCPListener
+	node        string
+	incarnation int
+	done        chan struct{} // accept has returned
+	conns       sync.WaitGroup
+
+	mu      sync.Mutex
+	marker  string // the address of the marker connection of Close
+	closing bool
+}
+
+// Addr is where the port listens.
+func (p *Port) Addr() net.Addr { return p.listener.Addr() }
+
+// Close stops listening. Connections that were made before it are still
+// accepted and served: a node may connect, speak and exit in less time than it
+// takes to accept it. They are in the order in which they were made, so one
+// of our own comes after them all.
+func (p *Port) Close() error {
+	p.mu.Lock()
+	if p.closing {
+		p.mu.Unlock()
+		<-p.done
+		return nil
+	}
+	p.closing = true
+	marker, err := net.DialTimeout("tcp", p.listener.Addr().String(), time.Second)
+	if err == nil {
+		defer marker.Close()
+		p.marker = marker.LocalAddr().String()
+	}
+	p.mu.Unlock()
+	if err != nil {
+		p.listener.Close()
+	}
+	<-p.done
+	return nil
+}
+
+// Heard is closed when the port is closed and its connections have ended.
+func (p *Port) Heard() <-chan struct{} {
+	heard := make(chan struct{})
+	p.s.running.Go(func() {
+		<-p.done
+		p.conns.Wait()
+		close(heard)
+	})
+	return heard
+}
+
+func (p *Port) isMarker(c net.Conn) bool {
+	peer := c.RemoteAddr().String()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.closing && peer == p.marker
+}
+
+func (p *Port) accept() {
+	defer close(p.done)
+	defer func() {
+		p.listener.Close()
+		p.s.mu.Lock()
+		delete(p.s.ports, p)
+		p.s.mu.Unlock()
+	}()
+	wait := time.Duration(0)
+	for {
+		c, err := p.listener.Accept()
+		switch {
+		case err == nil && p.isMarker(c):
+			c.Close()
+			return
+		case err == nil:
+			wait = 0
+			p.s.serve(p, c)
+		case errors.Is(err, net.ErrClosed):
+			return
+		case temporary(err):
+			// Out of file descriptors, or a connection that was reset before
+			// it was accepted: what waits in the queue is not lost.
+			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
+			timer := time.NewTimer(wait)
+			select {
+			case <-timer.C:
+			case <-p.s.stop.Done():
+				timer.Stop()
+				return
+			}
+		default:
+			p.s.handler.Failed(fmt.Errorf("%s no longer listens: %w", p.listener.Addr(), err))
+			return
+		}
+	}
+}
+
+func temporary(err error) bool {
+	var t interface{ Temporary() bool }
+	return errors.As(err, &t) && t.Temporary()
+}
+
+// Conn is one connection.
+type Conn struct {
+	s      *Server
+	port   *Port
+	osc    *osc.Conn
+	peer   string
+	hello  Hello   // once it is identified
+	speaks Dialect // "
+	closed chan struct{}
+
+	mu     sync.Mutex
+	reason string // why this side ended it, or ""
+}
+
+// Name is the node's name.
+func (c *Conn) Name() string { return c.hello.Name }
+
+// Peer is the other end's address.
+func (c *Conn) Peer() string { return c.peer }
+
+// Dialect is what the node speaks, and is answered in.
+func (c *Conn) Dialect() Dialect { return c.speaks }
+
+// Closed is closed when the last of the connection has been handled.
+func (c *Conn) Closed() <-chan struct{} { return c.closed }
+
+// Close ends the connection.
+func (c *Conn) Close() error { return c.end("closed by dagon") }
+
+// Send sends a message with a canonical address.
+func (c *Conn) Send(m *osc.Message) error {
+	return c.osc.Send(&osc.Message{Address: c.speaks.Address(m.Address), Arguments: m.Arguments})
+}
+
+// end closes the connection for a reason; the first one stays.
+func (c *Conn) end(reason string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.reason == "" {
+		c.reason = reason
+	}
+	return c.osc.Close()
+}
+
+func (s *Server) serve(p *Port, nc net.Conn) {
+	c := &Conn{s: s, port: p, peer: nc.RemoteAddr().String(), closed: make(chan struct{}),
+		osc: osc.NewConn(nc, osc.ConnOptions{MaxFrame: s.o.MaxFrame, FrameTimeout: s.o.FrameTimeout, WriteTimeout: s.o.WriteTimeout})}
+	c.osc.SetReadDeadline(time.Now().Add(s.o.IdentifyTimeout))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		c.osc.Close()
+		return
+	}
+	s.conns[c] = true
+	if s.strangers = append(s.strangers, c); len(s.strangers) > s.o.MaxUnidentified {
+		s.strangers[0].end(fmt.Sprintf("it had not said who it is, and %d others after it had not either", s.o.MaxUnidentified))
+		s.strangers = s.strangers[1:]
+	}
+	p.conns.Add(1)
+	s.running.Go(func() {
+		defer p.conns.Done()
+		c.run()
+	})
+}
+
+// known takes a connection off the strangers.
+func (s *Server) known(c *Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, x := range s.strangers {
+		if x == c {
+			s.strangers = append(s.strangers[:i:i], s.strangers[i+1:]...)
+			return
+		}
+	}
+}
+
+func (c *Conn) run() {
+	identified, reason := c.identify()
+	c.s.known(c)
+	if identified {
+		reason = c.listen()
+	}
+	c.osc.Close()
+	c.s.mu.Lock()
+	delete(c.s.conns, c)
+	c.s.mu.Unlock()
+	if identified {
+		c.s.handler.Disconnected(c, reason)
+	} else {
+		c.s.handler.Refused(c.port.node, c.peer, reason)
+	}
+	close(c.closed)
+}
+
+// identify waits for the first message, which must be a /ready that the Handler
+// believes; it returns why not.
+func (c *Conn) identify() (bool, string) {
+	m, err := c.receive()
+	if errors.Is(err, io.EOF) {
+		return false, "it closed without saying who it is"
+	}
+	if err != nil {
+		return false, c.why(err, fmt.Sprintf("it did not say who it is within %s", c.s.o.IdentifyTimeout))
+	}
+	address, dialect := Canonical(m.Address)
+	if address != AddressReady {
+		return false, fmt.Sprintf("it began with %s, and %s was expected", m.Address, AddressReady)
+	}
+	hello, wrong := parseHello(m.Arguments)
+	if wrong != "" {
+		return false, wrong
+	}
+	hello.ForNode, hello.ForIncarnation = c.port.node, c.port.incarnation
+	c.hello, c.speaks = hello, dialect
+	c.osc.SetReadDeadline(time.Time{})
+	if err := c.s.handler.Ready(c, hello); err != nil {
+		return false, err.Error()
+	}
+	return true, ""
+}
+
+func parseHello(args []any) (h Hello, wrong string) {
+	const expected = "s name, then optionally s run, i incarnation and s token, were expected"
+	fields := []any{&h.Name, &h.Run, &h.Incarnation, &h.Token}
+	if len(args) == 0 || len(args) > len(fields) {
+		return h, fmt.Sprintf("%s had %d arguments: %s", AddressReady, len(args), expected)
+	}
+	for i, arg := range args {
+		ok := false
+		switch to := fields[i].(type) {
+		case *string:
+			*to, ok = arg.(string)
+		case *int:
+			switch n := arg.(type) {
+			case int32:
+				*to, ok = int(n), true
+			case int64:
+				*to, ok = int(n), true
+			}
+		}
+		if !ok {
+			return h, fmt.Sprintf("argument %d of %s was a %T: %s", i+1, AddressReady, arg, expected)
+		}
+	}
+	return h, ""
+}
+
+// listen passes messages on until the connection ends, and returns why it did.
+func (c *Conn) listen() string {
+	for {
+		m, err := c.receive()
+		if err != nil {
+			return c.why(err, "a frame did not end in time")
+		}
+		address, _ := Canonical(m.Address)
+		if address == AddressReady {
+			c.s.handler.Refused(c.hello.Name, c.peer, "it is ready already: a second "+AddressReady+" changes nothing")
+			continue
+		}
+		m.Address = address
+		c.s.handler.Received(c, m)
+	}
+}
+
+// receive returns the next message that is well-formed; one with a type of
+// argument that is not known is passed over, as OSC asks.
+func (c *Conn) receive() (*osc.Message, error) {
+	for {
+		packet, err := c.osc.Receive()
+		if err != nil {
+			return nil, err
+		}
+		v, err := osc.Parse(packet)
+		var broken *osc.ProtocolError
+		if errors.As(err, &broken) && broken.UnknownTag {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		return v.Message(), nil
+	}
+}
+
+// why says why a connection ended.
+func (c *Conn) why(err error, late string) string {
+	c.mu.Lock()
+	ours := c.reason
+	c.mu.Unlock()
+	var broken *osc.ProtocolError
+	switch {
+	case ours != "":
+		return ours
+	case errors.As(err, &broken):
+		return "malformed: " + broken.Reason
+	case errors.Is(err, os.ErrDeadlineExceeded) && c.osc.Partial():
+		return fmt.Sprintf("half a frame, and no more within %s", c.s.o.FrameTimeout)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return late
+	case errors.Is(err, io.EOF):
+		return "closed"
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return "closed inside a frame"
+	}
+	return err.Error()
+}
