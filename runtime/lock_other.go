@@ -1,0 +1,9 @@
+//go:build !unix
+
+package runtime
+
+import "os"
+
+// lockFile makes the file; elsewhere than on unix nothing is locked, for no
+// run can be started there (see process.New).
+func lockFile(path string) (*os.File, error) { return os.Create(path) }

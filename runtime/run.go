@@ -1,0 +1,394 @@
+// Package runtime is the engine: it runs one topology once.
+//
+// A Run is one event log, one roster and the drivers that fill them. Every
+// fact becomes an event under one lock, in the order in which the engine saw
+// it; the roster is a fold over the events; a Condition is a question to the
+// roster, asked again at every event, with a deadline. There is no second
+// bookkeeping beside the log.
+//
+// The package knows nothing of scripts: package script drives a Run from
+// Starlark, and a Go program can drive one itself:
+//
+//	run, err := runtime.Start(ctx, runtime.Config{Topology: t, Settings: t.Settings})
+//	...
+//	err = run.Fork("leader", runtime.ForkOptions{})
+//	err = run.Wait(run.Reached([]string{"leader"}, runtime.StateReady))
+//	...
+//	result, err := run.End(runtime.Verdict{Outcome: runtime.Passed}, nil)
+//
+// End must be called: it is what ends every process, whatever happened.
+package runtime
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dagon-star/dagon-star/runtime/control"
+	"github.com/dagon-star/dagon-star/runtime/event"
+	"github.com/dagon-star/dagon-star/runtime/process"
+	"github.com/dagon-star/dagon-star/runtime/topology"
+)
+
+// Config says what a run is made of.
+type Config struct {
+	// Script and its topology's name, for the log and the folder's name.
+	Script   string
+	Topology *topology.Topology
+	// Settings of the run: those of the topology, with what the command line
+	// or an embedding program has put in their place. Seed may be nil.
+	Settings topology.Settings
+	Seed     uint64
+	Params   map[string]string
+	Version  string   // of the program that runs it, for the log
+	Argv     []string // its command line, for the log
+	// RunsDir is where the run's folder is made; "" is "runs".
+	RunsDir string
+	// Component is the dagon-star program that component= sections run.
+	Component string
+	// Driver starts the processes; nil is this machine's. A driver that is
+	// given is not closed by the run.
+	Driver process.Driver
+	// Observer is called with every event, in order, from one goroutine that
+	// End waits for. It may be slow: it holds up nothing.
+	Observer func(event.Event)
+	// Hurry, when closed, makes the end of the run skip every grace: what
+	// still runs is killed at once.
+	Hurry <-chan struct{}
+}
+
+// Run is one run of a topology. Its methods may be called from any goroutine.
+type Run struct {
+	cfg     Config
+	id      string
+	started time.Time
+	folder  *folder
+	drivers struct {
+		process process.Driver
+		owned   bool
+		control *control.Server
+	}
+	addresses *addresses
+	shared    net.Addr // the control socket that all nodes share, or nil
+	needToken bool     // it can be reached from other machines
+
+	work, ended context.Context // of the script, and of the end of the run
+	abortWork   context.CancelCauseFunc
+	endEnded    context.CancelFunc
+	timeLimit   *time.Timer
+	stopOnDone  func() bool    // of the caller's context
+	tasks       sync.WaitGroup // the goroutines that watch processes
+	observed    sync.WaitGroup
+	stopping    sync.Mutex // one tear-down at a time
+
+	mu         sync.Mutex
+	news       sync.Cond // there are new events, or no more will come
+	events     []event.Event
+	closed     bool // no more events
+	log        *event.Writer
+	logErr     error
+	nodes      map[string]*node
+	order      []*node // of the file
+	watches    []*Watch
+	lastID     int64 // of watches
+	looking    int   // watches that look at output
+	hushed     bool  // record asks no conditions
+	cause      error // why the work was aborted, or nil
+	ending     bool
+	violations []string // what makes a passed run a failed one
+	teardown   []string // what went wrong while tearing down
+}
+
+// Start makes the run's folder and log and opens its control socket. Nothing
+// is forked. The run's work ends when ctx does, with its cause; processes are
+// ended by End alone.
+func Start(ctx context.Context, cfg Config) (*Run, error) {
+	if cfg.Topology == nil {
+		return nil, errors.New("runtime: Config.Topology is nil")
+	}
+	r := &Run{cfg: cfg, id: randomHex(8), started: time.Now(), nodes: map[string]*node{}}
+	r.news.L = &r.mu
+	r.work, r.abortWork = context.WithCancelCause(context.WithoutCancel(ctx))
+	r.ended, r.endEnded = context.WithCancel(context.WithoutCancel(ctx))
+
+	if err := r.open(); err != nil {
+		r.release()
+		return nil, err
+	}
+	if cfg.Observer != nil {
+		r.observed.Go(r.observe)
+	}
+	r.mu.Lock()
+	r.record("", event.RunStarted{
+		Format: event.Format, Run: r.id, Script: cfg.Script, Topology: cfg.Topology.Path, Seed: cfg.Seed,
+		Params: cfg.Params, Version: cfg.Version, Argv: cfg.Argv, StartedAt: r.started.UTC(),
+	})
+	for _, notice := range cfg.Topology.Notices {
+		r.record("", event.Notice{Text: notice.Error()})
+	}
+	if r.shared != nil {
+		r.record("", event.Listening{Address: r.shared.String()})
+	}
+	r.mu.Unlock()
+	if limit := cfg.Settings.TimeLimit; limit > 0 {
+		r.timeLimit = time.AfterFunc(limit, func() {
+			r.Abort(fmt.Errorf("%w: %s", ErrTimeLimit, limit))
+		})
+	}
+	r.stopOnDone = context.AfterFunc(ctx, func() { r.Abort(context.Cause(ctx)) })
+	return r, nil
+}
+
+// open acquires what the run needs; release gives it back.
+func (r *Run) open() (err error) {
+	runs := r.cfg.RunsDir
+	if runs == "" {
+		runs = "runs"
+	}
+	if r.folder, err = makeFolder(runs, r.cfg.Script, r.started); err != nil {
+		return err
+	}
+	r.log = event.NewWriter(r.folder.events)
+	if r.addresses, err = claimAddresses(r.cfg.Topology); err != nil {
+		return err
+	}
+	for _, spec := range r.cfg.Topology.Nodes {
+		n := &node{spec: spec, host: r.addresses.Host(spec.Name), mayExit: spec.MayExit,
+			returned: map[string]int{}, outputRead: map[string]int64{}}
+		if n.log, err = process.CreateLog(r.logPath(spec.Name), r.Elapsed, r.outputChanged); err != nil {
+			return err
+		}
+		r.nodes[spec.Name] = n
+		r.order = append(r.order, n)
+	}
+	if r.drivers.process = r.cfg.Driver; r.drivers.process == nil {
+		if r.drivers.process, err = process.New(); err != nil {
+			return err
+		}
+		r.drivers.owned = true
+	}
+	r.drivers.control = control.New((*handler)(r), control.Options{})
+	if r.cfg.Settings.Listen != "" {
+		if r.shared, err = r.drivers.control.Listen(r.cfg.Settings.Listen); err != nil {
+			return fmt.Errorf("control socket: %w", err)
+		}
+		if a, ok := r.shared.(*net.TCPAddr); ok {
+			r.needToken = !a.IP.IsLoopback()
+		}
+	}
+	return nil
+}
+
+// release closes what open opened and reports what failed to close.
+func (r *Run) release() []error {
+	var errs []error
+	if r.drivers.control != nil {
+		errs = append(errs, r.drivers.control.Close())
+	}
+	if r.drivers.owned {
+		errs = append(errs, r.drivers.process.Close())
+	}
+	for _, n := range r.order {
+		if n.log != nil {
+			if err := n.log.Close(); err != nil {
+				errs = append(errs, fmt.Errorf("log of %s: %w", n.spec.Name, err))
+			}
+		}
+	}
+	if r.addresses != nil {
+		errs = append(errs, r.addresses.Close())
+	}
+	if r.folder != nil {
+		errs = append(errs, r.folder.Close())
+	}
+	r.abortWork(ErrEnded)
+	r.endEnded()
+	return slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+}
+
+// ID is the run's id, DAGON_RUN in the environment of its nodes.
+func (r *Run) ID() string { return r.id }
+
+// Folder is the run's folder.
+func (r *Run) Folder() string { return r.folder.path }
+
+// NodeFolder is a node's working folder.
+func (r *Run) NodeFolder(name string) string { return filepath.Join(r.folder.path, "nodes", name) }
+
+func (r *Run) logPath(name string) string {
+	return filepath.Join(r.folder.path, "logs", name+".log")
+}
+
+// Settings are the run's settings.
+func (r *Run) Settings() topology.Settings { return r.cfg.Settings }
+
+// Topology is what the run runs.
+func (r *Run) Topology() *topology.Topology { return r.cfg.Topology }
+
+// Seed is the seed of everything that is drawn in the run.
+func (r *Run) Seed() uint64 { return r.cfg.Seed }
+
+// Elapsed is the run's clock: the time since its start.
+func (r *Run) Elapsed() time.Duration { return time.Since(r.started) }
+
+// Context is done when something other than the script has ended the run's
+// work: an unasked exit, a signal, the time limit, Abort. Its cause says what.
+// Once the run has begun to end it is another: that of the end, which is done
+// when the deferred calls have had their time.
+func (r *Run) Context() context.Context {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ending {
+		return r.ended
+	}
+	return r.work
+}
+
+// Abort ends the run's work: every wait ends with cause, at once. The first
+// cause stays. It does nothing once the run has begun to end.
+func (r *Run) Abort(cause error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.abort(cause)
+}
+
+func (r *Run) abort(cause error) {
+	if r.cause != nil || r.ending {
+		return
+	}
+	r.cause = cause
+	r.abortWork(cause)
+	for _, w := range slices.Clone(r.watches) {
+		r.finish(w, "cancelled", cause)
+	}
+}
+
+// Node tells what is known of a node now; false if the topology has none of
+// that name.
+func (r *Run) Node(name string) (NodeInfo, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n, ok := r.nodes[name]
+	if !ok {
+		return NodeInfo{}, false
+	}
+	return r.info(n), true
+}
+
+// Nodes tells what is known of every node now, in the order of the file.
+func (r *Run) Nodes() []NodeInfo {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.infos()
+}
+
+func (r *Run) infos() []NodeInfo {
+	infos := make([]NodeInfo, len(r.order))
+	for i, n := range r.order {
+		infos[i] = r.info(n)
+	}
+	return infos
+}
+
+// Print logs a line that the script printed.
+func (r *Run) Print(text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.record("", event.Print{Text: text})
+}
+
+// Notice logs something that a person should know.
+func (r *Run) Notice(text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.record("", event.Notice{Text: text})
+}
+
+// Events returns the events so far.
+func (r *Run) Events() []event.Event {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clip(r.events)
+}
+
+// WriteFile writes a file of the run's folder, such as its recipe, so that
+// whoever reads it finds all of it or the file as it was before.
+func (r *Run) WriteFile(name string, data []byte) error {
+	path := filepath.Join(r.folder.path, name)
+	if err := os.WriteFile(path+".new", data, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+// record appends an event to the log, folds it into the roster with the change
+// of state that follows from it, and asks the conditions again. The lock is
+// held.
+func (r *Run) record(name string, d event.Detail) {
+	if r.closed {
+		return
+	}
+	e := event.Event{Seq: int64(len(r.events)), T: r.Elapsed().Truncate(time.Microsecond), Node: name, Detail: d}
+	if last := len(r.events) - 1; last >= 0 {
+		e.T = max(e.T, r.events[last].T)
+	}
+	r.events = append(r.events, e)
+	if err := r.log.Write(e); err != nil && r.logErr == nil {
+		r.logErr = &LogError{err}
+		r.abort(r.logErr)
+	}
+	if n := r.nodes[name]; n != nil {
+		if next := n.apply(e); next != n.state {
+			r.record(name, event.State{From: string(n.state), To: string(next)})
+		}
+	}
+	r.news.Broadcast()
+	if _, state := d.(event.State); !state && !r.hushed { // what led to it asks once for both
+		r.ask(false)
+	}
+}
+
+// observe hands the events on.
+func (r *Run) observe() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for next := 0; ; next++ {
+		for next == len(r.events) && !r.closed {
+			r.news.Wait()
+		}
+		if next == len(r.events) {
+			return
+		}
+		e := r.events[next]
+		r.mu.Unlock()
+		r.cfg.Observer(e)
+		r.mu.Lock()
+	}
+}
+
+// node finds a node. The lock is held.
+func (r *Run) node(name string) (*node, error) {
+	if n, ok := r.nodes[name]; ok {
+		return n, nil
+	}
+	names := make([]string, len(r.order))
+	for i, n := range r.order {
+		names[i] = n.spec.Name
+	}
+	return nil, &StateError{Node: name, Text: "no such node in the topology, which has " + strings.Join(names, ", ")}
+}
+
+func randomHex(bytes int) string {
+	b := make([]byte, bytes)
+	rand.Read(b) // never fails
+	return hex.EncodeToString(b)
+}

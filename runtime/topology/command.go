@@ -1,0 +1,211 @@
+package topology
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Addresses say where nodes are.
+type Addresses interface {
+	Host(node string) string        // a node's own address
+	Port(node, endpoint string) int // of an endpoint of a node
+}
+
+// Command is the command line of a node, what the ini adds to its environment,
+// and its working folder, "" where the ini does not say. phoneHome is the
+// host:port that the node reports to; componentProgram is the dagon-star that
+// runs components.
+func (t *Topology) Command(n *Node, a Addresses, phoneHome, componentProgram string) (argv, env []string, dir string, err error) {
+	fill := func(s string) string { return t.fill(n, a, s) }
+	for _, w := range n.Wrapper {
+		argv = append(argv, fill(w))
+	}
+	switch {
+	case n.Component == "":
+		argv = append(argv, n.Path)
+	case componentProgram == "":
+		return nil, nil, "", ErrNoComponentProgram
+	default:
+		argv = append(argv, componentProgram, "component", n.Component)
+	}
+	argv = append(argv, "--name="+n.Name)
+	for _, f := range n.Flags {
+		if f.Key == "leader" && f.Value == "" {
+			argv = append(argv, "-l")
+		} else {
+			argv = append(argv, "--"+f.Key+"="+fill(f.Value))
+		}
+	}
+	for _, word := range n.Args {
+		argv = append(argv, fill(word))
+	}
+	argv = append(argv, "--phone-home="+phoneHome)
+	for _, e := range n.Endpoints {
+		env = append(env, listenVariable(e.Name)+"="+address(a, n.Name, e.Name))
+	}
+	for _, v := range n.Env {
+		env = append(env, v.Key+"="+fill(v.Value))
+	}
+	return argv, env, fill(n.Cwd), nil
+}
+
+// ErrNoComponentProgram is the error of running a built-in component where it
+// is not known which program has it.
+var ErrNoComponentProgram = errors.New("component = needs the path of a dagon-star binary, and none was given")
+
+func listenVariable(endpoint string) string {
+	return "DAGON_LISTEN_" + strings.ToUpper(strings.ReplaceAll(endpoint, "-", "_"))
+}
+
+func address(a Addresses, node, endpoint string) string {
+	return net.JoinHostPort(a.Host(node), strconv.Itoa(a.Port(node, endpoint)))
+}
+
+// fill replaces the placeholders in a value.
+func (t *Topology) fill(n *Node, a Addresses, value string) string {
+	if !strings.Contains(value, "<") {
+		return value
+	}
+	return placeholder.ReplaceAllStringFunc(value, func(p string) string {
+		parts := placeholder.FindStringSubmatch(p)
+		name, endpoint := parts[1], parts[2]
+		if name == "NAME" && endpoint == "" {
+			return n.Name
+		}
+		of := n
+		if name != "SELF" {
+			of = t.refer(name)
+		}
+		if endpoint == "" {
+			return a.Host(of.Name)
+		}
+		return address(a, of.Name, endpoint)
+	})
+}
+
+// values are the node's values that may have placeholders, with their lines.
+func (n *Node) values() []keyValue {
+	var all []keyValue
+	add := func(key, value string) {
+		line, ok := n.lines[key]
+		if !ok {
+			line = n.keyLine("arg." + key)
+		}
+		all = append(all, keyValue{key: key, value: value, line: line})
+	}
+	for _, f := range n.Flags {
+		add(f.Key, f.Value)
+	}
+	for _, v := range n.Env {
+		add("env."+v.Key, v.Value)
+	}
+	for _, w := range n.Args {
+		add("args", w)
+	}
+	for _, w := range n.Wrapper {
+		add("wrapper_path", w)
+	}
+	add("cwd", n.Cwd)
+	return all
+}
+
+func (t *Topology) checkPlaceholders(n *Node) {
+	for _, v := range n.values() {
+		for _, parts := range placeholder.FindAllStringSubmatch(v.value, -1) {
+			name, endpoint := parts[1], parts[2]
+			of := n
+			switch {
+			case name == "NAME" && endpoint == "":
+				continue
+			case name != "SELF":
+				of = t.refer(name)
+			}
+			switch {
+			case of == nil:
+				t.file.mistake(v.line, "%s has the placeholder %s, and there is no node %q%s", v.key, parts[0], name, t.meant(name))
+			case endpoint != "" && !slices.ContainsFunc(of.Endpoints, func(e Endpoint) bool { return e.Name == endpoint }):
+				t.file.mistake(v.line, "%s has the placeholder %s, and [%s] has no listen.%s", v.key, parts[0], of.Section, endpoint)
+			}
+		}
+	}
+}
+
+func (t *Topology) meant(name string) string {
+	if strings.EqualFold(name, "self") || strings.EqualFold(name, "name") {
+		return ": did you mean <" + strings.ToUpper(name) + ">?"
+	}
+	for _, n := range t.Nodes {
+		if distance(name, n.Name) <= 2 {
+			return ": did you mean " + n.Name + "?"
+		}
+	}
+	return ""
+}
+
+// Tie is one node's reference to an endpoint of another.
+type Tie struct{ From, To, Endpoint string }
+
+// Ties are the pairs of nodes that the ini ties together by <node:NAME>, in
+// the order of the file.
+func (t *Topology) Ties() []Tie {
+	var ties []Tie
+	for _, n := range t.Nodes {
+		for _, v := range n.values() {
+			for _, parts := range placeholder.FindAllStringSubmatch(v.value, -1) {
+				of := t.refer(parts[1])
+				if of == nil || of == n || parts[2] == "" {
+					continue
+				}
+				if tie := (Tie{n.Name, of.Name, parts[2]}); !slices.Contains(ties, tie) {
+					ties = append(ties, tie)
+				}
+			}
+		}
+	}
+	return ties
+}
+
+// CheckPrograms finds the nodes whose program or working folder is not there.
+// look tells whether a program can be started; see process.LookPath.
+func (t *Topology) CheckPrograms(componentProgram string, components []string, look func(program, dir string, env []string) error) Mistakes {
+	var mistakes Mistakes
+	wrong := func(n *Node, key, format string, args ...any) {
+		mistakes = append(mistakes, &Mistake{File: t.Path, Line: n.keyLine(key), Text: fmt.Sprintf(format, args...)})
+	}
+	for _, n := range t.Nodes {
+		env := os.Environ()
+		for _, v := range n.Env {
+			env = append(env, v.Key+"="+v.Value)
+		}
+		dir := n.Cwd
+		if strings.Contains(dir, "<") {
+			dir = ""
+		}
+		if len(n.Wrapper) > 0 {
+			if err := look(n.Wrapper[0], "", env); err != nil {
+				wrong(n, "wrapper_path", "[%s]: %v", n.Section, err)
+			}
+		}
+		switch {
+		case n.Component == "":
+			if err := look(n.Path, dir, env); err != nil {
+				wrong(n, "path", "[%s]: %v", n.Section, err)
+			}
+		case len(components) > 0 && !slices.Contains(components, n.Component):
+			wrong(n, "component", "[%s]: no component is named %q: one of %s was expected", n.Section, n.Component, strings.Join(components, ", "))
+		case componentProgram == "":
+			wrong(n, "component", "[%s]: %v", n.Section, ErrNoComponentProgram)
+		}
+	}
+	return mistakes
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

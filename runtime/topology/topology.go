@@ -1,0 +1,209 @@
+// Package topology reads the ini of a topology: which nodes there are, what
+// runs on each, and where they find each other.
+//
+// A section is a node, and its keys the flags of its program, as Dagon read
+// them; a closed list of keys, see Keys, says how the node is run instead.
+// Values may hold placeholders, which are checked when the file is read and
+// replaced when the node is started:
+//
+//	<SELF>        the node's own address
+//	<NAME>        its name
+//	<node>        the address of another node
+//	<SELF:data>   host:port of the node's own endpoint listen.data
+//	<node:data>   host:port of another node's endpoint, as this node reaches it
+//
+// Every mistake in a file is found in one reading, each with its line.
+package topology
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Role is what a node is in the lifecycle of its topology.
+type Role string
+
+// The roles.
+const (
+	Leader   Role = "leader"
+	Worker   Role = "worker"
+	Sender   Role = "sender"
+	Receiver Role = "receiver"
+)
+
+// Topology is what an ini describes.
+type Topology struct {
+	Name     string // of the file, without its ending
+	Path     string // of the file, as it was given
+	Dir      string // absolute: what relative paths in it are relative to
+	Nodes    []*Node
+	Settings Settings
+	Notices  []*Mistake // what is no mistake, but not done either
+
+	file *file
+}
+
+// Node finds a node by its name; nil if there is none.
+func (t *Topology) Node(name string) *Node {
+	for _, n := range t.Nodes {
+		if n.Name == name {
+			return n
+		}
+	}
+	return nil
+}
+
+// refer finds a node by its name, else by its section, as placeholders may.
+func (t *Topology) refer(name string) *Node {
+	if n := t.Node(name); n != nil {
+		return n
+	}
+	for _, n := range t.Nodes {
+		if n.Section == name {
+			return n
+		}
+	}
+	return nil
+}
+
+// Node is a section of the ini.
+type Node struct {
+	Name      string // name=, else the section's
+	Section   string
+	Line      int // of the section
+	Role      Role
+	Path      string   // of its program, absolute, or a name to be found in PATH; "" for a component
+	Component string   // built into dagon-star; "" for a program
+	Wrapper   []string // put in front of the command
+	Flags     []Flag   // in the order of the file
+	Args      []string // after the flags
+	Env       []EnvVar
+	Cwd       string // absolute; "" is a folder of its own in the run's folder
+	TTY       bool
+	MayExit   bool
+	Endpoints []Endpoint
+
+	lines map[string]int // of its keys
+}
+
+// Flag is a key that is passed to the program, as --key=value, or -l for
+// leader.
+type Flag struct{ Key, Value string }
+
+// EnvVar is a variable of the environment.
+type EnvVar struct{ Key, Value string }
+
+// Endpoint is a port that the node listens on.
+type Endpoint struct {
+	Name    string
+	Network string // "tcp" or "udp"
+	Port    int    // 0: any free one
+}
+
+// Identifier is the node's section as an identifier: "worker-1" is "worker_1".
+func (n *Node) Identifier() string {
+	return strings.Map(func(c rune) rune {
+		if c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' {
+			return c
+		}
+		return '_'
+	}, n.Section)
+}
+
+// Settings are the keys of [dagon].
+type Settings struct {
+	Listen    string        // where the control socket listens, for all nodes; "": a port of its own for each on 127.0.0.1
+	Timeout   time.Duration // of an await
+	Drain     time.Duration // between done and shutdown
+	Grace     time.Duration // for a node to end by itself
+	TimeLimit time.Duration // of the run
+	Seed      *uint64       // nil: a new one for each run
+	Links     string        // auto, proxy or direct
+	Contain   string        // auto, sealed, cgroup or supervised
+}
+
+// DefaultSettings are those of a file without [dagon].
+func DefaultSettings() Settings {
+	return Settings{Timeout: 30 * time.Second, Drain: 500 * time.Millisecond, Grace: 5 * time.Second,
+		TimeLimit: 10 * time.Minute, Links: "auto", Contain: "auto"}
+}
+
+// Mistake is something wrong in an ini, or worth a notice.
+type Mistake struct {
+	File string
+	Line int // 0: of the whole file
+	Text string
+}
+
+func (m *Mistake) Error() string {
+	if m.Line == 0 {
+		return m.File + ": " + m.Text
+	}
+	return fmt.Sprintf("%s:%d: %s", m.File, m.Line, m.Text)
+}
+
+// Mistakes are all that is wrong in an ini, in the order of its lines.
+type Mistakes []*Mistake
+
+func (m Mistakes) Error() string {
+	lines := make([]string, len(m))
+	for i, one := range m {
+		lines[i] = one.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Load reads an ini. The error is that of reading the file, or Mistakes.
+func Load(path string) (*Topology, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(path, data)
+}
+
+// Parse reads an ini from memory. path names it in errors, and its folder is
+// what relative paths are relative to. The error is Mistakes.
+func Parse(path string, data []byte) (*Topology, error) {
+	dir, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	base := filepath.Base(path)
+	t := &Topology{Name: strings.TrimSuffix(base, filepath.Ext(base)), Path: path, Dir: dir, Settings: DefaultSettings()}
+	t.file = scan(path, data)
+	t.read()
+	if mistakes := t.file.mistakes; len(mistakes) > 0 {
+		slices.SortStableFunc(mistakes, func(a, b *Mistake) int { return a.Line - b.Line })
+		return nil, mistakes
+	}
+	return t, nil
+}
+
+// ParseDuration reads a duration as it is written everywhere: a number of
+// seconds, "0.5", or a number with units, "250ms", "1m30s". It is not negative.
+func ParseDuration(s string) (time.Duration, error) {
+	d, err := time.ParseDuration(s)
+	if seconds, numberErr := strconv.ParseFloat(s, 64); numberErr == nil && !strings.ContainsAny(s, "xXpP_iIaA") {
+		d, err = Seconds(seconds)
+	}
+	if err != nil || d < 0 {
+		return 0, fmt.Errorf("%q is no duration: a number of seconds, or one such as \"250ms\" or \"1m30s\", was expected", s)
+	}
+	return d, nil
+}
+
+// Seconds makes a duration of a number of seconds, which must not be negative,
+// NaN, or more than a duration can hold (292 years).
+func Seconds(s float64) (time.Duration, error) {
+	if !(s >= 0) || s >= math.MaxInt64/float64(time.Second) {
+		return 0, fmt.Errorf("%v seconds is no duration", s)
+	}
+	return time.Duration(math.Round(s * float64(time.Second))), nil
+}
