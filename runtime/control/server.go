@@ -114,11 +114,11 @@ func (s *Server) ListenFor(host, node string, incarnation int) (*Port, error) {
 }
 
 func (s *Server) listen(address, node string, incarnation int) (*Port, error) {
-	l, err := net.Listen("tcp", address)
+	l, err := osc.Listen(address)
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on %s: %w", address, err)
 	}
-	p := &Port{s: s, listener: l.(*net.TCPListener), node: node, incarnation: incarnation, done: make(chan struct{})}
+	p := &Port{s: s, listener: l, node: node, incarnation: incarnation, done: make(chan struct{})}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -151,43 +151,23 @@ func (s *Server) Close() error {
 // Port is one listening port.
 type Port struct {
 	s           *Server
-	listener    *net.TCPListener
+	listener    *osc.Listener
 	node        string
 	incarnation int
 	done        chan struct{} // accept has returned
 	conns       sync.WaitGroup
-
-	mu      sync.Mutex
-	marker  string // the address of the marker connection of Close
-	closing bool
 }
 
 // Addr is where the port listens.
 func (p *Port) Addr() net.Addr { return p.listener.Addr() }
 
 // Close stops listening. Connections that were made before it are still
-// accepted and served: a node may connect, speak and exit in less time than it
-// takes to accept it. They are in the order in which they were made, so one
-// of our own comes after them all.
+// accepted and served.
 func (p *Port) Close() error {
-	p.mu.Lock()
-	if p.closing {
-		p.mu.Unlock()
-		<-p.done
-		return nil
-	}
-	p.closing = true
-	marker, err := net.DialTimeout("tcp", p.listener.Addr().String(), time.Second)
-	if err == nil {
-		defer marker.Close()
-		p.marker = marker.LocalAddr().String()
-	}
-	p.mu.Unlock()
-	if err != nil {
-		p.listener.Close()
-	}
+	p.listener.Settle() // where it fails, there is nothing to be accepted
+	err := p.listener.Close()
 	<-p.done
-	return nil
+	return err
 }
 
 // Heard is closed when the port is closed and its connections have ended.
@@ -199,13 +179,6 @@ func (p *Port) Heard() <-chan struct{} {
 		close(heard)
 	})
 	return heard
-}
-
-func (p *Port) isMarker(c net.Conn) bool {
-	peer := c.RemoteAddr().String()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.closing && peer == p.marker
 }
 
 func (p *Port) accept() {
@@ -220,9 +193,6 @@ func (p *Port) accept() {
 	for {
 		c, err := p.listener.Accept()
 		switch {
-		case err == nil && p.isMarker(c):
-			c.Close()
-			return
 		case err == nil:
 			wait = 0
 			p.s.serve(p, c)

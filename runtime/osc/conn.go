@@ -71,6 +71,10 @@ func (c *Conn) Receive() ([]byte, error) {
 	return packet, err
 }
 
+// More tells whether Receive would return without reading from the peer: while
+// it does, what is to be sent in return may wait for the rest.
+func (c *Conn) More() bool { return c.r.More() }
+
 // Partial tells whether the last Receive failed inside a frame.
 func (c *Conn) Partial() bool { return c.r.Buffered() > 0 }
 

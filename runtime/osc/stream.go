@@ -89,6 +89,21 @@ func (r *Reader) Framing() Framing { return r.framing }
 // Buffered is how many bytes of an unfinished frame have been read.
 func (r *Reader) Buffered() int { return r.end - r.start }
 
+// More tells whether Next would return without reading from the stream.
+func (r *Reader) More() bool {
+	have := r.buf[r.start:r.end]
+	switch {
+	case r.err != nil:
+		return true
+	case r.framing == SLIP:
+		return bytes.IndexByte(bytes.TrimLeft(have, string([]byte{slipEnd})), slipEnd) > 0
+	case len(have) < 4:
+		return false
+	}
+	size := be.Uint32(have)
+	return size > uint32(r.max) || len(have)-4 >= int(size)
+}
+
 // Next returns the next packet, not yet validated, which is good until the next
 // call. It is io.EOF at the end of the stream, io.ErrUnexpectedEOF where it
 // ends inside a frame, and a *ProtocolError where it is no stream of OSC

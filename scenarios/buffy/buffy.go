@@ -1,0 +1,390 @@
+// Package buffy is the sample system: a small stream processor in the shape of
+// Buffy, with Giles Sender and Giles Receiver at its ends, as the components
+// that are built into dagon-star.
+//
+// Data flows as /data messages, each with an id: from the senders to the leader
+// (--source), which deals them to the workers in turn; the worker on turn does
+// the first stage and passes its result to the next worker, which does the
+// second and delivers to the sink. A worker that is alone does both, and so does
+// a leader that has no workers. Without a leader the senders deal to the
+// workers themselves, and --next says who is next.
+//
+// Nothing is lost at the end: each says /end to those it sends to when all that
+// send to it have said it. One that closes deliberately before that says
+// /leaving; one that closes without either is lost.
+package buffy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/dagon-star/dagon-star/runtime/component"
+	"github.com/dagon-star/dagon-star/runtime/control"
+	"github.com/dagon-star/dagon-star/runtime/osc"
+)
+
+// part is a component: run does its work between being connected and being
+// told to stop.
+type part struct {
+	name    string
+	summary string
+	run     func(*process) error
+}
+
+func parts() []part {
+	return []part{
+		{"dagon-child", "the smallest component: says ready, done and done_shutdown", runChild},
+		{"double-divide", "doubles each number and halves it again; the leader with -l, else a worker", runDoubleDivide},
+		{"giles-receiver", "writes what it receives to received.txt", runReceiver},
+		{"giles-sender", "sends numbers, or the lines of a file, and writes them to sent.txt", runSender},
+		{"word-count", "counts the words of lines; the leader with -l, else a worker", runWordCount},
+	}
+}
+
+// Names are the names of the components, sorted.
+func Names() []string {
+	var names []string
+	for _, p := range parts() {
+		names = append(names, p.name)
+	}
+	return names
+}
+
+// Summaries tells what each component is, a line each.
+func Summaries() string {
+	var b strings.Builder
+	for _, p := range parts() {
+		fmt.Fprintf(&b, "  %-15s %s\n", p.name, p.summary)
+	}
+	return b.String()
+}
+
+// Run runs a component until it is told to shut down, its control connection is
+// lost, or ctx is cancelled, as it is to be on TERM. It returns the exit code: 0
+// where it was told to end, 1 where something failed, 2 for flags that are
+// wrong. Files are written in the working folder.
+func Run(ctx context.Context, name string, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	i := slices.IndexFunc(parts(), func(p part) bool { return p.name == name })
+	if i < 0 {
+		fmt.Fprintf(stderr, "no component is named %q; there are:\n%s", name, Summaries())
+		return 2
+	}
+	p := &process{ctx: ctx, out: stdout, failed: make(chan struct{})}
+	if err := p.parse(name, args, getenv); err != nil {
+		if errors.Is(err, pflag.ErrHelp) {
+			fmt.Fprintf(stdout, "%s: %s\n\nFlags:\n%s", name, parts()[i].summary, p.flags.FlagUsages())
+			return 0
+		}
+		fmt.Fprintf(stderr, "%s: %v\n", name, err)
+		return 2
+	}
+	home, err := component.Dial(ctx, p.config)
+	if err != nil {
+		fmt.Fprintf(stderr, "%s: %v\n", p.config.Name, err)
+		return 1
+	}
+	p.home = home
+	defer home.Close()
+	var cancel context.CancelFunc
+	p.ctx, cancel = context.WithCancel(ctx)
+	if err = parts()[i].run(p); errors.Is(err, errStopped) {
+		err = nil
+	}
+	p.stopping()
+	cancel()
+	for _, close := range slices.Backward(p.closers) {
+		err = errors.Join(err, close())
+	}
+	p.running.Wait()
+	if err == nil {
+		err = p.failure()
+	}
+	if err == nil && ctx.Err() == nil {
+		if err = home.StopReason(); err == nil {
+			err = home.DoneShutdown()
+		}
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "%s: %v\n", p.config.Name, err)
+		return 1
+	}
+	return 0
+}
+
+// process is a component as it runs.
+type process struct {
+	ctx    context.Context
+	config component.Config
+	home   *component.Home
+	flags  *pflag.FlagSet
+	o      options
+	out    io.Writer // one line a write
+
+	running sync.WaitGroup
+	closers []func() error // in the order of opening
+
+	mu     sync.Mutex
+	err    error
+	failed chan struct{} // closed at the first error
+	ending bool
+}
+
+// options are the flags of all components, as the older documented ini files
+// pass them.
+type options struct {
+	leader         bool
+	workers        int
+	controlAddress string
+	dataAddress    string
+	source, sink   []string
+	ownData        string
+	next           string
+	metrics        string
+	buffy          []string
+	messages       int64
+	file           string
+	rate           float64
+	listen         string
+	expect         int64
+	host, port     string
+}
+
+func (p *process) parse(name string, args []string, getenv func(string) string) error {
+	f := pflag.NewFlagSet(name, pflag.ContinueOnError)
+	p.flags = f
+	f.SortFlags = false
+	f.SetOutput(io.Discard)
+	f.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		return pflag.NormalizedName(strings.ReplaceAll(name, "_", "-"))
+	})
+	nodeName := f.StringP("name", "n", "", "the component's name; else DAGON_NAME")
+	o := &p.o
+	phoneShort, expectShort := "p", ""
+	switch name {
+	case "dagon-child":
+		phoneShort = ""
+		f.StringVarP(&o.host, "phone-home-host", "h", "", "the host to report to, in the oldest form")
+		f.StringVarP(&o.port, "phone-home-service", "p", "", "the port to report to, in the oldest form")
+	case "giles-sender":
+		f.StringSliceVarP(&o.buffy, "buffy", "b", nil, "where to send to, HOST:PORT; several are dealt to in turn")
+		f.Int64VarP(&o.messages, "messages", "m", 100, "how many messages to send; of a file, at most")
+		f.StringVarP(&o.file, "file", "f", "", "a file whose lines are sent, instead of numbers from 0")
+		f.Float64Var(&o.rate, "rate", 0, "messages a second; 0 is as fast as they are taken")
+	case "giles-receiver":
+		expectShort = "e"
+		f.StringVarP(&o.listen, "listen", "l", "", "where to receive, HOST:PORT")
+		f.Int64VarP(&o.expect, "expect", expectShort, 0, "done after so many messages; 0: when all upstreams have said /end")
+	default:
+		f.BoolVarP(&o.leader, "leader", "l", false, "be the leader")
+		f.IntVarP(&o.workers, "worker-count", "w", 0, "how many workers the leader waits for")
+		f.StringVarP(&o.controlAddress, "leader-control-address", "c", "", "where workers sign in, HOST:PORT")
+		f.StringVarP(&o.dataAddress, "leader-data-address", "d", "", "where workers are dealt their messages, HOST:PORT")
+		f.StringSliceVarP(&o.source, "source", "r", nil, "where the leader, or a worker without one, receives, HOST:PORT; several with commas")
+		f.StringSliceVarP(&o.sink, "sink", "k", nil, "where to deliver, HOST:PORT; the first is used")
+		f.StringVar(&o.ownData, "data-address", "", "where a worker receives from another, HOST:PORT; else any free port")
+		f.StringVar(&o.next, "next", "", "the next worker's --data-address; else the leader says")
+		f.StringVarP(&o.metrics, "metrics", "m", "", "taken for the older ini files, and not used")
+	}
+	phoneHome := f.StringP("phone-home", phoneShort, "", "where to report to, HOST:PORT; else DAGON_PHONE_HOME")
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	if f.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", f.Arg(0))
+	}
+	if *phoneHome == "" && o.host != "" {
+		*phoneHome = net.JoinHostPort(o.host, o.port)
+	}
+	var err error
+	p.config, err = component.FromEnvironment(getenv, *nodeName, *phoneHome)
+	return err
+}
+
+// say prints a line.
+func (p *process) say(format string, args ...any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fmt.Fprintf(p.out, format+"\n", args...)
+}
+
+// fail ends the component with an error.
+func (p *process) fail(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err == nil && !p.ending && err != nil {
+		p.err = err
+		close(p.failed)
+	}
+}
+
+func (p *process) failure() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err
+}
+
+// stopping says that what is lost from now on is no failure.
+func (p *process) stopping() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ending = true
+}
+
+// goes runs a part of the component whose error ends it.
+func (p *process) goes(f func() error) { p.running.Go(func() { p.fail(f()) }) }
+
+// until waits for a step of the component; false where it is to stop before.
+func (p *process) until(step <-chan struct{}) bool {
+	select {
+	case <-step:
+		return true
+	case <-p.home.Stop():
+	case <-p.ctx.Done():
+	case <-p.failed:
+	}
+	return false
+}
+
+// stop waits until the component is to stop.
+func (p *process) stop() { p.until(nil) }
+
+// errStopped is the error of connecting when the component is told to stop.
+var errStopped = errors.New("told to stop")
+
+// dialFor is how long others that are not listening yet are tried.
+const dialFor = 10 * time.Second
+
+// dial connects to another component.
+func (p *process) dial(what, address string) (*outlet, error) {
+	if address == "" {
+		return nil, fmt.Errorf("--%s is missing: HOST:PORT was expected", what)
+	}
+	deadline := time.Now().Add(dialFor)
+	var d net.Dialer
+	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+		c, err := d.DialContext(p.ctx, "tcp", address)
+		if err == nil {
+			o := &outlet{p: p, conn: osc.NewConn(c, osc.ConnOptions{Framing: osc.SizePrefix})}
+			p.closers = append(p.closers, o.close)
+			return o, nil
+		}
+		if time.Now().After(deadline) {
+			return nil, fmt.Errorf("cannot connect to --%s: %w", what, err)
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-p.home.Stop():
+			timer.Stop()
+			return nil, errStopped
+		case <-p.ctx.Done():
+			timer.Stop()
+			return nil, errStopped
+		}
+	}
+}
+
+// outlet is a connection to one that takes messages.
+type outlet struct {
+	p     *process
+	conn  *osc.Conn
+	mu    sync.Mutex
+	ended bool
+}
+
+var (
+	dataTemplate = template(control.AddressData, "sh")
+	bareTemplate = template(control.AddressData, "s")
+)
+
+func template(address, tags string) *osc.Template {
+	t, err := osc.NewTemplate(address, tags)
+	if err != nil {
+		panic(err) // the constants are right
+	}
+	return &t
+}
+
+// send queues one message of data.
+func (o *outlet) send(payload []byte, id int64) error {
+	return o.conn.QueueFunc(func(dst []byte) ([]byte, error) { return dataTemplate.AppendStringInt64(dst, string(payload), id) })
+}
+
+func (o *outlet) message(m *osc.Message) error { return o.conn.Send(m) }
+
+// end says that nothing follows.
+func (o *outlet) end() error {
+	o.mu.Lock()
+	o.ended = true
+	o.mu.Unlock()
+	return o.conn.Send(osc.NewMessage(control.AddressEnd, o.p.config.Name))
+}
+
+func (o *outlet) flush() error { return o.conn.Flush() }
+
+func (o *outlet) close() error {
+	o.mu.Lock()
+	ended := o.ended
+	o.mu.Unlock()
+	if !ended {
+		o.conn.Send(osc.NewMessage(addressLeaving, o.p.config.Name)) // who is gone need not know
+	}
+	o.conn.Close()
+	return nil
+}
+
+// record is a file of messages, a line each: the time in microseconds since
+// 1970, a comma, a space, and the payload. A payload that has a control
+// character, or begins with a quote, is quoted as in Go.
+type record struct {
+	mu   sync.Mutex
+	file *os.File
+	buf  []byte
+	n    int64
+}
+
+func (p *process) create(name string) (*record, error) {
+	f, err := os.Create(name)
+	if err != nil {
+		return nil, err
+	}
+	r := &record{file: f}
+	p.closers = append(p.closers, r.close)
+	return r, nil
+}
+
+// add records one message and returns how many there are.
+func (r *record) add(payload []byte) (int64, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.buf = appendRecord(r.buf, time.Now(), payload)
+	r.n++
+	if len(r.buf) < 64<<10 {
+		return r.n, nil
+	}
+	return r.n, r.write()
+}
+
+func (r *record) write() error {
+	_, err := r.file.Write(r.buf)
+	r.buf = r.buf[:0]
+	return err
+}
+
+func (r *record) flush() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.write()
+}
+
+func (r *record) close() error { return errors.Join(r.flush(), r.file.Close()) }
