@@ -178,6 +178,9 @@ type NodeInfo struct {
 	ExitCode    *int  // nil while it has not exited; -1 where a signal ended it
 	Signal      string
 	Connected   bool
+	WasReady    bool // in its present incarnation, as WasDone
+	WasDone     bool
+	Finished    bool // it has reported its end, or exited as it was allowed to
 	MayExit     bool
 	Args        []string          // its command line, program first
 	Env         map[string]string // what the ini and the script set
@@ -190,7 +193,8 @@ func (r *Run) info(n *node) NodeInfo {
 	info := NodeInfo{
 		Name: n.spec.Name, Section: n.spec.Section, Role: n.spec.Role, State: n.state,
 		PID: n.pid, Incarnation: n.incarnation, Restarts: max(0, n.incarnation-1),
-		Connected: n.connected, MayExit: n.mayExit, Args: slices.Clone(n.argv),
+		Connected: n.connected, WasReady: n.wasReady, WasDone: n.wasDone,
+		Finished: n.state != "" && n.finished(), MayExit: n.mayExit, Args: slices.Clone(n.argv),
 		Env: map[string]string{}, Options: map[string]string{}, Endpoints: map[string]string{},
 		LogFile: r.logPath(n.spec.Name),
 	}

@@ -1,0 +1,214 @@
+package builtins
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	starlarktime "go.starlark.net/lib/time"
+	"go.starlark.net/starlark"
+
+	"github.com/dagon-star/dagon-star/runtime/topology"
+)
+
+// arg is an argument by its parameter's name; nil where it was left out or is
+// None.
+func (c *call) arg(name string) starlark.Value {
+	i := slices.IndexFunc(c.params, func(p Param) bool { return p.Name == name })
+	if v := c.values[i]; v != nil && v != starlark.None {
+		return v
+	}
+	return nil
+}
+
+// wrong is the error of an argument.
+func (c *call) wrong(name, format string, args ...any) error {
+	return fmt.Errorf("for parameter %s: %s", name, fmt.Sprintf(format, args...))
+}
+
+func (c *call) text(name, otherwise string) (string, error) {
+	switch v := c.arg(name).(type) {
+	case nil:
+		return otherwise, nil
+	case starlark.String:
+		return string(v), nil
+	default:
+		return "", c.wrong(name, "got %s, want a string", v.Type())
+	}
+}
+
+func (c *call) number(name string, otherwise float64) (float64, error) {
+	v := c.arg(name)
+	if v == nil {
+		return otherwise, nil
+	}
+	f, ok := starlark.AsFloat(v)
+	if !ok || math.IsNaN(f) {
+		return 0, c.wrong(name, "got %s, want a number", v.Type())
+	}
+	return f, nil
+}
+
+// integer is an argument that is a whole number; least is the smallest allowed.
+func (c *call) integer(name string, otherwise, least int64) (int64, error) {
+	v := c.arg(name)
+	if v == nil {
+		return otherwise, nil
+	}
+	i, ok := v.(starlark.Int)
+	if !ok {
+		return 0, c.wrong(name, "got %s, want an int", v.Type())
+	}
+	n, ok := i.Int64()
+	if !ok || n < least {
+		return 0, c.wrong(name, "got %s, want an int of at least %d", i, least)
+	}
+	return n, nil
+}
+
+func (c *call) truth(name string) bool {
+	v := c.arg(name)
+	return v != nil && bool(v.Truth())
+}
+
+func (c *call) function(name string) (starlark.Callable, error) {
+	switch v := c.arg(name).(type) {
+	case starlark.Callable:
+		return v, nil
+	case nil:
+		return nil, c.wrong(name, "got None, want a function")
+	default:
+		return nil, c.wrong(name, "got %s, want a function: give the function itself, and its arguments after it", v.Type())
+	}
+}
+
+// duration is an argument that is a duration; otherwise is what it is where it
+// was left out.
+func (c *call) duration(name string, otherwise time.Duration) (time.Duration, error) {
+	v := c.arg(name)
+	if v == nil {
+		return otherwise, nil
+	}
+	d, err := Duration(v)
+	if err != nil {
+		return 0, c.wrong(name, "%v", err)
+	}
+	return d, nil
+}
+
+// Duration makes a duration of a value: a number of seconds, a string such as
+// "250ms", or a time.duration. It is not negative.
+func Duration(v starlark.Value) (time.Duration, error) {
+	var d time.Duration
+	var err error
+	switch v := v.(type) {
+	case starlarktime.Duration:
+		if d = time.Duration(v); d < 0 {
+			err = fmt.Errorf("negative")
+		}
+	case starlark.String:
+		return topology.ParseDuration(string(v))
+	case starlark.Int, starlark.Float:
+		seconds, _ := starlark.AsFloat(v)
+		d, err = topology.Seconds(seconds)
+	default:
+		return 0, fmt.Errorf("got %s, want a duration: a number of seconds, a string such as \"250ms\", or a time.duration", v.Type())
+	}
+	if err != nil {
+		return 0, fmt.Errorf("got %s, want a duration that is not negative", v)
+	}
+	return d, nil
+}
+
+// sequence are the elements of a list, tuple, set or other iterable.
+func (c *call) sequence(name string) ([]starlark.Value, error) {
+	v := c.arg(name)
+	it, ok := v.(starlark.Iterable)
+	if !ok {
+		kind := "None"
+		if v != nil {
+			kind = v.Type()
+		}
+		return nil, c.wrong(name, "got %s, want a list", kind)
+	}
+	return slices.Collect(starlark.Elements(it)), nil
+}
+
+// nodes are the names of the nodes that an argument means: a node, a name, or a
+// list of either, or of lists.
+func (c *call) nodes(name string) ([]string, error) {
+	v := c.arg(name)
+	if v == nil {
+		return nil, c.wrong(name, "got None, want a node, the name of one, or a list of either")
+	}
+	names, err := c.host.nodeNames(v, nil)
+	if err != nil {
+		return nil, c.wrong(name, "%v", err)
+	}
+	return names, nil
+}
+
+// node is the name of one node.
+func (c *call) node(name string) (string, error) {
+	names, err := c.nodes(name)
+	if err == nil && len(names) != 1 {
+		err = c.wrong(name, "got %d nodes, want one", len(names))
+	}
+	if err != nil {
+		return "", err
+	}
+	return names[0], nil
+}
+
+func (h *Host) nodeNames(v starlark.Value, to []string) ([]string, error) {
+	switch v := v.(type) {
+	case *Node:
+		if v.host != h {
+			return nil, fmt.Errorf("%s is a node of another run", v)
+		}
+		return append(to, v.name), nil
+	case starlark.String:
+		name := string(v)
+		if n := h.find(name); n != "" {
+			return append(to, n), nil
+		}
+		return nil, fmt.Errorf("no node is named %q%s", name, h.hint(name))
+	case starlark.Iterable:
+		var err error
+		for element := range starlark.Elements(v) {
+			if to, err = h.nodeNames(element, to); err != nil {
+				return nil, err
+			}
+		}
+		return to, nil
+	}
+	return nil, fmt.Errorf("got %s, want a node, the name of one, or a list of either", v.Type())
+}
+
+// find is the name of the node that has this name, or whose section has it.
+func (h *Host) find(name string) string {
+	for _, n := range h.run.Topology().Nodes {
+		if n.Name == name {
+			return n.Name
+		}
+	}
+	for _, n := range h.run.Topology().Nodes {
+		if n.Section == name {
+			return n.Name
+		}
+	}
+	return ""
+}
+
+func (h *Host) hint(name string) string {
+	var names []string
+	for _, n := range h.run.Topology().Nodes {
+		names = append(names, n.Name)
+	}
+	if n := Nearest(name, names); n != "" {
+		return fmt.Sprintf(" (did you mean %q?)", n)
+	}
+	return fmt.Sprintf(" (there are %s)", strings.Join(names, ", "))
+}

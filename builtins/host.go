@@ -1,0 +1,209 @@
+package builtins
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+	"sync"
+
+	"go.starlark.net/lib/json"
+	"go.starlark.net/lib/math"
+	"go.starlark.net/lib/time"
+	"go.starlark.net/starlark"
+	"go.starlark.net/starlarkstruct"
+	"go.starlark.net/syntax"
+
+	"github.com/dagon-star/dagon-star/runtime"
+	"github.com/dagon-star/dagon-star/runtime/topology"
+)
+
+// Options are what a Host needs to know beside its run.
+type Options struct {
+	Params map[string]string   // what --param gave
+	Print  func(string)        // where print goes beside the log, or nil
+	Embed  starlark.StringDict // more names for the vocabulary, an embedder's own
+}
+
+// Host is what builtins reach through their thread: one for each run.
+type Host struct {
+	run       *runtime.Run
+	o         Options
+	scheduler scheduler
+	waits     sync.WaitGroup // every goroutine
+	stop      func() bool
+
+	mu       sync.Mutex
+	failed   error // a task's
+	deferred []deferred
+	asked    map[string]bool // parameters
+	soft     []string        // failures of soft assertions
+}
+
+// NewHost makes the host of a run. Close must be called when the run has ended.
+func NewHost(run *runtime.Run, o Options) *Host {
+	h := &Host{run: run, o: o, asked: map[string]bool{}}
+	work := run.Context()
+	h.stop = context.AfterFunc(work, func() { h.cancelThreads(context.Cause(work)) })
+	return h
+}
+
+const (
+	hostKey = "dagon-star host"
+	taskKey = "dagon-star task"
+)
+
+// hostOf is what a thread is bound to.
+func hostOf(thread *starlark.Thread) (*Host, *task, error) {
+	h, _ := thread.Local(hostKey).(*Host)
+	t, _ := thread.Local(taskKey).(*task)
+	if h == nil || t == nil {
+		return nil, nil, errors.New("called outside of a run")
+	}
+	return h, t, nil
+}
+
+// RunOf is the run that a thread belongs to, for an embedder's own builtins;
+// nil outside of one.
+func RunOf(thread *starlark.Thread) *runtime.Run {
+	if h, _, err := hostOf(thread); err == nil {
+		return h.run
+	}
+	return nil
+}
+
+func (h *Host) thread(name string, t *task) *starlark.Thread {
+	thread := &starlark.Thread{Name: name, Print: func(_ *starlark.Thread, text string) { h.print(text) }}
+	thread.SetLocal(hostKey, h)
+	thread.SetLocal(taskKey, t)
+	s := &h.scheduler
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t.threads = append(t.threads, thread)
+	s.threads = append(s.threads, thread)
+	if work := h.run.Context(); work.Err() != nil {
+		thread.Cancel(context.Cause(work).Error())
+	}
+	return thread
+}
+
+// Thread makes another thread of the task that a thread belongs to, for a
+// module that it loads: with the same print, limits and end.
+func (h *Host) Thread(of *starlark.Thread, name string) (*starlark.Thread, error) {
+	_, t, err := hostOf(of)
+	if err != nil {
+		return nil, err
+	}
+	thread := h.thread(name, t)
+	thread.Load = of.Load
+	return thread, nil
+}
+
+// cancelThreads ends scripts that compute without end.
+func (h *Host) cancelThreads(cause error) {
+	s := &h.scheduler
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, thread := range s.threads {
+		thread.Cancel(cause.Error())
+	}
+}
+
+func (h *Host) print(text string) {
+	h.run.Print(text)
+	if h.o.Print != nil {
+		h.o.Print(text)
+	}
+}
+
+// Predeclared is the vocabulary, with the embedder's own names and those that
+// the ini gives, all frozen; notices tell which sections of the ini got no name.
+func (h *Host) Predeclared() (names starlark.StringDict, notices []string) {
+	names = Vocabulary()
+	for name, v := range h.o.Embed {
+		names[name] = v
+	}
+	globals := h.values()
+	notices = Globals(h.run.Topology(), names, func(name string, n *topology.Node) {
+		globals[name] = &Node{host: h, name: n.Name}
+	})
+	for name, v := range globals {
+		names[name] = v
+	}
+	names.Freeze()
+	return names, notices
+}
+
+// Vocabulary is what every script can name, whatever its ini.
+func Vocabulary() starlark.StringDict {
+	d := predeclared()
+	d["json"] = json.Module
+	d["math"] = math.Module
+	d["time"] = time.Module
+	d["struct"] = starlark.NewBuiltin("struct", starlarkstruct.Make)
+	return d
+}
+
+// GroupNames are the names that every ini gives, beside one for each node.
+func GroupNames() []string {
+	return []string{"config", "leaders", "receivers", "senders", "topology", "workers"}
+}
+
+// Globals finds which names the nodes of a topology have in a script, and
+// returns a notice for each that has none because its name is not free.
+func Globals(t *topology.Topology, taken starlark.StringDict, give func(name string, n *topology.Node)) (notices []string) {
+	given := map[string]string{}
+	for _, n := range t.Nodes {
+		name := n.Identifier()
+		_, isTaken := taken[name]
+		_, isUniverse := starlark.Universe[name]
+		why := ""
+		switch {
+		case isTaken, isUniverse, slices.Contains(GroupNames(), name):
+			why = "is a name of the vocabulary"
+		case !isIdentifier(name):
+			why = "is no name that a script can have"
+		case given[name] != "":
+			why = "is the name of [" + given[name] + "]"
+		}
+		if why != "" {
+			notices = append(notices, fmt.Sprintf("[%s] has no name of its own in scripts, as %s %s: use topology.node(%q)", n.Section, name, why, n.Name))
+			continue
+		}
+		given[name] = n.Section
+		give(name, n)
+	}
+	return notices
+}
+
+// isIdentifier tells whether a script can have a variable of this name.
+func isIdentifier(name string) bool {
+	e, err := syntax.ParseExpr("name", name, 0)
+	if err != nil {
+		return false
+	}
+	id, ok := e.(*syntax.Ident)
+	return ok && id.Name == name
+}
+
+// UnusedParams are the parameters that were given and never asked for, sorted.
+func (h *Host) UnusedParams() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var unused []string
+	for name := range h.o.Params {
+		if !h.asked[name] {
+			unused = append(unused, name)
+		}
+	}
+	sort.Strings(unused)
+	return unused
+}
+
+// SoftFailures are the failures of soft assertions, in their order.
+func (h *Host) SoftFailures() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.soft)
+}

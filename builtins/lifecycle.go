@@ -1,0 +1,168 @@
+package builtins
+
+import (
+	"context"
+	"errors"
+
+	"go.starlark.net/starlark"
+
+	"github.com/dagon-star/dagon-star/runtime"
+)
+
+func lifecycle() family {
+	return family{"lifecycle", "Boot nodes, talk to them, and shut them down.", []builtin{
+		{"fork", "nodes, args=[], env={}", "Starts the process of each node, with args added to the end of its command line and env to its environment. It returns when the process runs, which says nothing of its being ready. It is an error if a node runs already or its program cannot be started. Example: fork(worker_1, args=[\"--verbose\"]).", fork},
+		{"await_ready", "nodes, timeout=None", "Waits until every node has reported ready. It ends at once with an error if one exits before, or cannot be ready any more. timeout is a duration; without it config.timeout.", awaitState(runtime.StateReady)},
+		{"send", "nodes, address, *args, types=None", "Sends a message to each node. \"start\" is the same as \"/start\"; any other address is the user's own. An int is sent as i, or h where it is larger; a float as f, True and False as T and F, None as N, a string as s, bytes as b, a list as an array; types = \"hd\" says otherwise. Example: send(senders, \"start\").", send},
+		{"await_done", "nodes, timeout=None", "Waits until every node has reported done; done_shutdown implies it. It ends at once with an error if one exits before.", awaitState(runtime.StateDone)},
+		{"shutdown", "nodes, timeout=None", "Asks the nodes to shut down, all at the same time, and waits until each has reported done_shutdown. A node that has done so already, has exited, or was never forked is left alone.", shutdown},
+		{"await_exit", "nodes, timeout=None", "Waits until the process of every node has ended.", awaitState(runtime.StateExited)},
+		{"may_exit", "nodes", "Allows the nodes to exit unasked from now on: it does not fail the run any more.", mayExit},
+		{"are_we_ready", "", "True if every node of the topology runs and has reported ready.", func(c *call) (starlark.Value, error) {
+			return c.all(func(n runtime.NodeInfo) bool { return n.State != "" && n.State != runtime.StateExited && n.WasReady })
+		}},
+		{"are_we_done_yet", "", "True if every node that was forked has reported done_shutdown, or has exited as it was allowed to.", func(c *call) (starlark.Value, error) {
+			return c.all(func(n runtime.NodeInfo) bool { return n.State == "" || n.Finished })
+		}},
+		{"shutdown_topology", "", "Ends every node that still runs: by shutdown in the documented order, leaders, workers, senders, receivers, then by TERM, and after config.grace by KILL. It returns when all have exited.", shutdownTopology},
+	}}
+}
+
+func fork(c *call) (starlark.Value, error) {
+	nodes, err := c.nodes("nodes")
+	if err != nil {
+		return nil, err
+	}
+	var o runtime.ForkOptions
+	if c.arg("args") != nil {
+		words, err := c.sequence("args")
+		if err != nil {
+			return nil, err
+		}
+		for i, w := range words {
+			s, ok := starlark.AsString(w)
+			if !ok {
+				return nil, c.wrong("args", "element %d is %s, want a string", i, w.Type())
+			}
+			o.Args = append(o.Args, s)
+		}
+	}
+	if v := c.arg("env"); v != nil {
+		d, ok := v.(starlark.IterableMapping)
+		if !ok {
+			return nil, c.wrong("env", "got %s, want a dict of strings", v.Type())
+		}
+		o.Env = map[string]string{}
+		for _, item := range d.Items() {
+			key, isKey := starlark.AsString(item[0])
+			value, isValue := starlark.AsString(item[1])
+			if !isKey || !isValue {
+				return nil, c.wrong("env", "has %s: %s, want strings", item[0], item[1])
+			}
+			o.Env[key] = value
+		}
+	}
+	for _, name := range nodes {
+		if err := c.host.run.Fork(name, o); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+func awaitState(s runtime.State) func(*call) (starlark.Value, error) {
+	return func(c *call) (starlark.Value, error) {
+		nodes, err := c.nodes("nodes")
+		if err != nil {
+			return nil, err
+		}
+		condition := c.host.run.Reached(nodes, s)
+		if condition.Timeout, err = c.duration("timeout", 0); err != nil {
+			return nil, err
+		}
+		return nil, c.await(condition)
+	}
+}
+
+func shutdown(c *call) (starlark.Value, error) {
+	nodes, err := c.nodes("nodes")
+	if err != nil {
+		return nil, err
+	}
+	timeout, err := c.duration("timeout", 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.host.run.Shutdown(nodes); err != nil {
+		return nil, err
+	}
+	var forked []string
+	for _, name := range nodes {
+		if info, _ := c.host.run.Node(name); info.State != "" {
+			forked = append(forked, name)
+		}
+	}
+	condition := c.host.run.Reached(forked, runtime.StateDoneShutdown)
+	condition.Timeout = timeout
+	return nil, c.await(condition)
+}
+
+func send(c *call) (starlark.Value, error) {
+	nodes, err := c.nodes("nodes")
+	if err != nil {
+		return nil, err
+	}
+	address, err := c.address("address")
+	if err != nil {
+		return nil, err
+	}
+	types, err := c.text("types", "")
+	if err != nil {
+		return nil, err
+	}
+	m, err := message(address, c.rest, types)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, name := range nodes {
+		errs = append(errs, c.host.run.Send(name, m))
+	}
+	return nil, errors.Join(errs...)
+}
+
+// address is an argument that is an address, with or without its slash.
+func (c *call) address(name string) (string, error) {
+	address, err := c.text(name, "")
+	if err != nil {
+		return "", err
+	}
+	if address == "" {
+		return "", c.wrong(name, "got an empty string, want an address such as \"start\" or \"/my/own\"")
+	}
+	if address[0] != '/' {
+		address = "/" + address
+	}
+	return address, nil
+}
+
+func mayExit(c *call) (starlark.Value, error) {
+	nodes, err := c.nodes("nodes")
+	if err != nil {
+		return nil, err
+	}
+	return nil, c.host.run.MayExit(nodes)
+}
+
+func (c *call) all(holds func(runtime.NodeInfo) bool) (starlark.Value, error) {
+	for _, n := range c.host.run.Nodes() {
+		if !holds(n) {
+			return starlark.False, nil
+		}
+	}
+	return starlark.True, nil
+}
+
+func shutdownTopology(c *call) (starlark.Value, error) {
+	return nil, Wait(c.thread, func(ctx context.Context) error { return c.host.run.ShutdownTopology(ctx) })
+}

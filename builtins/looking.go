@@ -1,0 +1,232 @@
+package builtins
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	starlarktime "go.starlark.net/lib/time"
+	"go.starlark.net/starlark"
+
+	"github.com/dagon-star/dagon-star/runtime/topology"
+)
+
+func looking() family {
+	return family{"looking", "Look at what nodes have said and written.", []builtin{
+		{"await_message", "node, address, since=None, timeout=None", "Waits for a message that the node sends to the address, and returns it: a value with address, args, node and t, seconds since the start of the run. It is the first of the node's present incarnation that no such wait has returned yet; since=\"now\" skips those that have come. It ends at once with an error if the node exits before.", awaitMessage},
+		{"await_output", "node, pattern, since=None, timeout=None", "Waits for a line of the node's output, standard or error, that the regular expression matches anywhere, and returns it: a value with line, groups, a tuple of what the groups matched, stream and t. It is the first of the node's present incarnation that no such wait has returned yet; since=\"now\" skips those that have come. Example: port = await_output(db, r\"listening on port (\\d+)\").groups[0].", awaitOutput},
+		{"messages", "node, address=None", "The messages that the node's present incarnation has sent so far, as a list; only those to one address if it is given.", messages},
+		{"output", "node", "What the node's present incarnation has written so far, as a string, both streams as they were read.", output},
+		{"records", "path", "The messages in a file of Giles Sender or Giles Receiver, as a list of values with payload, a string, and time_us, microseconds since 1970. A relative path begins in the folder of the run's nodes. Example: records(\"giles-receiver/received.txt\").", records},
+		{"param", "name, default=None", "What --param NAME=VALUE gave, made a value of the default's type: string, int, float, bool, or duration. Without a default the parameter must be given, and is a string.", param},
+	}}
+}
+
+// since reads the parameter of the same name.
+func (c *call) since() (now bool, err error) {
+	s, err := c.text("since", "")
+	if err == nil && s != "" && s != "now" {
+		err = c.wrong("since", "got %q, want \"now\" or nothing", s)
+	}
+	return s == "now", err
+}
+
+func awaitMessage(c *call) (starlark.Value, error) {
+	node, err := c.node("node")
+	if err != nil {
+		return nil, err
+	}
+	address, err := c.address("address")
+	if err != nil {
+		return nil, err
+	}
+	now, err := c.since()
+	if err != nil {
+		return nil, err
+	}
+	condition, found := c.host.run.MessageFrom(node, address, now)
+	if condition.Timeout, err = c.duration("timeout", 0); err != nil {
+		return nil, err
+	}
+	if err := c.await(condition); err != nil {
+		return nil, err
+	}
+	return c.host.messageValue(node, found()), nil
+}
+
+func awaitOutput(c *call) (starlark.Value, error) {
+	node, err := c.node("node")
+	if err != nil {
+		return nil, err
+	}
+	text, err := c.text("pattern", "")
+	if err != nil {
+		return nil, err
+	}
+	pattern, err := regexp.Compile(text)
+	if err != nil {
+		return nil, c.wrong("pattern", "%v", err)
+	}
+	now, err := c.since()
+	if err != nil {
+		return nil, err
+	}
+	condition, found := c.host.run.OutputFrom(node, pattern, now)
+	if condition.Timeout, err = c.duration("timeout", 0); err != nil {
+		return nil, err
+	}
+	if err := c.await(condition); err != nil {
+		return nil, err
+	}
+	line := found()
+	groups := starlark.Tuple{}
+	for i, g := range pattern.FindStringSubmatch(line.Text) {
+		if i > 0 {
+			groups = append(groups, starlark.String(g))
+		}
+	}
+	return record("output", starlark.StringDict{
+		"line":   starlark.String(line.Text),
+		"groups": groups,
+		"stream": starlark.String(line.Stream),
+		"t":      starlark.Float(line.T.Seconds()),
+	}), nil
+}
+
+func messages(c *call) (starlark.Value, error) {
+	node, err := c.node("node")
+	if err != nil {
+		return nil, err
+	}
+	address := ""
+	if c.arg("address") != nil {
+		if address, err = c.address("address"); err != nil {
+			return nil, err
+		}
+	}
+	sent, err := c.host.run.Messages(node, address)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]starlark.Value, len(sent))
+	for i, m := range sent {
+		list[i] = c.host.messageValue(node, m)
+	}
+	return frozenList(list), nil
+}
+
+func frozenList(elements []starlark.Value) *starlark.List {
+	list := starlark.NewList(elements)
+	list.Freeze()
+	return list
+}
+
+func output(c *call) (starlark.Value, error) {
+	node, err := c.node("node")
+	if err != nil {
+		return nil, err
+	}
+	text, err := c.host.run.Output(node)
+	return starlark.String(text), err
+}
+
+func records(c *call) (starlark.Value, error) {
+	path, err := c.text("path", "")
+	if err != nil {
+		return nil, err
+	}
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(c.host.run.NodeFolder(""), path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var list []starlark.Value
+	lines := bufio.NewReaderSize(f, 64<<10)
+	for number := 1; ; number++ {
+		line, err := lines.ReadString('\n')
+		if errors.Is(err, io.EOF) {
+			return frozenList(list), nil // what follows the last newline is being written
+		}
+		if err != nil {
+			return nil, err
+		}
+		us, payload, err := parseRecord(strings.TrimSuffix(line, "\n"))
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", path, number, err)
+		}
+		list = append(list, record("record", starlark.StringDict{"payload": starlark.String(payload), "time_us": starlark.MakeInt64(us)}))
+	}
+}
+
+// parseRecord reads a line of Giles' files: microseconds, a comma and a space,
+// and the payload, which is quoted as in Go where it needs to be.
+func parseRecord(line string) (us int64, payload string, err error) {
+	stamp, payload, ok := strings.Cut(line, ", ")
+	us, err = strconv.ParseInt(stamp, 10, 64)
+	if !ok || err != nil {
+		return 0, "", fmt.Errorf("%q is no record: \"MICROSECONDS, PAYLOAD\" was expected", line)
+	}
+	if strings.HasPrefix(payload, `"`) {
+		if payload, err = strconv.Unquote(payload); err != nil {
+			return 0, "", fmt.Errorf("%q has a quoted payload that cannot be read", line)
+		}
+	}
+	return us, payload, nil
+}
+
+func param(c *call) (starlark.Value, error) {
+	name, err := c.text("name", "")
+	if err != nil {
+		return nil, err
+	}
+	c.host.mu.Lock()
+	c.host.asked[name] = true
+	c.host.mu.Unlock()
+	given, ok := c.host.o.Params[name]
+	otherwise := c.arg("default")
+	switch {
+	case !ok && otherwise == nil:
+		return nil, fmt.Errorf("parameter %s is missing: give it as --param %[1]s=VALUE", name)
+	case !ok:
+		return otherwise, nil
+	}
+	misfit := func(want string) error { return fmt.Errorf("--param %s=%s: want %s", name, given, want) }
+	switch otherwise.(type) {
+	case nil, starlark.String:
+		return starlark.String(given), nil
+	case starlark.Int:
+		v, err := starlark.Eval(c.thread, "param", "int(s, 0)", starlark.StringDict{"s": starlark.String(given)})
+		if err != nil {
+			return nil, misfit("an int, as its default is")
+		}
+		return v, nil
+	case starlark.Float:
+		f, err := strconv.ParseFloat(given, 64)
+		if err != nil {
+			return nil, misfit("a number, as its default is")
+		}
+		return starlark.Float(f), nil
+	case starlark.Bool:
+		b, err := strconv.ParseBool(given)
+		if err != nil {
+			return nil, misfit("true or false, as its default is")
+		}
+		return starlark.Bool(b), nil
+	case starlarktime.Duration:
+		d, err := topology.ParseDuration(given)
+		if err != nil {
+			return nil, misfit("a duration, as its default is")
+		}
+		return starlarktime.Duration(d), nil
+	}
+	return nil, c.wrong("default", "got %s, want a string, int, float, bool or time.duration", otherwise.Type())
+}

@@ -1,0 +1,143 @@
+package builtins
+
+import (
+	"errors"
+	"time"
+
+	"go.starlark.net/starlark"
+
+	"github.com/dagon-star/dagon-star/runtime"
+)
+
+func timeAndTasks() family {
+	return family{"time and tasks", "Wait, and do things at the same time. Exactly one task runs at a time; another goes on only where this one waits.", []builtin{
+		{"sleep", "duration", "Waits for a duration: a number of seconds, a string such as \"250ms\", or a time.duration.", sleep},
+		{"spawn", "fn, *args", "Starts a task that calls fn with the arguments, and returns it. The task's error fails the run, and the end of the main part cancels it. The task has .wait(), which returns fn's result, .cancel() and .name.", spawn},
+		{"after", "delay, fn, *args", "Starts a task that calls fn once, after a while, and returns it. Example: after(\"30s\", fail, \"too slow\").", after},
+		{"every", "period, fn, *args, times=None", "Starts a task that calls fn again and again, first after one period, and returns it: as often as times says, or until the main part ends. A tick that is due while the last one still runs is skipped.", every},
+		{"wait_until", "fn, timeout=None", "Waits until fn() is true, and returns what it returned. It is called again at every event and every 100 ms. Example: wait_until(lambda: len(messages(leader, \"/count\")) > 3).", waitUntil},
+		{"defer", "fn, *args", "Calls fn with the arguments at the end of the run, however it ended: the last deferred first, each bounded by config.grace. An error in it is told, and does not change the verdict.", deferCall},
+	}}
+}
+
+func sleep(c *call) (starlark.Value, error) {
+	d, err := c.duration("duration", 0)
+	if err != nil {
+		return nil, err
+	}
+	if c.arg("duration") == nil {
+		return nil, c.wrong("duration", "got None, want a duration")
+	}
+	return nil, c.await(runtime.Elapsed(d))
+}
+
+func spawn(c *call) (starlark.Value, error) {
+	fn, err := c.function("fn")
+	if err != nil {
+		return nil, err
+	}
+	args := c.rest
+	return c.task.spawn(func(_ *task, thread *starlark.Thread) (starlark.Value, error) {
+		return starlark.Call(thread, fn, args, nil)
+	}), nil
+}
+
+func after(c *call) (starlark.Value, error) {
+	fn, err := c.function("fn")
+	if err != nil {
+		return nil, err
+	}
+	d, err := c.duration("delay", 0)
+	if err != nil {
+		return nil, err
+	}
+	args := c.rest
+	return c.task.spawn(func(t *task, thread *starlark.Thread) (starlark.Value, error) {
+		if err := t.await(runtime.Elapsed(d)); err != nil {
+			return nil, err
+		}
+		return starlark.Call(thread, fn, args, nil)
+	}), nil
+}
+
+func every(c *call) (starlark.Value, error) {
+	fn, err := c.function("fn")
+	if err != nil {
+		return nil, err
+	}
+	period, err := c.duration("period", 0)
+	if err != nil {
+		return nil, err
+	}
+	if period <= 0 {
+		return nil, c.wrong("period", "got %s, want more than 0", c.arg("period"))
+	}
+	times, err := c.integer("times", -1, 0)
+	if err != nil {
+		return nil, err
+	}
+	args, run := c.rest, c.host.run
+	began := run.Elapsed()
+	return c.task.spawn(func(t *task, thread *starlark.Thread) (starlark.Value, error) {
+		for n := int64(0); n != times; n++ {
+			// The next tick that is still to come; those missed are skipped.
+			since := run.Elapsed() - began
+			next := (since/period + 1) * period
+			if err := t.await(runtime.Elapsed(next - since)); err != nil {
+				return nil, err
+			}
+			if _, err := starlark.Call(thread, fn, args, nil); err != nil {
+				return nil, err
+			}
+		}
+		return starlark.None, nil
+	}), nil
+}
+
+func waitUntil(c *call) (starlark.Value, error) {
+	fn, err := c.function("fn")
+	if err != nil {
+		return nil, err
+	}
+	timeout, err := c.duration("timeout", c.host.run.Settings().Timeout)
+	if err != nil {
+		return nil, err
+	}
+	run := c.host.run
+	for began := run.Elapsed(); ; {
+		change := run.Change(pollEvery)
+		v, err := starlark.Call(c.thread, fn, nil, nil)
+		if err != nil {
+			return nil, err
+		}
+		if v.Truth() {
+			return v, nil
+		}
+		left := timeout - (run.Elapsed() - began)
+		if left <= 0 {
+			return nil, &runtime.TimeoutError{What: fn.Name() + "()", Timeout: timeout}
+		}
+		change.Timeout = min(pollEvery, max(left, time.Millisecond))
+		if err := c.await(change); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func deferCall(c *call) (starlark.Value, error) {
+	fn, err := c.function("fn")
+	if err != nil {
+		return nil, err
+	}
+	c.host.mu.Lock()
+	defer c.host.mu.Unlock()
+	c.host.deferred = append(c.host.deferred, deferred{fn, c.rest})
+	return nil, nil
+}
+
+// ended tells whether an error is that of the run or the task having been
+// ended, which no script can catch.
+func (c *call) ended(err error) bool {
+	var bug *PanicError
+	return errors.Is(err, errCancelled) || errors.As(err, &bug) || c.host.run.Context().Err() != nil
+}

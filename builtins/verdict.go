@@ -1,0 +1,184 @@
+package builtins
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"go.starlark.net/starlark"
+	"go.starlark.net/syntax"
+
+	"github.com/dagon-star/dagon-star/runtime"
+	"github.com/dagon-star/dagon-star/runtime/process"
+)
+
+// FailError is a run that the script fails.
+type FailError struct{ Reason string }
+
+func (e *FailError) Error() string { return e.Reason }
+
+// InconclusiveError is a run that the script finds to have shown nothing.
+type InconclusiveError struct{ Reason string }
+
+func (e *InconclusiveError) Error() string { return e.Reason }
+
+func verdict() family {
+	return family{"verdict", "Say what the run came to. A run passes when its script comes to its end; assertions halt it, soft=True records a failure and goes on.", []builtin{
+		{"fail", "*args, sep=\" \"", "Fails the run, with the arguments as the reason.", func(c *call) (starlark.Value, error) {
+			sep, err := c.text("sep", " ")
+			if err != nil {
+				return nil, err
+			}
+			var words []string
+			for _, v := range c.rest {
+				words = append(words, plainText(v))
+			}
+			return nil, &FailError{strings.Join(words, sep)}
+		}},
+		{"inconclusive", "reason", "Ends the run as inconclusive: nothing failed, and nothing was shown.", func(c *call) (starlark.Value, error) {
+			reason, err := c.text("reason", "")
+			if err != nil {
+				return nil, err
+			}
+			return nil, &InconclusiveError{reason}
+		}},
+		{"check", "condition, message=None, soft=False", "Fails the run unless the condition is true.", func(c *call) (starlark.Value, error) {
+			return c.assert(c.truth("condition"), "check failed")
+		}},
+		{"assert.true", "condition, message=None, soft=False", "Fails the run unless the condition is true.", func(c *call) (starlark.Value, error) {
+			return c.assert(c.truth("condition"), "assertion failed")
+		}},
+		{"assert.eq", "x, y, message=None, soft=False", "Fails the run unless x == y.", compare(syntax.EQL, "!=")},
+		{"assert.ne", "x, y, message=None, soft=False", "Fails the run unless x != y.", compare(syntax.NEQ, "==")},
+		{"assert.lt", "x, y, message=None, soft=False", "Fails the run unless x < y.", compare(syntax.LT, "is not less than")},
+		{"assert.contains", "x, y, message=None, soft=False", "Fails the run unless y in x.", assertContains},
+		{"assert.fails", "fn, pattern=\"\", soft=False", "Fails the run unless fn() is an error whose message the regular expression matches.", assertFails},
+		{"catch", "fn, *args", "Calls fn with the arguments; returns None, or the error where it failed: a value with message and kind, \"timeout\", \"impossible\", \"state\", \"start\", \"fail\" or \"error\". It catches neither a node's unasked exit nor an interruption nor the time limit.", catch},
+	}}
+}
+
+// plainText is a value as print has it.
+func plainText(v starlark.Value) string {
+	if s, ok := starlark.AsString(v); ok {
+		return s
+	}
+	return v.String()
+}
+
+// assert fails unless it holds.
+func (c *call) assert(holds bool, format string, args ...any) (starlark.Value, error) {
+	if holds {
+		return nil, nil
+	}
+	reason := fmt.Sprintf(format, args...)
+	for i, p := range c.params {
+		if p.Name == "message" && c.values[i] != nil && c.values[i] != starlark.None {
+			if reason = plainText(c.values[i]); len(args) > 0 {
+				reason += ": " + fmt.Sprintf(format, args...)
+			}
+		}
+	}
+	if !c.truth("soft") {
+		return nil, &FailError{reason}
+	}
+	where := ""
+	if c.thread.CallStackDepth() > 1 {
+		where = c.thread.CallFrame(1).Pos.String() + ": "
+	}
+	c.host.mu.Lock()
+	c.host.soft = append(c.host.soft, where+reason)
+	c.host.mu.Unlock()
+	c.host.print("soft failure: " + where + reason)
+	return nil, nil
+}
+
+func compare(op syntax.Token, otherwise string) func(*call) (starlark.Value, error) {
+	return func(c *call) (starlark.Value, error) {
+		x, y := c.values[0], c.values[1]
+		holds, err := starlark.Compare(op, x, y)
+		if err != nil {
+			return nil, err
+		}
+		return c.assert(holds, "%s %s %s", shown(x), otherwise, shown(y))
+	}
+}
+
+// shown is a value as an error shows it, cut where it is long.
+func shown(v starlark.Value) string {
+	s := v.String()
+	if len(s) > 500 {
+		s = s[:500] + "…"
+	}
+	return s
+}
+
+func assertContains(c *call) (starlark.Value, error) {
+	x, y := c.values[0], c.values[1]
+	in, err := starlark.Binary(syntax.IN, y, x)
+	if err != nil {
+		return nil, err
+	}
+	return c.assert(bool(in.Truth()), "%s does not contain %s", shown(x), shown(y))
+}
+
+func assertFails(c *call) (starlark.Value, error) {
+	fn, err := c.function("fn")
+	if err != nil {
+		return nil, err
+	}
+	text, err := c.text("pattern", "")
+	if err != nil {
+		return nil, err
+	}
+	pattern, err := regexp.Compile(text)
+	if err != nil {
+		return nil, c.wrong("pattern", "%v", err)
+	}
+	_, err = starlark.Call(c.thread, fn, nil, nil)
+	switch {
+	case err == nil:
+		return c.assert(false, "%s did not fail", fn.Name())
+	case c.ended(err):
+		return nil, err
+	}
+	return c.assert(pattern.MatchString(err.Error()), "%s failed, but its message %q does not match %q", fn.Name(), err.Error(), text)
+}
+
+func catch(c *call) (starlark.Value, error) {
+	fn, err := c.function("fn")
+	if err != nil {
+		return nil, err
+	}
+	_, err = starlark.Call(c.thread, fn, c.rest, nil)
+	if err == nil || c.ended(err) {
+		return nil, err
+	}
+	return record("error", starlark.StringDict{
+		"message": starlark.String(err.Error()),
+		"kind":    starlark.String(kind(err)),
+	}), nil
+}
+
+func kind(err error) string {
+	var (
+		timeout    *runtime.TimeoutError
+		impossible *runtime.ImpossibleError
+		state      *runtime.StateError
+		start      *process.StartError
+		failed     *FailError
+	)
+	switch {
+	case errors.As(err, &timeout):
+		return "timeout"
+	case errors.As(err, &impossible):
+		return "impossible"
+	case errors.As(err, &state):
+		return "state"
+	case errors.As(err, &start):
+		return "start"
+	case errors.As(err, &failed):
+		return "fail"
+	}
+	return "error"
+}

@@ -1,0 +1,76 @@
+package osc
+
+import (
+	"net"
+	"sync"
+	"time"
+)
+
+// Listener is a listener that can tell when it has caught up: a peer may
+// connect, speak and be gone in less time than it takes to accept it.
+type Listener struct {
+	net.Listener
+	mu      sync.Mutex
+	markers map[string]chan struct{} // by the address of our own connection
+	closed  chan struct{}
+	once    sync.Once
+}
+
+// Listen listens on a TCP address.
+func Listen(address string) (*Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return &Listener{Listener: l, markers: map[string]chan struct{}{}, closed: make(chan struct{})}, nil
+}
+
+// Accept returns the next connection.
+func (l *Listener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		peer := c.RemoteAddr().String()
+		l.mu.Lock()
+		settled, marker := l.markers[peer]
+		delete(l.markers, peer)
+		l.mu.Unlock()
+		if !marker {
+			return c, nil
+		}
+		c.Close()
+		close(settled)
+	}
+}
+
+// Settle returns when every connection that was made before the call has been
+// returned by Accept, which another goroutine keeps calling: it makes one of
+// its own, which comes after them all. It is net.ErrClosed where the listener
+// is closed meanwhile.
+func (l *Listener) Settle() error {
+	settled := make(chan struct{})
+	l.mu.Lock()
+	c, err := net.DialTimeout("tcp", l.Addr().String(), 10*time.Second)
+	if err == nil {
+		l.markers[c.LocalAddr().String()] = settled
+	}
+	l.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	select {
+	case <-settled:
+		return nil
+	case <-l.closed:
+		return net.ErrClosed
+	}
+}
+
+// Close stops listening. Connections that were not accepted are reset.
+func (l *Listener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return l.Listener.Close()
+}
