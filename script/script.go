@@ -1,0 +1,393 @@
+// Package script runs Starlark scripts against topologies. It is the one entry
+// for Go programs that embed dagon-star:
+//
+//	result, err := script.Run(ctx, script.Config{Script: "cluster.star", Topology: "cluster.ini"})
+//	if err != nil { … }             // a bad script or ini: nothing was started
+//	if result.Outcome != runtime.Passed { … }
+//
+// Run ends every process that it has started before it returns. It prints
+// nothing but to Config.Output, touches no signal handler, and never re-executes
+// the host program.
+package script
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"slices"
+	"syscall"
+	"time"
+
+	"go.starlark.net/starlark"
+
+	"github.com/dagon-star/dagon-star/builtins"
+	"github.com/dagon-star/dagon-star/runtime"
+	"github.com/dagon-star/dagon-star/runtime/event"
+	"github.com/dagon-star/dagon-star/runtime/process"
+	"github.com/dagon-star/dagon-star/runtime/topology"
+)
+
+// Config says what to run. Script or Source must be set; all else may be left
+// out.
+type Config struct {
+	// Script is a file, or where there is none of that name a scenario that is
+	// shipped with dagon-star. With Source it only names the script in
+	// messages, and its folder is where load() begins.
+	Script string
+	Source []byte
+	// Topology is an ini in the same way. Left out, it is the ini of the
+	// script's name beside it, else topology.ini beside it; with Source, a
+	// topology without nodes.
+	Topology       string
+	TopologySource []byte
+
+	Params map[string]string // for param()
+	Seed   *uint64           // nil: that of the ini, else a new one
+
+	// What comes in place of the ini's settings; nil leaves them.
+	Timeout, TimeLimit, Drain, Grace *time.Duration
+	Listen                           string // "" leaves it
+
+	RunsDir string // where the run's folder is made; "" is "runs"
+	// Component is the dagon-star binary that component = sections run, and
+	// Components the names of what it has, if they are to be checked.
+	Component  string
+	Components []string
+	Version    string   // of the program, for the log; "" is that of this module
+	Argv       []string // its command line, for the log and the recipe
+
+	Output   io.Writer           // what print prints, a line each, may be nil
+	Observer func(event.Event)   // called with every event, in order, from one goroutine
+	Builtins starlark.StringDict // more names for scripts: an embedder's own builtins
+	Driver   process.Driver      // starts the processes; nil: this machine's
+	// Hurry, when closed, makes the end of the run skip every grace.
+	Hurry <-chan struct{}
+}
+
+// Result is what a run came to.
+type Result struct {
+	runtime.Result
+	// Backtrace is the script's stack where it failed.
+	Backtrace string
+	// Internal tells that the run failed by a bug of dagon-star or of an
+	// embedder's builtin; Backtrace then has Go's stack too.
+	Internal bool
+	// Cause is why the run did not pass, for errors.As: a *runtime.ExitError, a
+	// *runtime.TimeoutError, a *builtins.FailError, … Nil where it passed.
+	Cause error
+	Seed  uint64
+}
+
+// ExitCode is the exit code that tells the result: 0 passed, 1 failed, 3
+// inconclusive, 70 a bug, and 128 with the signal's number added where a signal
+// ended the run (130 where the caller did).
+func (r *Result) ExitCode() int {
+	switch {
+	case r.Internal:
+		return 70
+	case r.Outcome == runtime.Passed:
+		return 0
+	case r.Outcome == runtime.Inconclusive:
+		return 3
+	case r.Outcome == runtime.Interrupted:
+		var by *runtime.InterruptedError
+		if errors.As(r.Cause, &by) {
+			if s, ok := by.Signal.(syscall.Signal); ok {
+				return 128 + int(s)
+			}
+		}
+		return 130
+	}
+	return 1
+}
+
+// Run runs a script against a topology until it ends, or ctx is done. The error
+// tells that it could not be started: Mistakes in the script or the ini, found
+// before anything is forked, or a folder that cannot be made. A run that
+// started has a Result, whatever became of it.
+func Run(ctx context.Context, c Config) (*Result, error) {
+	plan, err := prepare(c)
+	if err != nil {
+		return nil, err
+	}
+	if plan.mistakes.sort(); len(plan.mistakes) > 0 {
+		return nil, plan.mistakes
+	}
+	run, err := runtime.Start(ctx, runtime.Config{
+		Script: plan.main.name, Topology: plan.topology, Settings: plan.topology.Settings, Seed: plan.seed,
+		Params: c.Params, Version: plan.version, Argv: c.Argv, RunsDir: c.RunsDir, Component: c.Component,
+		Driver: c.Driver, Observer: c.Observer, Hurry: c.Hurry,
+	})
+	if err != nil {
+		return nil, err
+	}
+	host := builtins.NewHost(run, builtins.Options{Params: c.Params, Print: printer(c.Output), Embed: c.Builtins})
+	defer host.Close()
+	result := &Result{Seed: plan.seed}
+	v := result.judge(run, host, plan.execute(run, host))
+	if result.Internal {
+		v.Reason = fmt.Sprintf("%s\nthis is a bug: please report it with the run's folder", v.Reason)
+	}
+	for _, name := range host.UnusedParams() {
+		run.Notice(fmt.Sprintf("--param %s was given, and the script never asked for it", name))
+	}
+	ended, err := run.End(v, host.RunDeferred)
+	if ended == nil {
+		return nil, err
+	}
+	result.Result = *ended
+	if err != nil {
+		result.Teardown = append(result.Teardown, err.Error())
+	}
+	if result.Cause == nil && result.Outcome != runtime.Passed {
+		result.Cause = errors.New(result.Reason)
+	}
+	return result, nil
+}
+
+// execute runs the script to its end.
+func (p *plan) execute(run *runtime.Run, host *builtins.Host) error {
+	for _, notice := range p.notices {
+		run.Notice(notice)
+	}
+	if err := p.writeRecipe(run); err != nil {
+		return fmt.Errorf("cannot write the recipe: %w", err)
+	}
+	names, notices := host.Predeclared()
+	for _, notice := range notices {
+		run.Notice(notice)
+	}
+	loaded := map[string]starlark.StringDict{}
+	return host.Main(func(thread *starlark.Thread) error {
+		thread.Load = func(thread *starlark.Thread, _ string) (starlark.StringDict, error) {
+			return nil, errors.New("load: outside of a file")
+		}
+		_, err := p.initialize(host, thread, p.main, names, loaded)
+		return err
+	})
+}
+
+// initialize runs one file: its globals come out of it. Those of the main
+// script stay as they are, those of modules are frozen, as several may share
+// them.
+func (p *plan) initialize(host *builtins.Host, thread *starlark.Thread, m *module, names starlark.StringDict, loaded map[string]starlark.StringDict) (starlark.StringDict, error) {
+	thread.Load = func(of *starlark.Thread, name string) (starlark.StringDict, error) {
+		next := m.loads[name]
+		if globals, ok := loaded[next.key]; ok {
+			return globals, nil
+		}
+		inner, err := host.Thread(of, next.name)
+		if err != nil {
+			return nil, err
+		}
+		globals, err := p.initialize(host, inner, next, names, loaded)
+		if err != nil {
+			return nil, err
+		}
+		globals.Freeze()
+		loaded[next.key] = globals
+		return globals, nil
+	}
+	return m.program.Init(thread, names)
+}
+
+// judge makes a verdict of how the script ended.
+func (r *Result) judge(run *runtime.Run, host *builtins.Host, err error) runtime.Verdict {
+	if ctx := run.Context(); ctx.Err() != nil {
+		r.Cause = context.Cause(ctx)
+	} else {
+		r.Cause = err
+	}
+	v := runtime.Verdict{Outcome: runtime.Passed}
+	var evaluated *starlark.EvalError
+	if errors.As(err, &evaluated) {
+		v.Where = where(evaluated)
+		r.Backtrace = evaluated.Backtrace()
+	}
+	var (
+		bug          *builtins.PanicError
+		inconclusive *builtins.InconclusiveError
+		interrupted  *runtime.InterruptedError
+	)
+	soft := host.SoftFailures()
+	switch {
+	case r.Cause == nil && len(soft) == 0:
+		return v
+	case r.Cause == nil:
+		v.Outcome, v.Reason = runtime.Failed, fmt.Sprintf("%d soft failures:", len(soft))
+		for _, s := range soft {
+			v.Reason += "\n  " + s
+		}
+		r.Cause = &builtins.FailError{Reason: v.Reason}
+		return v
+	case errors.As(r.Cause, &bug), errors.As(err, &bug):
+		r.Internal = true
+		r.Backtrace += string(bug.Stack)
+		v.Outcome = runtime.Failed
+	case errors.As(r.Cause, &interrupted), errors.Is(r.Cause, context.Canceled), errors.Is(r.Cause, context.DeadlineExceeded):
+		v.Outcome = runtime.Interrupted
+	case errors.As(r.Cause, &inconclusive) && len(soft) == 0:
+		v.Outcome = runtime.Inconclusive
+	default:
+		v.Outcome = runtime.Failed
+	}
+	v.Reason = r.Cause.Error()
+	return v
+}
+
+// where is the innermost place of an error that is in a file.
+func where(err *starlark.EvalError) string {
+	for _, frame := range slices.Backward(err.CallStack) {
+		if frame.Pos.Filename() != "<builtin>" {
+			return frame.Pos.String()
+		}
+	}
+	return ""
+}
+
+// Wait lets the other tasks of a script run while fn does, and returns its
+// error: it is how an embedder's own builtin waits. fn's context is done when
+// the run's work has been ended; fn must return soon after that.
+func Wait(thread *starlark.Thread, fn func(context.Context) error) error {
+	return builtins.Wait(thread, fn)
+}
+
+// RunOf is the run that a thread belongs to, for an embedder's own builtins;
+// nil outside of one.
+func RunOf(thread *starlark.Thread) *runtime.Run { return builtins.RunOf(thread) }
+
+func printer(w io.Writer) func(string) {
+	if w == nil {
+		return nil
+	}
+	return func(text string) { fmt.Fprintln(w, text) } // a closed terminal ends no run
+}
+
+// plan is a run that is ready to be started.
+type plan struct {
+	config   Config
+	main     *module
+	modules  []*module // main first, then as they are loaded
+	ini      *source   // nil where there is none
+	topology *topology.Topology
+	seed     uint64
+	version  string
+	notices  []string
+	mistakes Mistakes
+}
+
+// prepare finds and reads all that a run needs, and all that is wrong with it.
+// The error is one of reading; mistakes are in the plan.
+func prepare(c Config) (*plan, error) {
+	p := &plan{config: c, version: c.Version}
+	if p.version == "" {
+		p.version = Version()
+	}
+	script, err := c.findScript()
+	if err != nil {
+		return nil, err
+	}
+	if script.shipped && c.Source == nil {
+		p.notices = append(p.notices, fmt.Sprintf("%s is the scenario that is shipped with dagon-star", script.name))
+	}
+	ini, err := c.findTopology(script)
+	if err != nil {
+		return nil, err
+	}
+	if p.ini = ini; ini != nil {
+		if ini.shipped {
+			p.notices = append(p.notices, fmt.Sprintf("%s is the topology that is shipped with dagon-star", ini.name))
+		}
+		p.readTopology(ini)
+	} else {
+		p.topology = &topology.Topology{Name: "none", Settings: topology.DefaultSettings()}
+	}
+	p.read(script)
+	if p.topology != nil {
+		p.settle()
+	}
+	return p, nil
+}
+
+func (p *plan) readTopology(ini *source) {
+	t, err := topology.Parse(ini.name, ini.data)
+	var mistakes topology.Mistakes
+	switch {
+	case errors.As(err, &mistakes):
+		for _, m := range mistakes {
+			p.mistakes = append(p.mistakes, Mistake{File: m.File, Line: m.Line, Text: m.Text})
+		}
+	case err != nil:
+		p.mistakes = append(p.mistakes, Mistake{File: ini.name, Text: err.Error()})
+	default:
+		p.topology = t
+		look := func(program, dir string, env []string) error {
+			_, err := process.LookPath(program, dir, env)
+			return err
+		}
+		for _, m := range t.CheckPrograms(p.config.Component, p.config.Components, look) {
+			p.mistakes = append(p.mistakes, Mistake{File: m.File, Line: m.Line, Text: m.Text})
+		}
+	}
+}
+
+// settle puts the caller's settings in the place of the ini's.
+func (p *plan) settle() {
+	s := &p.topology.Settings
+	for to, from := range map[*time.Duration]*time.Duration{
+		&s.Timeout: p.config.Timeout, &s.TimeLimit: p.config.TimeLimit,
+		&s.Drain: p.config.Drain, &s.Grace: p.config.Grace,
+	} {
+		if from != nil {
+			*to = *from
+		}
+	}
+	if p.config.Listen != "" {
+		s.Listen = p.config.Listen
+	}
+	switch {
+	case p.config.Seed != nil:
+		p.seed = *p.config.Seed
+	case s.Seed != nil:
+		p.seed = *s.Seed
+	default:
+		p.seed = newSeed()
+	}
+	s.Seed = &p.seed
+}
+
+// newSeed draws a seed that JSON can carry: below 2^53.
+func newSeed() uint64 {
+	var b [8]byte
+	rand.Read(b[:]) // never fails
+	return binary.BigEndian.Uint64(b[:]) >> 11
+}
+
+// Version is the version of this module in the program that it is built into.
+func Version() string {
+	const path = "github.com/dagon-star/dagon-star"
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "devel"
+	}
+	for _, m := range append([]*debug.Module{&info.Main}, info.Deps...) {
+		if m.Path == path && m.Version != "" && m.Version != "(devel)" {
+			return m.Version
+		}
+	}
+	return "devel"
+}
+
+// workingFolder is the folder that relative names begin in.
+func workingFolder() string {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "."
+	}
+	return dir
+}

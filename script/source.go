@@ -1,0 +1,159 @@
+package script
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/dagon-star/dagon-star/scenarios"
+)
+
+// Mistake is something wrong in a script or an ini, found before a run.
+type Mistake struct {
+	File      string
+	Line, Col int // 0 where it is of the whole file, or line
+	Text      string
+}
+
+func (m Mistake) Error() string {
+	at := m.File
+	if m.Line > 0 {
+		at += fmt.Sprintf(":%d", m.Line)
+	}
+	if m.Col > 0 {
+		at += fmt.Sprintf(":%d", m.Col)
+	}
+	return at + ": " + m.Text
+}
+
+// Mistakes are all mistakes that were found, by file and line. The run of a
+// program that finds them exits with 2.
+type Mistakes []Mistake
+
+func (m Mistakes) Error() string {
+	lines := make([]string, len(m))
+	for i, one := range m {
+		lines[i] = one.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (m Mistakes) sort() {
+	slices.SortStableFunc(m, func(a, b Mistake) int {
+		if a.File != b.File {
+			return strings.Compare(a.File, b.File)
+		}
+		if a.Line != b.Line {
+			return a.Line - b.Line
+		}
+		return a.Col - b.Col
+	})
+}
+
+// source is a file of a run as it was read.
+type source struct {
+	name    string // as messages have it
+	key     string // one for each file, whatever it is called
+	data    []byte
+	shipped bool
+}
+
+func (s *source) sum() string {
+	sum := sha256.Sum256(s.data)
+	return hex.EncodeToString(sum[:])
+}
+
+// open reads a file, or a shipped scenario where there is no such file.
+func open(name string) (*source, error) {
+	data, err := os.ReadFile(name)
+	if err == nil {
+		key, err := filepath.Abs(name)
+		return &source{name: name, key: key, data: data}, err
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		if shipped := openShipped(name); shipped != nil {
+			return shipped, nil
+		}
+	}
+	return nil, err
+}
+
+func openShipped(name string) *source {
+	data, ok := scenarios.Open(name)
+	if !ok {
+		return nil
+	}
+	return &source{name: name, key: "shipped:" + name, data: data, shipped: true}
+}
+
+func (c *Config) findScript() (*source, error) {
+	if c.Source != nil {
+		name := c.Script
+		if name == "" {
+			name = "script.star"
+		}
+		return &source{name: name, key: filepath.Join(workingFolder(), name), data: c.Source}, nil
+	}
+	if c.Script == "" {
+		return nil, Mistakes{{File: "script", Text: "none was given: a file such as default.star was expected"}}
+	}
+	s, err := open(c.Script)
+	if err != nil {
+		return nil, Mistakes{{File: c.Script, Text: fmt.Sprintf("cannot read the script: %v; shipped are %s", cause(err), strings.Join(scenarios.Names(), ", "))}}
+	}
+	return s, nil
+}
+
+// findTopology finds the ini of a script; nil where it needs none.
+func (c *Config) findTopology(script *source) (*source, error) {
+	if c.TopologySource != nil {
+		name := c.Topology
+		if name == "" {
+			name = "topology.ini"
+		}
+		return &source{name: name, key: filepath.Join(workingFolder(), name), data: c.TopologySource}, nil
+	}
+	if c.Topology != "" {
+		s, err := open(c.Topology)
+		if err != nil {
+			return nil, Mistakes{{File: c.Topology, Text: fmt.Sprintf("cannot read the topology: %v", cause(err))}}
+		}
+		return s, nil
+	}
+	if c.Source != nil {
+		return nil, nil
+	}
+	dir, base := filepath.Split(script.name)
+	own := strings.TrimSuffix(base, filepath.Ext(base)) + ".ini"
+	for _, name := range []string{own, "topology.ini"} {
+		if script.shipped {
+			if s := openShipped(name); s != nil {
+				return s, nil
+			}
+			continue
+		}
+		data, err := os.ReadFile(dir + name)
+		if err == nil {
+			return &source{name: dir + name, key: dir + name, data: data}, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return nil, Mistakes{{File: dir + name, Text: fmt.Sprintf("cannot read the topology: %v", cause(err))}}
+		}
+	}
+	return nil, Mistakes{{File: script.name, Text: fmt.Sprintf("it has no topology beside it: %s or topology.ini was expected there, or one on the command line", own)}}
+}
+
+// cause is an error without the path that messages have already.
+func cause(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
+}
