@@ -41,8 +41,8 @@ type inlet struct {
 	keeps bool
 
 	mu       sync.Mutex
-	open     map[*upstream]bool // those that have not ended
-	ended    int
+	open     map[*upstream]bool // the connections; true for those that have not ended
+	closing  bool
 	finished bool
 }
 
@@ -75,13 +75,13 @@ func (in *inlet) close() error {
 	in.listener.Close()
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	for u := range in.open {
-		u.conn.Send(osc.NewMessage(addressLeaving, in.p.config.Name)) // who is gone need not know
-	}
-	for u := range in.open {
+	in.closing = true
+	for u, open := range in.open {
+		if open {
+			u.conn.Send(osc.NewMessage(addressLeaving, in.p.config.Name)) // who is gone need not know
+		}
 		u.conn.Close()
 	}
-	in.open = nil
 	return nil
 }
 
@@ -96,7 +96,7 @@ func (in *inlet) accept() error {
 		}
 		u := &upstream{conn: osc.NewConn(c, osc.ConnOptions{MaxFrame: osc.MaxFrame})}
 		in.mu.Lock()
-		if in.open == nil {
+		if in.closing {
 			in.mu.Unlock()
 			c.Close()
 			return nil
@@ -226,9 +226,10 @@ func (p *process) isEnding() bool {
 // that has connected and not been accepted yet counts too.
 func (in *inlet) end(u *upstream) error {
 	in.mu.Lock()
-	delete(in.open, u)
-	in.ended++
-	last := len(in.open) == 0
+	if _, connected := in.open[u]; connected {
+		in.open[u] = false
+	}
+	last := in.allEnded()
 	in.mu.Unlock()
 	if !last {
 		return nil
@@ -241,13 +242,24 @@ func (in *inlet) end(u *upstream) error {
 		}
 	}
 	in.mu.Lock()
-	first := len(in.open) == 0 && !in.finished
+	first := in.allEnded() && !in.finished
 	in.finished = in.finished || first
 	in.mu.Unlock()
 	if !first || in.done == nil {
 		return nil
 	}
 	return in.done()
+}
+
+// allEnded tells whether no connection is left that has not ended. The lock is
+// held.
+func (in *inlet) allEnded() bool {
+	for _, open := range in.open {
+		if open {
+			return false
+		}
+	}
+	return true
 }
 
 // appendRecord appends a line of a record; see the type.

@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	goruntime "runtime"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/dagon-star/dagon-star/builtins"
+	"github.com/dagon-star/dagon-star/runtime/topology"
+	"github.com/dagon-star/dagon-star/scenarios"
+	"github.com/dagon-star/dagon-star/scenarios/buffy"
+	"github.com/dagon-star/dagon-star/script"
+)
+
+func runCheck(c command) int {
+	f := newFlags(c, "check", "SCRIPT [TOPOLOGY]", `
+Finds syntax errors, unknown names, wrong arguments of builtins, unknown nodes,
+mistakes in the ini, and missing programs, all at once. Nothing is run.
+
+Example:
+  dagon-star check my.star my.ini
+`)
+	if code, done := parse(c, f, 1, 2); done {
+		return code
+	}
+	config := script.Config{Script: f.Arg(0), Topology: f.Arg(1), Components: buffy.Names()}
+	if own, err := os.Executable(); err == nil {
+		config.Component = own
+	}
+	if err := script.Check(config); err != nil {
+		fmt.Fprintln(c.stderr, err)
+		var mistakes script.Mistakes
+		if errors.As(err, &mistakes) {
+			fmt.Fprintf(c.stderr, "%d mistakes\n", len(mistakes))
+		}
+		return exitMistake
+	}
+	fmt.Fprintln(c.stdout, "no mistakes found")
+	return exitPassed
+}
+
+// runBoot is the oldest documented call of Dagon: it listens, forks one program,
+// and sees it through its life.
+func runBoot(c command) int {
+	var config script.Config
+	f := newFlags(c, "boot", "-f PATH -n NAME -h HOST -p PORT [FLAG...]", `
+Listens on HOST:PORT, forks the program with --name=NAME and --phone-home, waits
+until it is ready, starts it, awaits done, and shuts it down. PATH is a file, or
+else the name of a built-in component.
+
+Example:
+  dagon-star boot -f dagon-child -n dagon-child -h 127.0.0.1 -p 8080
+`)
+	path := f.StringP("filepath", "f", "", "the program, or the name of a built-in component")
+	name := f.StringP("name", "n", "", "the node's name")
+	host := f.StringP("host", "h", "127.0.0.1", "where to listen")
+	port := f.Uint16P("port", "p", 0, "the port to listen on; 0 is any free one")
+	help := f.Bool("help", false, "this text")
+	seed := runFlags(f, &config)
+	quiet := f.BoolP("quiet", "q", false, "print nothing but what keeps the run from passing")
+	if code, done := parse(c, f, 0, 0); done {
+		return code
+	}
+	if *help {
+		f.Usage()
+		return exitPassed
+	}
+	if code := parseSeed(c, "boot", *seed, &config); code != exitPassed {
+		return code
+	}
+	if *path == "" || *name == "" {
+		fmt.Fprint(c.stderr, "dagon-star boot: -f PATH and -n NAME are needed\nsee \"dagon-star boot --help\"\n")
+		return exitMistake
+	}
+	key := "path"
+	if _, err := os.Stat(*path); err != nil && slices.Contains(buffy.Names(), *path) {
+		key = "component"
+	}
+	text, _ := scenarios.Open("boot.star")
+	config.Script, config.Source = "boot.star", text
+	config.Topology = "boot.ini"
+	config.TopologySource = fmt.Appendf(nil, "[node]\n%s = %q\nname = %q\n", key, *path, *name)
+	if config.Listen == "" {
+		config.Listen = net.JoinHostPort(*host, fmt.Sprint(*port))
+	}
+	config.Argv = append([]string{"dagon-star", "boot"}, c.args...)
+	return c.execute(config, *quiet, false, func(uint64) []string { return append([]string{"boot"}, c.args...) })
+}
+
+func runComponent(c command) int {
+	if len(c.args) == 0 || c.args[0] == "--help" || c.args[0] == "-h" {
+		out, code := c.stdout, exitPassed
+		if len(c.args) == 0 {
+			out, code = c.stderr, exitMistake
+		}
+		fmt.Fprintf(out, "Usage:\n  dagon-star component NAME [FLAG...]\n\nRuns a built-in component as this process:\n%s\n\"dagon-star component NAME --help\" tells its flags.\n", buffy.Summaries())
+		return code
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return buffy.Run(ctx, c.args[0], c.args[1:], os.Getenv, c.stdout, c.stderr)
+}
+
+func runVersion(c command) int {
+	if code, done := parse(c, newFlags(c, "version", "", ""), 0, 0); done {
+		return code
+	}
+	fmt.Fprintf(c.stdout, "dagon-star %s %s %s/%s\n", script.Version(), goruntime.Version(), goruntime.GOOS, goruntime.GOARCH)
+	return exitPassed
+}
+
+func runDocs(c command) int {
+	f := newFlags(c, "docs", "[NAME]", `
+NAME is a builtin, a module such as random, a family such as lifecycle, or one of
+language, ini, scenarios and components.
+
+Examples:
+  dagon-star docs
+  dagon-star docs await_output
+  dagon-star docs language
+`)
+	if code, done := parse(c, f, 0, 1); done {
+		return code
+	}
+	text, ok := docs(f.Arg(0))
+	if !ok {
+		fmt.Fprintf(c.stderr, "dagon-star docs: nothing is named %q%s\n", f.Arg(0), text)
+		return exitMistake
+	}
+	fmt.Fprint(c.stdout, text)
+	return exitPassed
+}
+
+// docs is the documentation of a name, or of all; where there is none, it is a
+// hint.
+func docs(name string) (string, bool) {
+	var b strings.Builder
+	section := func(title, text string) { fmt.Fprintf(&b, "%s\n\n%s\n", strings.ToUpper(title), text) }
+	keys := func(title string, keys []topology.Key) {
+		fmt.Fprintf(&b, "%s\n\n", strings.ToUpper(title))
+		for _, k := range keys {
+			fmt.Fprintf(&b, "  %s = %s\n%s", k.Name, k.Value, wrap(k.Text, "      "))
+		}
+		b.WriteString("\n")
+	}
+	all := name == ""
+	if all || name == "language" {
+		section("language", script.Language)
+	}
+	names := []string{"language", "ini", "scenarios", "components"}
+	for _, f := range builtins.Families() {
+		title := false
+		names = append(names, f[0])
+		for _, d := range builtins.Catalogue() {
+			names = append(names, d.Name)
+			if d.Family != f[0] || !all && name != f[0] && name != d.Name && !strings.HasPrefix(d.Name, name+".") {
+				continue
+			}
+			if !title && name != d.Name {
+				fmt.Fprintf(&b, "%s\n\n%s\n", strings.ToUpper(f[0]), wrap(f[1], ""))
+			}
+			title = true
+			fmt.Fprintf(&b, "  %s\n%s\n", d.Signature, wrap(d.Text, "      "))
+		}
+	}
+	if all || name == "ini" {
+		section("ini", wrap("A section is a node. Values may hold <SELF>, the node's own address; <NAME>, its name; <node>, another's address; <SELF:endpoint> and <node:endpoint>, host:port of an endpoint. A key that is not among these is passed to the program as --key=value, in the order of the file:", ""))
+		keys("keys of a node", topology.Keys())
+		keys("keys of [dagon]", topology.SettingKeys())
+	}
+	if all || name == "scenarios" {
+		section("scenarios", "  "+strings.Join(scenarios.Names(), "\n  ")+"\n")
+	}
+	if all || name == "components" {
+		section("components", buffy.Summaries())
+	}
+	if b.Len() == 0 {
+		if n := builtins.Nearest(name, names); n != "" {
+			return fmt.Sprintf(" (did you mean %s?)", n), false
+		}
+		return "; \"dagon-star docs\" tells all", false
+	}
+	return b.String(), true
+}
+
+// wrap breaks a text into lines of 80 characters.
+func wrap(text, indent string) string {
+	var b strings.Builder
+	line := indent
+	for word := range strings.FieldsSeq(text) {
+		if len(line) > len(indent) && len(line)+1+len(word) > 80 {
+			b.WriteString(line + "\n")
+			line = indent
+		}
+		if len(line) > len(indent) {
+			line += " "
+		}
+		line += word
+	}
+	return b.String() + line + "\n"
+}

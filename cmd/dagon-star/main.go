@@ -1,0 +1,147 @@
+// Command dagon-star boots a distributed topology, runs load through it, and
+// shuts it down in order, as a Starlark script says.
+//
+//	dagon-star run default.star topology.ini
+//
+// See "dagon-star help" for the subcommands and "dagon-star docs" for the
+// script's vocabulary. This package is the only place of the project that
+// prints, exits, and touches signal handlers.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// The exit codes. A run that a signal ended has 128 and the signal's number.
+const (
+	exitPassed       = 0
+	exitFailed       = 1
+	exitMistake      = 2 // a bad script, ini or flag, found before the first fork
+	exitInconclusive = 3
+	exitBug          = 70
+)
+
+// command is one invocation: what it was given, and where it writes.
+type command struct {
+	args   []string // after the subcommand's name
+	stdout io.Writer
+	stderr io.Writer
+}
+
+// subcommand is one word of the command line.
+type subcommand struct {
+	name    string
+	usage   string // its arguments
+	summary string // one line
+	run     func(command) int
+}
+
+func subcommands() []subcommand {
+	return []subcommand{
+		{"run", "SCRIPT [TOPOLOGY]", "run a script against a topology", runRun},
+		{"check", "SCRIPT [TOPOLOGY]", "find every mistake that can be found without forking anything", runCheck},
+		{"boot", "-f PATH -n NAME -h HOST -p PORT", "boot one component, the oldest documented call", runBoot},
+		{"component", "NAME [FLAG...]", "a built-in component, as its own process", runComponent},
+		{"docs", "[NAME]", "the vocabulary of scripts and the keys of the ini", runDocs},
+		{"version", "", "the version of this program", runVersion},
+	}
+}
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is the whole command, apart from ending the process.
+func run(args []string, stdout, stderr io.Writer) int {
+	if len(args) == 0 {
+		fmt.Fprint(stderr, help())
+		return exitMistake
+	}
+	name := args[0]
+	c := command{args: args[1:], stdout: stdout, stderr: stderr}
+	switch name {
+	case "help", "--help", "-h":
+		if len(c.args) > 0 && c.args[0] != "help" {
+			return run([]string{c.args[0], "--help"}, stdout, stderr)
+		}
+		fmt.Fprint(stdout, help())
+		return exitPassed
+	case "--version":
+		name = "version"
+	}
+	all := subcommands()
+	if i := slices.IndexFunc(all, func(s subcommand) bool { return s.name == name }); i >= 0 {
+		return all[i].run(c)
+	}
+	fmt.Fprintf(stderr, "dagon-star: unknown subcommand %q\n\n%s", name, help())
+	return exitMistake
+}
+
+func help() string {
+	var b strings.Builder
+	b.WriteString("dagon-star boots, drives and tears down distributed topologies, as a Starlark script says.\n\nUsage:\n")
+	for _, s := range subcommands() {
+		fmt.Fprintf(&b, "  %-52s %s\n", strings.TrimSpace("dagon-star "+s.name+" "+s.usage), s.summary)
+	}
+	b.WriteString(`
+Examples:
+  dagon-star run default.star topology.ini       the shipped sample system, from built-in components
+  dagon-star run my.star my.ini --param n=5      your own
+  dagon-star run my.star --json | jq .kind       the event log on stdout
+  dagon-star check my.star my.ini                mistakes, without running anything
+  dagon-star docs await_ready                    one builtin
+
+SCRIPT and TOPOLOGY are files, or the names of shipped scenarios. TOPOLOGY left
+out is the ini of the script's name beside it, else topology.ini beside it.
+
+Exit codes: 0 passed, 1 failed, 2 bad script, ini or flags, 3 inconclusive,
+70 a bug in dagon-star, 128+N ended by signal N.
+
+"dagon-star SUBCOMMAND --help" tells the flags of one.
+`)
+	return b.String()
+}
+
+// newFlags makes the flag set of a subcommand, whose --help shows its usage,
+// its flags and what follows them.
+func newFlags(c command, name, usage, more string) *pflag.FlagSet {
+	flags := pflag.NewFlagSet(name, pflag.ContinueOnError)
+	flags.SortFlags = false
+	flags.SetOutput(io.Discard) // parse says it, in our words
+	flags.Usage = func() {
+		fmt.Fprintf(c.stdout, "Usage:\n  dagon-star %s %s\n", name, usage)
+		if flags.HasFlags() {
+			fmt.Fprintf(c.stdout, "\nFlags:\n%s", flags.FlagUsages())
+		}
+		fmt.Fprint(c.stdout, more)
+	}
+	return flags
+}
+
+// parse parses the flags; where the command is over after that, done is true
+// and code is its exit code.
+func parse(c command, flags *pflag.FlagSet, least, most int) (code int, done bool) {
+	err := flags.Parse(c.args)
+	if errors.Is(err, pflag.ErrHelp) {
+		return exitPassed, true
+	}
+	if n := flags.NArg(); err == nil && (n < least || n > most) {
+		expected := fmt.Sprint(least)
+		if most != least {
+			expected = fmt.Sprintf("%d to %d", least, most)
+		}
+		err = fmt.Errorf("got %d arguments, expected %s", n, expected)
+	}
+	if err != nil {
+		fmt.Fprintf(c.stderr, "dagon-star %s: %v\nsee \"dagon-star %[1]s --help\"\n", flags.Name(), err)
+		return exitMistake, true
+	}
+	return 0, false
+}

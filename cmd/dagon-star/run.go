@@ -1,0 +1,235 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/dagon-star/dagon-star/runtime"
+	"github.com/dagon-star/dagon-star/runtime/event"
+	"github.com/dagon-star/dagon-star/runtime/topology"
+	"github.com/dagon-star/dagon-star/scenarios/buffy"
+	"github.com/dagon-star/dagon-star/script"
+)
+
+const runMore = `
+A duration is a number of seconds, or such as 250ms or 1m30s.
+
+The first INT, TERM or HUP ends the run in order; a second one kills what still
+runs at once.
+
+Examples:
+  dagon-star run default.star topology.ini
+  dagon-star run my.star my.ini --param n=5 --param fast=true --seed 7
+  dagon-star run my.star --timeout 5s --runs-dir /tmp/runs --quiet
+`
+
+// duration is a flag that may be left out.
+type duration struct{ to **time.Duration }
+
+func (d duration) String() string {
+	if d.to == nil || *d.to == nil {
+		return ""
+	}
+	return (*d.to).String()
+}
+func (d duration) Type() string { return "duration" }
+func (d duration) Set(s string) error {
+	v, err := topology.ParseDuration(s)
+	if err == nil {
+		*d.to = &v
+	}
+	return err
+}
+
+// params are --param NAME=VALUE.
+type params struct{ to *map[string]string }
+
+func (p params) String() string { return "" }
+func (p params) Type() string   { return "name=value" }
+func (p params) Set(s string) error {
+	name, value, ok := strings.Cut(s, "=")
+	if !ok || name == "" {
+		return errors.New("NAME=VALUE was expected")
+	}
+	if *p.to == nil {
+		*p.to = map[string]string{}
+	}
+	(*p.to)[name] = value
+	return nil
+}
+
+// runFlags adds the flags that a run takes from whichever subcommand.
+func runFlags(f *pflag.FlagSet, c *script.Config) (seed *string) {
+	f.Var(duration{&c.Timeout}, "timeout", "how long an await waits (config.timeout)")
+	f.Var(duration{&c.TimeLimit}, "time-limit", "how long the whole run may take (config.time_limit)")
+	f.VarP(duration{&c.Drain}, "drain", "t", "the time between done and shutdown (config.drain)")
+	f.Var(duration{&c.Grace}, "grace", "how long a node has to end before it is killed (config.grace)")
+	f.StringVar(&c.Listen, "listen", "", "HOST:PORT of one control socket for all nodes, instead of a port for each")
+	f.Var(params{&c.Params}, "param", "NAME=VALUE for the script's param(), may be repeated")
+	seed = f.String("seed", "", "the seed of all that is drawn; without it a new one")
+	f.StringVar(&c.RunsDir, "runs-dir", "runs", "where the run's folder is made")
+	return seed
+}
+
+func runRun(c command) int {
+	var config script.Config
+	f := newFlags(c, "run", "SCRIPT [TOPOLOGY] [FLAG...]", runMore)
+	seed := runFlags(f, &config)
+	quiet := f.BoolP("quiet", "q", false, "print nothing but what keeps the run from passing")
+	asJSON := f.Bool("json", false, "print the event log instead, a JSON object a line")
+	if code, done := parse(c, f, 1, 2); done {
+		return code
+	}
+	if code := parseSeed(c, "run", *seed, &config); code != exitPassed {
+		return code
+	}
+	config.Script, config.Topology = f.Arg(0), f.Arg(1)
+	config.Argv = append([]string{"dagon-star", "run"}, c.args...)
+	return c.execute(config, *quiet, *asJSON, func(seed uint64) []string {
+		return repeat(c.args, seed)
+	})
+}
+
+func parseSeed(c command, name, seed string, config *script.Config) int {
+	if seed == "" {
+		return exitPassed
+	}
+	n, err := strconv.ParseUint(seed, 10, 64)
+	if err != nil {
+		fmt.Fprintf(c.stderr, "dagon-star %s: --seed is %q: a whole number that is not negative was expected\n", name, seed)
+		return exitMistake
+	}
+	config.Seed = &n
+	return exitPassed
+}
+
+// repeat is the command line of "run" that repeats a run: as it was, with the
+// seed that it had.
+func repeat(args []string, seed uint64) []string {
+	out := []string{"run"}
+	given := false
+	for _, a := range args {
+		out = append(out, a)
+		given = given || a == "--seed" || strings.HasPrefix(a, "--seed=")
+	}
+	if !given {
+		out = append(out, "--seed", strconv.FormatUint(seed, 10))
+	}
+	return out
+}
+
+// execute runs a script, with signals and a terminal, and returns the exit code.
+func (c command) execute(config script.Config, quiet, asJSON bool, again func(seed uint64) []string) int {
+	own, err := os.Executable()
+	if err == nil {
+		config.Component = own
+	}
+	config.Components = buffy.Names()
+	ctx, hurry, stop := interrupts(c.stderr)
+	defer stop()
+	config.Hurry = hurry
+
+	switch {
+	case asJSON:
+		log := event.NewWriter(c.stdout)
+		config.Observer = func(e event.Event) { log.Write(e) } // a reader that is gone ends no run
+	case !quiet:
+		config.Observer = (&terminal{w: c.stdout}).show
+	}
+	result, err := script.Run(ctx, config)
+	if err != nil {
+		fmt.Fprintln(c.stderr, err)
+		var mistakes script.Mistakes
+		if errors.As(err, &mistakes) {
+			return exitMistake
+		}
+		return exitFailed
+	}
+	out := c.stdout
+	if asJSON || quiet {
+		out = c.stderr
+	}
+	if !quiet && !asJSON || result.Outcome != runtime.Passed {
+		conclude(out, result, invocation(own, again(result.Seed)))
+	}
+	return result.ExitCode()
+}
+
+// interrupts makes a context that the first signal ends, and a channel that the
+// second closes.
+func interrupts(stderr io.Writer) (context.Context, <-chan struct{}, func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	hurry := make(chan struct{})
+	signals := make(chan os.Signal, 4)
+	wanted := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		wanted = append(wanted, syscall.SIGHUP)
+	}
+	signal.Notify(signals, wanted...)
+	// Go ends a program that writes to a closed stdout, unless it has asked to
+	// be told; a handler is not inherited by the nodes, as ignoring it would be.
+	pipe := make(chan os.Signal, 1)
+	signal.Notify(pipe, syscall.SIGPIPE)
+	quit := make(chan struct{})
+	var listening sync.WaitGroup
+	listening.Go(func() {
+		for n := 0; ; {
+			select {
+			case s := <-signals:
+				switch n++; n {
+				case 1:
+					fmt.Fprintf(stderr, "dagon-star: %v: shutting down; once more kills what still runs\n", s)
+					cancel(&runtime.InterruptedError{Signal: s})
+				case 2:
+					close(hurry)
+				}
+			case <-pipe:
+			case <-quit:
+				return
+			}
+		}
+	})
+	return ctx, hurry, func() {
+		signal.Stop(signals)
+		signal.Stop(pipe)
+		close(quit)
+		listening.Wait()
+		cancel(nil)
+	}
+}
+
+// invocation is how this program was called, for a line that can be pasted.
+func invocation(own string, args []string) string {
+	program := os.Args[0]
+	if strings.Contains(filepath.ToSlash(own), "/go-build") { // where "go run" keeps what it builds
+		program = "go run ./cmd/dagon-star"
+	} else {
+		program = quote(program)
+	}
+	for _, a := range args {
+		program += " " + quote(a)
+	}
+	return program
+}
+
+// quote quotes a word for a shell, where it needs to be.
+func quote(word string) string {
+	if word != "" && strings.IndexFunc(word, func(c rune) bool {
+		return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("-_./=:,@%+", c))
+	}) < 0 {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}

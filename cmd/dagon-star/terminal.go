@@ -1,0 +1,106 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/dagon-star/dagon-star/runtime"
+	"github.com/dagon-star/dagon-star/runtime/event"
+	"github.com/dagon-star/dagon-star/script"
+)
+
+// terminal shows the events that a person cares about, a line each.
+type terminal struct {
+	w     io.Writer
+	width int // of the names so far
+}
+
+func (t *terminal) show(e event.Event) {
+	what := ""
+	switch d := e.Detail.(type) {
+	case event.Forked:
+		what = fmt.Sprintf("forked, pid %d", d.PID)
+		if d.Incarnation > 1 {
+			what += fmt.Sprintf(", incarnation %d", d.Incarnation)
+		}
+	case event.Received:
+		if d.Address == "/count" && len(d.Args) == 2 {
+			what = fmt.Sprintf("count %v", d.Args[1])
+		} else if d.Address != "/ready" {
+			what = strings.TrimPrefix(d.Address, "/")
+		} else {
+			what = "ready"
+		}
+	case event.Sent:
+		what = "← " + strings.TrimPrefix(d.Address, "/")
+	case event.Refused:
+		what = fmt.Sprintf("refused %s: %s", d.Peer, d.Reason)
+	case event.Exited:
+		what = fmt.Sprintf("exited %d", d.Code)
+		if d.Signal != "" {
+			what = "exited by signal " + d.Signal
+		}
+		if len(d.Left) > 0 {
+			what += fmt.Sprintf(", and left %d processes, which were killed", len(d.Left))
+		}
+	case event.Print:
+		what = d.Text
+	case event.Notice:
+		what = "note: " + d.Text
+	case event.AwaitEnded:
+		if d.Outcome == "timeout" {
+			what = fmt.Sprintf("gave up waiting after %s", seconds(d.WaitedS))
+		}
+	}
+	if what == "" {
+		return
+	}
+	t.width = max(t.width, len(e.Node))
+	for line := range strings.Lines(what + "\n") {
+		fmt.Fprintf(t.w, "%8.3fs  %-*s  %s", e.T.Seconds(), t.width, e.Node, line)
+	}
+}
+
+func seconds(s float64) time.Duration {
+	return time.Duration(s * float64(time.Second)).Round(time.Millisecond)
+}
+
+// conclude prints what a run came to.
+func conclude(w io.Writer, r *script.Result, again string) {
+	outcome := string(r.Outcome)
+	if r.Outcome != runtime.Passed && r.Where != "" {
+		outcome += " at " + r.Where
+	}
+	fmt.Fprintf(w, "\n%s after %s", outcome, r.Duration.Round(time.Millisecond))
+	if r.Outcome != runtime.Passed {
+		fmt.Fprintf(w, ": %s", r.Reason)
+	}
+	fmt.Fprintln(w)
+	if r.Backtrace != "" && (r.Internal || strings.Count(r.Backtrace, "\n") > 3) {
+		fmt.Fprintf(w, "\n%s\n", r.Backtrace)
+	}
+	for _, text := range r.Teardown {
+		fmt.Fprintf(w, "  while tearing down: %s\n", text)
+	}
+	if len(r.LeftBehind) > 0 {
+		fmt.Fprintf(w, "  left behind: processes %v, which did not end although they were killed\n", r.LeftBehind)
+	}
+	fmt.Fprintf(w, "  run:    %s\n  repeat: %s\n", relative(r.Folder), again)
+}
+
+// relative is a path as it is shortest to write.
+func relative(path string) string {
+	dir, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	rel, err := filepath.Rel(dir, path)
+	if err != nil || strings.HasPrefix(rel, "..") {
+		return path
+	}
+	return rel
+}
