@@ -216,28 +216,28 @@ func (r *Run) sendable(n *node, m *osc.Message) error {
 
 // Shutdown asks the nodes to shut down; wait for StateDoneShutdown to know
 // that they have. Nodes that were never forked, have exited, or have reported
-// their end already are left alone.
+// their end already are left alone, and so is one that has just closed its
+// connection: whether it is about to exit, or lost, shows in the wait.
 func (r *Run) Shutdown(names []string) error {
 	var errs []error
 	for _, name := range names {
 		r.mu.Lock()
 		n, err := r.node(name)
-		needed := err == nil && n.alive() && !n.finished()
+		needed := err == nil && n.alive() && !n.finished() && !(n.wasReady && n.conn == nil && !n.lost)
+		var conn *control.Conn
+		if needed {
+			n.stopAsked = true
+			conn = n.conn
+		}
 		r.mu.Unlock()
 		if needed {
-			err = r.Send(name, osc.NewMessage(control.AddressShutdown))
-			if r.exited(name) { // while it was told to: its exit says the rest
-				err = nil
+			if err = r.Send(name, osc.NewMessage(control.AddressShutdown)); err != nil && conn != nil {
+				err = nil // it closed its connection at this moment
 			}
 		}
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
-}
-
-func (r *Run) exited(name string) bool {
-	info, ok := r.Node(name)
-	return ok && info.State == StateExited
 }
 
 // MayExit allows the nodes to exit unasked, from now on and in all their

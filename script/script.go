@@ -20,6 +20,7 @@ import (
 	"os"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -72,7 +73,8 @@ type Config struct {
 // Result is what a run came to.
 type Result struct {
 	runtime.Result
-	// Backtrace is the script's stack where it failed.
+	// Backtrace is the script's stack where it failed, a line each, the
+	// innermost last; "" where it failed at its top level.
 	Backtrace string
 	// Internal tells that the run failed by a bug of dagon-star or of an
 	// embedder's builtin; Backtrace then has Go's stack too.
@@ -207,7 +209,7 @@ func (r *Result) judge(run *runtime.Run, host *builtins.Host, err error) runtime
 	var evaluated *starlark.EvalError
 	if errors.As(err, &evaluated) {
 		v.Where = where(evaluated)
-		r.Backtrace = evaluated.Backtrace()
+		r.Backtrace = backtrace(evaluated)
 	}
 	var (
 		bug          *builtins.PanicError
@@ -238,6 +240,21 @@ func (r *Result) judge(run *runtime.Run, host *builtins.Host, err error) runtime
 	}
 	v.Reason = r.Cause.Error()
 	return v
+}
+
+// backtrace are the places in files that led to an error, a line each, the
+// innermost last; "" where there is only one.
+func backtrace(err *starlark.EvalError) string {
+	var lines []string
+	for _, frame := range err.CallStack {
+		if frame.Pos.Filename() != "<builtin>" {
+			lines = append(lines, fmt.Sprintf("  %s: in %s\n", frame.Pos, frame.Name))
+		}
+	}
+	if len(lines) < 2 {
+		return ""
+	}
+	return strings.Join(lines, "")
 }
 
 // where is the innermost place of an error that is in a file.

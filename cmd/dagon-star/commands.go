@@ -38,7 +38,7 @@ Example:
 		fmt.Fprintln(c.stderr, err)
 		var mistakes script.Mistakes
 		if errors.As(err, &mistakes) {
-			fmt.Fprintf(c.stderr, "%d mistakes\n", len(mistakes))
+			fmt.Fprintf(c.stderr, "mistakes: %d\n", len(mistakes))
 		}
 		return exitMistake
 	}

@@ -80,8 +80,8 @@ func conclude(w io.Writer, r *script.Result, again string) {
 		fmt.Fprintf(w, ": %s", r.Reason)
 	}
 	fmt.Fprintln(w)
-	if r.Backtrace != "" && (r.Internal || strings.Count(r.Backtrace, "\n") > 3) {
-		fmt.Fprintf(w, "\n%s\n", r.Backtrace)
+	if r.Backtrace != "" {
+		fmt.Fprintf(w, "called from:\n%s", r.Backtrace)
 	}
 	for _, text := range r.Teardown {
 		fmt.Fprintf(w, "  while tearing down: %s\n", text)

@@ -148,6 +148,9 @@ func (in *inlet) message(u *upstream, packet []byte) error {
 		u.numbers = true
 	}
 	switch {
+	case address == addressLeaving, u.over && address == control.AddressEnd:
+		u.over = true
+		return nil
 	case u.over:
 	case address == control.AddressData:
 		if payload, id, ok := dataOf(m); ok {
@@ -157,9 +160,6 @@ func (in *inlet) message(u *upstream, packet []byte) error {
 	case address == control.AddressEnd:
 		u.over = true
 		return in.end(u)
-	case address == addressLeaving:
-		u.over = true
-		return nil
 	case in.other != nil:
 		return in.other(u, m)
 	}

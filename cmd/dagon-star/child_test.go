@@ -1,0 +1,206 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/dagon-star/dagon-star/runtime/component"
+	"github.com/dagon-star/dagon-star/runtime/control"
+	"github.com/dagon-star/dagon-star/runtime/osc"
+)
+
+// child is a node that behaves as --mode says, well or ill.
+func child(args []string) int {
+	mode, name, phoneHome := "", "", ""
+	for _, a := range args {
+		for flag, to := range map[string]*string{"--mode=": &mode, "--name=": &name, "--phone-home=": &phoneHome} {
+			if v, ok := strings.CutPrefix(a, flag); ok {
+				*to = v
+			}
+		}
+	}
+	config, err := component.FromEnvironment(os.Getenv, name, phoneHome)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 9
+	}
+	forever := make(chan struct{})
+	switch mode {
+	case "never-ready":
+		fmt.Println("thinking about it")
+		<-forever
+	case "exit-0-before-ready":
+		fmt.Println("nothing to do")
+		return 0
+	case "grandchild-holds-pipe":
+		// It leaves the group, keeps the pipe, and outlives its parent.
+		c := exec.Command("sleep", "1000")
+		c.Stdout, c.Stderr = os.Stdout, os.Stderr
+		c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		if err := c.Start(); err != nil {
+			return 9
+		}
+		fmt.Println("grandchild", c.Process.Pid)
+	case "grandchild-in-group":
+		c := exec.Command("sleep", "1000")
+		c.Stdout, c.Stderr = os.Stdout, os.Stderr
+		if err := c.Start(); err != nil {
+			return 9
+		}
+	case "other-name":
+		config.Name = "somebody-else"
+	case "ignore-all":
+		signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	case "done-shutdown-and-stay":
+		signal.Ignore(syscall.SIGTERM)
+	case "slip", "numbers", "slip-numbers":
+		return foreign(config, strings.Contains(mode, "slip"), strings.Contains(mode, "numbers"))
+	case "garbage":
+		c, err := net.Dial("tcp", config.PhoneHome)
+		if err != nil {
+			return 9
+		}
+		c.Write([]byte("GET / HTTP/1.0\r\n\r\n"))
+		c.Read(make([]byte, 1))
+		<-forever
+	}
+	home, err := component.Dial(context.Background(), config)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 9
+	}
+	defer home.Close()
+	home.Ready()
+	switch mode {
+	case "exit-3-after-ready":
+		fmt.Println("line one")
+		fmt.Fprintln(os.Stderr, "the disk is on fire")
+		return 3
+	case "exit-3-at-start":
+		<-home.Started()
+		fmt.Fprintln(os.Stderr, "the disk is on fire")
+		return 3
+	case "crash-at-start":
+		<-home.Started()
+		fmt.Fprint(os.Stderr, "last words without a newline")
+		syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		<-forever
+	case "ready-twice":
+		home.Ready()
+	case "done-before-start":
+		home.Done()
+	case "close-control":
+		home.Close()
+		<-forever
+	case "flood":
+		line := bytes.Repeat([]byte("x"), 1<<20)
+		for range 50 {
+			os.Stdout.Write(line)
+		}
+		os.Stdout.Write([]byte("the end"))
+	case "ignore-all", "other-name":
+		<-forever
+	case "done-shutdown-and-stay":
+		<-home.Stop()
+		home.DoneShutdown()
+		<-forever
+	case "exit-5-after-shutdown":
+		<-home.Stop()
+		home.DoneShutdown()
+		return 5
+	case "done-shutdown-unasked": // as Giles Sender of 2016 does
+		<-home.Started()
+		home.DoneShutdown()
+		return 0
+	case "quick":
+		<-home.Started()
+		home.Done()
+		return 0
+	case "echo":
+		go func() {
+			for m := range home.Messages() {
+				home.Send(osc.NewMessage("/echo"+m.Address, m.Arguments...))
+			}
+		}()
+	case "counting":
+		go func() {
+			for i := 0; ; i++ {
+				fmt.Printf("tick %d\n", i)
+				home.Count(int64(i))
+				select {
+				case <-time.After(5 * time.Millisecond):
+				case <-home.Stop():
+					return
+				}
+			}
+		}()
+	}
+	select {
+	case <-home.Started():
+		home.Done()
+	case <-home.Stop():
+	}
+	<-home.Stop()
+	if home.StopReason() != nil {
+		return 8
+	}
+	home.DoneShutdown()
+	return 0
+}
+
+// foreign is a node that speaks SLIP, or the numbers of 2016, and expects to be
+// answered so.
+func foreign(config component.Config, slip, numbers bool) int {
+	c, err := net.Dial("tcp", config.PhoneHome)
+	if err != nil {
+		return 9
+	}
+	framing, dialect := osc.SizePrefix, control.Names
+	if slip {
+		framing = osc.SLIP
+	}
+	if numbers {
+		dialect = control.Numbers
+	}
+	say := func(address string) {
+		packet, err := osc.Append(nil, osc.NewMessage(dialect.Address(address), config.Name))
+		if err != nil {
+			panic(err)
+		}
+		for _, b := range osc.AppendFrame(nil, framing, packet) { // a byte at a time
+			c.Write([]byte{b})
+		}
+	}
+	say(control.AddressReady)
+	r := osc.NewReader(c, 0)
+	for {
+		packet, err := r.Next()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 7
+		}
+		v, err := osc.Parse(packet)
+		if err != nil || r.Framing() != framing {
+			fmt.Fprintln(os.Stderr, "answered in", r.Framing(), err)
+			return 6
+		}
+		switch string(v.Address()) {
+		case dialect.Address(control.AddressStart):
+			say(control.AddressDone)
+		case dialect.Address(control.AddressShutdown):
+			say(control.AddressDoneShutdown)
+			return 0
+		default:
+			fmt.Fprintln(os.Stderr, "answered", string(v.Address()))
+			return 5
+		}
+	}
+}

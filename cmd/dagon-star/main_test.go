@@ -1,0 +1,338 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/dagon-star/dagon-star/runtime/event"
+)
+
+// TestMain makes programs of the test binary: dagon-star itself, and a child
+// that behaves as it is told.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"dagon-star": main,
+		"child":      func() { os.Exit(child(os.Args[1:])) },
+	})
+}
+
+func scriptParams(t *testing.T) testscript.Params {
+	return testscript.Params{
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"sequence":   sequence,
+			"payloads":   samePayloads,
+			"gone":       gone,
+			"orphans":    orphans,
+			"mktopology": makeTopology,
+			"waitline":   waitLine,
+			"signal":     signalBackground,
+		},
+		Condition: func(cond string) (bool, error) {
+			// [has:oscsend] is true where the program is installed; under CI it
+			// must be, so that nothing is passed over in silence.
+			program, ok := strings.CutPrefix(cond, "has:")
+			if !ok {
+				return false, fmt.Errorf("unknown condition %q", cond)
+			}
+			_, err := exec.LookPath(program)
+			return err == nil || os.Getenv("CI") == "true", nil
+		},
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("CI", os.Getenv("CI"))
+			env.Setenv("HOME", env.WorkDir)
+			return nil
+		},
+	}
+}
+
+// TestScripts runs whole runs: testdata/*.txtar.
+func TestScripts(t *testing.T) {
+	p := scriptParams(t)
+	p.Dir = "testdata"
+	testscript.Run(t, p)
+}
+
+// TestSequence holds the documented sequence for topologies of all shapes.
+func TestSequence(t *testing.T) {
+	for _, senders := range []int{1, 3} {
+		for _, leaders := range []int{0, 1} {
+			for _, workers := range []int{1, 2, 20} {
+				t.Run(fmt.Sprintf("%dsenders-%dleaders-%dworkers", senders, leaders, workers), func(t *testing.T) {
+					p := scriptParams(t)
+					p.Files = []string{"testdata/shapes/sequence.txtar"}
+					setup := p.Setup
+					p.Setup = func(env *testscript.Env) error {
+						env.Setenv("SENDERS", strconv.Itoa(senders))
+						env.Setenv("LEADERS", strconv.Itoa(leaders))
+						env.Setenv("WORKERS", strconv.Itoa(workers))
+						return setup(env)
+					}
+					testscript.Run(t, p)
+				})
+			}
+		}
+	}
+}
+
+// makeTopology writes an ini of the sample system: mktopology FILE SENDERS
+// LEADERS WORKERS.
+func makeTopology(ts *testscript.TestScript, neg bool, args []string) {
+	number := func(s string) int {
+		n, err := strconv.Atoi(s)
+		ts.Check(err)
+		return n
+	}
+	senders, leaders, workers := number(args[1]), number(args[2]), number(args[3])
+	var b strings.Builder
+	b.WriteString("[giles-receiver]\ncomponent = giles-receiver\nlisten.data = auto\nlisten = <SELF:data>\n")
+	var targets []string
+	if leaders > 0 {
+		fmt.Fprintf(&b, "[leader]\ncomponent = double-divide\nleader = true\nworker-count = %d\nlisten.control = auto\nlisten.data = auto\nlisten.source = auto\n"+
+			"leader-control-address = <SELF:control>\nleader-data-address = <SELF:data>\nsource = <SELF:source>\nsink = <giles-receiver:data>\n", workers)
+		targets = []string{"<leader:source>"}
+	}
+	for i := range workers {
+		fmt.Fprintf(&b, "[worker-%d]\ncomponent = double-divide\nlisten.data = auto\ndata-address = <SELF:data>\nsink = <giles-receiver:data>\n", i)
+		if leaders > 0 {
+			b.WriteString("leader-control-address = <leader:control>\nleader-data-address = <leader:data>\n")
+			continue
+		}
+		targets = append(targets, fmt.Sprintf("<worker-%d:source>", i))
+		b.WriteString("listen.source = auto\nsource = <SELF:source>\n")
+		if workers > 1 {
+			fmt.Fprintf(&b, "next = <worker-%d:data>\n", (i+1)%workers)
+		}
+	}
+	for i := range senders {
+		fmt.Fprintf(&b, "[giles-sender-%d]\ncomponent = giles-sender\nsender = true\nmessages = 1000\nbuffy = %s\n", i, strings.Join(targets, ","))
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(b.String()), 0o644))
+}
+
+func readLog(ts *testscript.TestScript) []event.Event {
+	f, err := os.Open(ts.MkAbs("runs/latest/events.jsonl"))
+	ts.Check(err)
+	defer f.Close()
+	events, err := event.Read(f)
+	ts.Check(err)
+	if !event.Finished(events) {
+		ts.Fatalf("the event log has no run_finished")
+	}
+	return events
+}
+
+// sequence checks the event log of a run of default.star: the documented
+// sequence, whatever order is free in it.
+func sequence(ts *testscript.TestScript, neg bool, args []string) {
+	events := readLog(ts)
+	group := func(node string) int { // in the order of forking
+		for i, prefix := range []string{"giles-receiver", "leader", "worker", "giles-sender"} {
+			if strings.HasPrefix(node, prefix) {
+				return i
+			}
+		}
+		ts.Fatalf("a node named %q", node)
+		return -1
+	}
+	shutdownOrder := []int{3, 0, 1, 2} // receivers last, leaders first
+	at := map[string]int64{}           // "node what" -> seq
+	waiting := ""                      // forked and not ready
+	lastFork, lastShutdown := 0, 0
+	running := map[string]bool{}
+	must := func(ok bool, format string, args ...any) {
+		if !ok {
+			ts.Fatalf(format, args...)
+		}
+	}
+	phase := func() string {
+		for key := range at {
+			if strings.HasSuffix(key, " ←/shutdown") {
+				return "shutdown"
+			}
+		}
+		return ""
+	}
+	for _, e := range events {
+		key := ""
+		switch d := e.Detail.(type) {
+		case event.Forked:
+			must(waiting == "", "%s was forked while %s was not ready", e.Node, waiting)
+			must(group(e.Node) >= lastFork, "%s was forked after a later group", e.Node)
+			lastFork, waiting = group(e.Node), e.Node
+			running[e.Node] = true
+			key = "forked"
+		case event.Received:
+			key = d.Address
+			if d.Address == "/ready" {
+				must(waiting == e.Node, "%s was ready, %q was awaited", e.Node, waiting)
+				waiting = ""
+			}
+			if d.Address == "/done" {
+				must(phase() == "", "%s was done after the first shutdown", e.Node)
+			}
+		case event.Sent:
+			key = "←" + d.Address
+			switch d.Address {
+			case "/start":
+				must(group(e.Node) == 3, "%s is no sender and was started", e.Node)
+				for n := range running {
+					must(at[n+" /ready"] > 0, "%s was started before %s was ready", e.Node, n)
+				}
+				must(waiting == "", "%s was started before %s was ready", e.Node, waiting)
+			case "/shutdown":
+				turn := shutdownOrder[group(e.Node)]
+				must(turn >= lastShutdown, "%s was shut down after a later group", e.Node)
+				lastShutdown = turn
+				for n := range running {
+					if shutdownOrder[group(n)] < turn {
+						must(at[n+" /done_shutdown"] > 0, "%s was told to shut down before %s had", e.Node, n)
+					}
+				}
+				for n := range running {
+					if g := group(n); g == 0 || g == 3 {
+						must(at[n+" /done"] > 0, "shutdown began before %s was done", n)
+					}
+				}
+			}
+		case event.Exited:
+			must(d.Expected && d.Code == 0, "%s exited %d, expected %v", e.Node, d.Code, d.Expected)
+			key = "exited"
+		case event.Verdict:
+			must(d.Outcome == "passed", "the verdict is %s: %s", d.Outcome, d.Reason)
+		case event.RunFinished:
+			must(len(d.LeftBehind) == 0 && len(d.Teardown) == 0, "left behind %v, tear-down %v", d.LeftBehind, d.Teardown)
+		}
+		if key != "" {
+			must(at[e.Node+" "+key] == 0, "%s: %s twice", e.Node, key)
+			at[e.Node+" "+key] = e.Seq
+		}
+	}
+	for n := range running {
+		for _, key := range []string{"/ready", "←/shutdown", "/done_shutdown", "exited"} {
+			must(at[n+" "+key] > 0, "%s: no %s", n, key)
+		}
+		must((at[n+" ←/start"] > 0) == (group(n) == 3), "%s: start", n)
+	}
+	if len(args) == 1 {
+		want, err := strconv.Atoi(args[0])
+		ts.Check(err)
+		must(len(running) == want, "%d nodes, want %d", len(running), want)
+	}
+}
+
+// samePayloads checks that what the senders sent is what the receiver received.
+func samePayloads(ts *testscript.TestScript, neg bool, args []string) {
+	read := func(pattern string) []string {
+		files, err := filepath.Glob(ts.MkAbs(pattern))
+		ts.Check(err)
+		var all []string
+		for _, file := range files {
+			f, err := os.Open(file)
+			ts.Check(err)
+			defer f.Close()
+			for lines := bufio.NewScanner(f); lines.Scan(); {
+				_, payload, _ := strings.Cut(lines.Text(), ", ")
+				all = append(all, payload)
+			}
+		}
+		slices.Sort(all)
+		return all
+	}
+	sent := read(cmp.Or(append(args, "")[0], "runs/latest/nodes/*/sent.txt"))
+	received := read("runs/latest/nodes/*/received.txt")
+	if len(sent) == 0 || !slices.Equal(sent, received) {
+		ts.Fatalf("%d payloads were sent and %d received, or other ones", len(sent), len(received))
+	}
+}
+
+// gone checks that no process of the run's nodes is left, nor of their groups.
+func gone(ts *testscript.TestScript, neg bool, args []string) {
+	for _, e := range readLog(ts) {
+		if d, ok := e.Detail.(event.Forked); ok && groupAlive(d.PID) {
+			ts.Fatalf("processes of the group of %s, %d, are left", e.Node, d.PID)
+		}
+	}
+}
+
+// orphans waits until the nodes of a killed orchestrator are gone, and checks
+// that its log reads back as that of an unfinished run.
+func orphans(ts *testscript.TestScript, neg bool, args []string) {
+	f, err := os.Open(ts.MkAbs("runs/latest/events.jsonl"))
+	ts.Check(err)
+	defer f.Close()
+	events, err := event.Read(f)
+	ts.Check(err)
+	if event.Finished(events) {
+		ts.Fatalf("the run came to its end")
+	}
+	for _, e := range events {
+		d, ok := e.Detail.(event.Forked)
+		if !ok {
+			continue
+		}
+		for deadline := time.Now().Add(30 * time.Second); groupAlive(d.PID); time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				ts.Fatalf("%s, %d, outlived its orchestrator", e.Node, d.PID)
+			}
+		}
+	}
+}
+
+// groupAlive tells whether a process group has a process that is no zombie.
+func groupAlive(pgid int) bool {
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, file := range stats {
+		stat, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+		if len(fields) > 2 && fields[2] == strconv.Itoa(pgid) && fields[0] != "Z" && fields[0] != "X" {
+			return true
+		}
+	}
+	return false
+}
+
+// waitLine waits until a file has a line with a text: waitline FILE TEXT.
+func waitLine(ts *testscript.TestScript, neg bool, args []string) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if b, err := os.ReadFile(ts.MkAbs(args[0])); err == nil && strings.Contains(string(b), args[1]) {
+			return
+		}
+	}
+	ts.Fatalf("no line with %q in %s", args[1], args[0])
+}
+
+// signalBackground sends a signal to the only background command: signal INT.
+func signalBackground(ts *testscript.TestScript, neg bool, args []string) {
+	signals := map[string]syscall.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP, "KILL": syscall.SIGKILL}
+	for _, c := range ts.BackgroundCmds() {
+		ts.Check(c.Process.Signal(signals[args[0]]))
+	}
+}
+
+// freePort is a port that was free a moment ago.
+var _ = freePort
+
+func freePort() string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "0"
+	}
+	defer l.Close()
+	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+}
