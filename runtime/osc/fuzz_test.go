@@ -1,0 +1,157 @@
+package osc
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"math"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"unicode/utf8"
+
+	goosc "github.com/hypebeast/go-osc/osc"
+)
+
+// FuzzDecode: no packet makes the decoder panic, and what it accepts encodes to
+// the same bytes again. What is allocated stays in proportion to the packet.
+func FuzzDecode(f *testing.F) {
+	for _, v := range positive {
+		f.Add(unhex(f, v.hex))
+	}
+	for _, v := range negative {
+		f.Add(unhex(f, v.hex))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, err := Decode(b)
+		var broken *ProtocolError
+		if err != nil {
+			if !errors.As(err, &broken) {
+				t.Fatalf("an error of type %T", err)
+			}
+			return
+		}
+		again, err := AppendPacket(nil, p)
+		if err != nil || !bytes.Equal(again, b) {
+			t.Fatalf("%x decodes to %v and encodes to %x (%v)", b, p, again, err)
+		}
+	})
+}
+
+// FuzzReader: a stream gives the same frames however it is cut, and buffers no
+// more than a few times what arrives.
+func FuzzReader(f *testing.F) {
+	for _, v := range framing {
+		f.Add(unhex(f, v.hex), uint16(64))
+	}
+	f.Fuzz(func(t *testing.T, data []byte, limit uint16) {
+		limit = max(limit, 16)
+		read := func(r io.Reader) (frames [][]byte, err error) {
+			reader := NewReader(r, int(limit))
+			for {
+				more := reader.More()
+				packet, err := reader.Next()
+				if more && err == io.EOF {
+					t.Fatal("More said that there was a frame, or an error that stays")
+				}
+				if err != nil {
+					if cap(reader.buf) > 4*len(data)+2*firstBuffer {
+						t.Fatalf("%d bytes took a buffer of %d", len(data), cap(reader.buf))
+					}
+					return frames, err
+				}
+				if len(packet) > int(limit) {
+					t.Fatalf("a frame of %d bytes, over the limit of %d", len(packet), limit)
+				}
+				frames = append(frames, bytes.Clone(packet))
+			}
+		}
+		whole, wholeErr := read(bytes.NewReader(data))
+		for _, r := range []io.Reader{iotest.OneByteReader(bytes.NewReader(data)), iotest.HalfReader(bytes.NewReader(data)), iotest.DataErrReader(bytes.NewReader(data))} {
+			if cut, err := read(r); !reflect.DeepEqual(cut, whole) || (err == io.EOF) != (wholeErr == io.EOF) {
+				t.Fatalf("cut: %x, %v; whole: %x, %v", cut, err, whole, wholeErr)
+			}
+		}
+		// And it survives being framed again, in both framings.
+		for _, framing := range []Framing{SizePrefix, SLIP} {
+			var stream []byte
+			var want [][]byte
+			for _, frame := range whole {
+				if framing == SizePrefix && (len(frame) < 8 || len(frame)%4 != 0) {
+					continue
+				}
+				want = append(want, frame)
+				stream = AppendFrame(stream, framing, frame)
+			}
+			if got, err := read(bytes.NewReader(stream)); !reflect.DeepEqual(got, want) || err != io.EOF {
+				t.Fatalf("%v: %x, %v, want %x", framing, got, err, want)
+			}
+		}
+	})
+}
+
+// FuzzRoundTrip: what encodes decodes to the same.
+func FuzzRoundTrip(f *testing.F) {
+	f.Add("/ready", "leader", []byte{1}, int64(5), 0.5, uint8(0))
+	f.Add("/x", "", []byte{}, int64(math.MinInt64), math.Inf(1), uint8(255))
+	f.Fuzz(func(t *testing.T, address, s string, blob []byte, n int64, x float64, flags uint8) {
+		if x != x {
+			x = 0 // a NaN equals nothing
+		}
+		m := NewMessage(address, s, blob, n, x, int32(n), float32(1.5), flags&1 != 0, nil, Impulse{},
+			Symbol(s), Char(n), RGBA(n), MIDI{flags}, Timetag(n), Array{s, Array{n}, Array{}})
+		b, err := Append(nil, m)
+		valid := checkAddress(address) == "" && utf8.ValidString(address) && !strings.Contains(s, "\x00") && len(blob) <= MaxFrame
+		if err != nil {
+			if valid {
+				t.Fatalf("cannot encode %v: %v", m, err)
+			}
+			return
+		}
+		got, err := Decode(b)
+		if err != nil {
+			if utf8.ValidString(address) {
+				t.Fatalf("cannot decode %v: %v", m, err)
+			}
+			return
+		}
+		if blob == nil {
+			m.Arguments[1] = []byte{}
+		}
+		if !reflect.DeepEqual(got.Message, m) {
+			t.Fatalf("got %v, want %v", got.Message, m)
+		}
+	})
+}
+
+// FuzzDifferential holds the codec against go-osc, within the domain in which
+// go-osc is right: messages of the tags i f s b h d T F N, blobs that are not
+// empty, below 4096 bytes in all, without NUL.
+func FuzzDifferential(f *testing.F) {
+	f.Add("ready", "leader", []byte{1, 2, 3}, int32(5), int64(6), float32(1.5), 2.5, true)
+	f.Fuzz(func(t *testing.T, address, s string, blob []byte, i int32, h int64, x float32, d float64, b bool) {
+		address = "/" + address
+		if checkAddress(address) != "" || !utf8.ValidString(address) || strings.Contains(s, "\x00") || len(blob) == 0 ||
+			len(address)+len(s)+len(blob) > 3900 || x != x || d != d {
+			return
+		}
+		m := NewMessage(address, i, s, blob, h, x, d, b, !b, nil)
+		ours, err := Append(nil, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		theirs, err := m.MarshalBinary()
+		if err != nil || !bytes.Equal(ours, theirs) {
+			t.Fatalf("we encode %x, go-osc %x (%v)", ours, theirs, err)
+		}
+		parsed, err := goosc.ParsePacket(string(ours))
+		if err != nil || !reflect.DeepEqual(parsed, goosc.Packet(m)) {
+			t.Fatalf("go-osc parses %v (%v), want %v", parsed, err, m)
+		}
+		got, err := Decode(theirs)
+		if err != nil || !reflect.DeepEqual(got.Message, m) {
+			t.Fatalf("we decode %v (%v), want %v", got.Message, err, m)
+		}
+	})
+}
