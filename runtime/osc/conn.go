@@ -155,24 +155,60 @@ func (c *Conn) Queue(packet []byte) error {
 // copy.
 func (c *Conn) QueueFunc(add func(dst []byte) ([]byte, error)) error { return c.queue(add) }
 
+// QueueString queues a message of a template whose tag is s, without an
+// allocation.
+func (c *Conn) QueueString(t *Template, s string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	dst, err := c.begin()
+	if err != nil {
+		return err
+	}
+	dst, err = t.AppendString(dst, s)
+	return c.end(dst, err)
+}
+
+// QueueStringInt64 queues a message of a template whose tags are sh, without an
+// allocation.
+func (c *Conn) QueueStringInt64(t *Template, s []byte, n int64) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	dst, err := c.begin()
+	if err != nil {
+		return err
+	}
+	dst, err = t.AppendBytesInt64(dst, s, n)
+	return c.end(dst, err)
+}
+
 func (c *Conn) queue(add func(dst []byte) ([]byte, error)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	dst, err := c.begin()
+	if err != nil {
+		return err
+	}
+	dst, err = add(dst)
+	return c.end(dst, err)
+}
+
+// begin begins a frame in what is pending. The lock is held from here to the
+// end of end.
+func (c *Conn) begin() ([]byte, error) {
 	for c.writing && len(c.pending) >= maxPending && c.err == nil {
 		c.room.Wait()
 	}
-	if c.err != nil {
-		return c.err
-	}
+	return BeginFrame(c.pending), c.err
+}
+
+// end ends the frame that begin began, unless the packet could not be made.
+func (c *Conn) end(dst []byte, err error) error {
 	start := len(c.pending)
-	dst, err := add(BeginFrame(c.pending))
-	if err == nil {
-		if size := len(dst) - start - 4; size > MaxFrame {
-			err = broken(fmt.Sprintf("a packet of %d bytes, over the limit of %d", size, MaxFrame))
-		}
+	size := len(dst) - start - 4
+	if err == nil && size > MaxFrame {
+		err = broken(fmt.Sprintf("a packet of %d bytes, over the limit of %d", size, MaxFrame))
 	}
 	if err != nil {
-		c.pending = dst[:start]
 		return err
 	}
 	if c.sendFraming() == SLIP {
@@ -181,8 +217,7 @@ func (c *Conn) queue(add func(dst []byte) ([]byte, error)) error {
 	} else {
 		EndFrame(dst, start)
 	}
-	c.pending = dst
-	if len(c.pending) >= flushSize && !c.writing {
+	if c.pending = dst; len(dst) >= flushSize && !c.writing {
 		return c.flush()
 	}
 	return nil

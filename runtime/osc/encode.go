@@ -1,6 +1,7 @@
 package osc
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -271,6 +272,19 @@ func (t *Template) AppendStringInt64(dst []byte, s string, n int64) ([]byte, err
 	}
 	dst = append(dst, t.header...)
 	return be.AppendUint64(appendPadded(dst, s), uint64(n)), nil
+}
+
+// AppendBytesInt64 is AppendStringInt64 of a string in bytes.
+func (t *Template) AppendBytesInt64(dst, s []byte, n int64) ([]byte, error) {
+	if t.tags != "sh" {
+		return dst, t.mismatch("sh")
+	}
+	if bytes.IndexByte(s, 0) >= 0 {
+		return dst, errNUL
+	}
+	dst = append(append(dst, t.header...), s...)
+	dst = append(dst, zeros[:4-len(s)&3]...)
+	return be.AppendUint64(dst, uint64(n)), nil
 }
 
 // AppendInt64 appends the packet of a message with the tag h.

@@ -308,8 +308,7 @@ func (l *leader) deal(payload []byte, id int64) error {
 	w := l.members[l.turn]
 	l.turn = (l.turn + 1) % len(l.members)
 	l.mu.Unlock()
-	err := w.data.QueueFunc(func(dst []byte) ([]byte, error) { return dataTemplate.AppendStringInt64(dst, string(payload), id) })
-	if err != nil {
+	if err := w.data.QueueStringInt64(dataTemplate, payload, id); err != nil {
 		return fmt.Errorf("cannot send to %s: %w", w.name, err)
 	}
 	return nil

@@ -302,10 +302,7 @@ type outlet struct {
 	ended bool
 }
 
-var (
-	dataTemplate = template(control.AddressData, "sh")
-	bareTemplate = template(control.AddressData, "s")
-)
+var dataTemplate = template(control.AddressData, "sh")
 
 func template(address, tags string) *osc.Template {
 	t, err := osc.NewTemplate(address, tags)
@@ -317,7 +314,7 @@ func template(address, tags string) *osc.Template {
 
 // send queues one message of data.
 func (o *outlet) send(payload []byte, id int64) error {
-	return o.conn.QueueFunc(func(dst []byte) ([]byte, error) { return dataTemplate.AppendStringInt64(dst, string(payload), id) })
+	return o.conn.QueueStringInt64(dataTemplate, payload, id)
 }
 
 func (o *outlet) message(m *osc.Message) error { return o.conn.Send(m) }
