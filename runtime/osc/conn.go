@@ -181,6 +181,67 @@ func (c *Conn) QueueStringInt64(t *Template, s []byte, n int64) error {
 	return c.end(dst, err)
 }
 
+// Batch gathers messages for a Conn without its lock, for one goroutine that
+// sends many: they leave when there are 32 KiB, or with Flush. The framing must
+// be a size prefix, as that of a Conn that was made with it is.
+type Batch struct {
+	c   *Conn
+	buf []byte
+}
+
+// Batch makes a Batch.
+func (c *Conn) Batch() *Batch { return &Batch{c: c, buf: make([]byte, 0, flushSize+4<<10)} }
+
+// String adds a message of a template whose tag is s.
+func (b *Batch) String(t *Template, s string) error {
+	start := len(b.buf)
+	dst, err := t.AppendString(BeginFrame(b.buf), s)
+	return b.end(dst, start, err)
+}
+
+// BytesInt64 adds a message of a template whose tags are sh.
+func (b *Batch) BytesInt64(t *Template, s []byte, n int64) error {
+	start := len(b.buf)
+	dst, err := t.AppendBytesInt64(BeginFrame(b.buf), s, n)
+	return b.end(dst, start, err)
+}
+
+func (b *Batch) end(dst []byte, start int, err error) error {
+	if err != nil {
+		return err
+	}
+	if size := len(dst) - start - 4; size > MaxFrame {
+		return broken(fmt.Sprintf("a packet of %d bytes, over the limit of %d", size, MaxFrame))
+	}
+	EndFrame(dst, start)
+	if b.buf = dst; len(dst) >= flushSize {
+		return b.Flush()
+	}
+	return nil
+}
+
+// Flush sends what was gathered.
+func (b *Batch) Flush() error {
+	if len(b.buf) == 0 {
+		return nil
+	}
+	c := b.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, err := c.begin(); err != nil {
+		return err
+	}
+	if len(c.pending) == 0 {
+		c.pending, b.buf = b.buf, c.pending[:0]
+	} else {
+		c.pending, b.buf = append(c.pending, b.buf...), b.buf[:0]
+	}
+	if c.writing {
+		return nil
+	}
+	return c.flush()
+}
+
 func (c *Conn) queue(add func(dst []byte) ([]byte, error)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	goosc "github.com/hypebeast/go-osc/osc"
@@ -258,8 +259,18 @@ func (t *Template) AppendString(dst []byte, s string) ([]byte, error) {
 	if strings.IndexByte(s, 0) >= 0 {
 		return dst, errNUL
 	}
-	dst = append(dst, t.header...)
-	return appendPadded(dst, s), nil
+	n := len(t.header)
+	size := n + (len(s)+4)&^3
+	start := len(dst)
+	if cap(dst)-start < size {
+		dst = slices.Grow(dst, size)
+	}
+	dst = dst[:start+size]
+	out := dst[start:]
+	be.PutUint32(out[size-4:], 0) // the padding, before what may cover it
+	copy(out, t.header)
+	copy(out[n:], s)
+	return dst, nil
 }
 
 // AppendStringInt64 appends the packet of a message with the tags sh.
@@ -282,9 +293,18 @@ func (t *Template) AppendBytesInt64(dst, s []byte, n int64) ([]byte, error) {
 	if bytes.IndexByte(s, 0) >= 0 {
 		return dst, errNUL
 	}
-	dst = append(append(dst, t.header...), s...)
-	dst = append(dst, zeros[:4-len(s)&3]...)
-	return be.AppendUint64(dst, uint64(n)), nil
+	start, h := len(dst), len(t.header)
+	padded := h + (len(s)+4)&^3
+	if cap(dst)-start < padded+8 {
+		dst = slices.Grow(dst, padded+8)
+	}
+	dst = dst[:start+padded+8]
+	out := dst[start:]
+	be.PutUint32(out[padded-4:], 0) // the padding, before what may cover it
+	be.PutUint64(out[padded:], uint64(n))
+	copy(out, t.header)
+	copy(out[h:], s)
+	return dst, nil
 }
 
 // AppendInt64 appends the packet of a message with the tag h.
