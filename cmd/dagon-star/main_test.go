@@ -40,6 +40,7 @@ func scriptParams(t *testing.T) testscript.Params {
 			"waitline":   waitLine,
 			"signal":     signalBackground,
 		},
+		RequireUniqueNames: true,
 		Condition: func(cond string) (bool, error) {
 			// [has:oscsend] is true where the program is installed; under CI it
 			// must be, so that nothing is passed over in silence.
@@ -47,7 +48,12 @@ func scriptParams(t *testing.T) testscript.Params {
 			if !ok {
 				return false, fmt.Errorf("unknown condition %q", cond)
 			}
-			_, err := exec.LookPath(program)
+			var err error
+			if program == "python3-liblo" { // a module of Debian's own interpreter
+				err = exec.Command("/usr/bin/python3", "-c", "import liblo").Run()
+			} else {
+				_, err = exec.LookPath(program)
+			}
 			return err == nil || os.Getenv("CI") == "true", nil
 		},
 		Setup: func(env *testscript.Env) error {

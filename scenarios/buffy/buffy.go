@@ -173,6 +173,7 @@ func (p *process) parse(name string, args []string, getenv func(string) string) 
 	switch name {
 	case "dagon-child":
 		phoneShort = ""
+		f.ParseErrorsAllowlist.UnknownFlags = true // it stands for any component
 		f.StringVarP(&o.host, "phone-home-host", "h", "", "the host to report to, in the oldest form")
 		f.StringVarP(&o.port, "phone-home-service", "p", "", "the port to report to, in the oldest form")
 	case "giles-sender":
