@@ -179,7 +179,7 @@ func Globals(t *topology.Topology, taken starlark.StringDict, give func(name str
 
 // isIdentifier tells whether a script can have a variable of this name.
 func isIdentifier(name string) bool {
-	e, err := syntax.ParseExpr("name", name, 0)
+	e, err := (&syntax.FileOptions{}).ParseExpr("name", name, 0)
 	if err != nil {
 		return false
 	}

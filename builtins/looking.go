@@ -204,7 +204,7 @@ func param(c *call) (starlark.Value, error) {
 	case nil, starlark.String:
 		return starlark.String(given), nil
 	case starlark.Int:
-		v, err := starlark.Eval(c.thread, "param", "int(s, 0)", starlark.StringDict{"s": starlark.String(given)})
+		v, err := starlark.Call(c.thread, starlark.Universe["int"], starlark.Tuple{starlark.String(given), starlark.MakeInt(0)}, nil)
 		if err != nil {
 			return nil, misfit("an int, as its default is")
 		}
