@@ -34,11 +34,10 @@ func child(args []string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 9
 	}
-	forever := make(chan struct{})
 	switch mode {
 	case "never-ready":
 		fmt.Println("thinking about it")
-		<-forever
+		time.Sleep(time.Hour)
 	case "exit-0-before-ready":
 		fmt.Println("nothing to do")
 		return 0
@@ -72,7 +71,7 @@ func child(args []string) int {
 		}
 		c.Write([]byte("GET / HTTP/1.0\r\n\r\n"))
 		c.Read(make([]byte, 1))
-		<-forever
+		time.Sleep(time.Hour)
 	}
 	home, err := component.Dial(context.Background(), config)
 	if err != nil {
@@ -94,14 +93,14 @@ func child(args []string) int {
 		<-home.Started()
 		fmt.Fprint(os.Stderr, "last words without a newline")
 		syscall.Kill(os.Getpid(), syscall.SIGKILL)
-		<-forever
+		time.Sleep(time.Hour)
 	case "ready-twice":
 		home.Ready()
 	case "done-before-start":
 		home.Done()
 	case "close-control":
 		home.Close()
-		<-forever
+		time.Sleep(time.Hour)
 	case "flood":
 		line := bytes.Repeat([]byte("x"), 1<<20)
 		for range 50 {
@@ -109,11 +108,11 @@ func child(args []string) int {
 		}
 		os.Stdout.Write([]byte("the end"))
 	case "ignore-all", "other-name":
-		<-forever
+		time.Sleep(time.Hour)
 	case "done-shutdown-and-stay":
 		<-home.Stop()
 		home.DoneShutdown()
-		<-forever
+		time.Sleep(time.Hour)
 	case "exit-5-after-shutdown":
 		<-home.Stop()
 		home.DoneShutdown()

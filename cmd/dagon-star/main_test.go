@@ -59,6 +59,7 @@ func scriptParams(t *testing.T) testscript.Params {
 		},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("CI", os.Getenv("CI"))
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // or every node takes a second to exit
 			env.Setenv("HOME", env.WorkDir)
 			return nil
 		},

@@ -1,0 +1,528 @@
+//go:build unix
+
+package process
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	goruntime "runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// TestMain makes a child of the test binary: with CHILD set it behaves as that
+// says.
+func TestMain(m *testing.M) {
+	if mode := os.Getenv("CHILD"); mode != "" {
+		os.Exit(child(mode))
+	}
+	os.Setenv("GORACE", "atexit_sleep_ms=0") // or every child takes a second to exit
+	goleak.VerifyTestMain(m)
+}
+
+func child(mode string) int {
+	mode, argument, _ := strings.Cut(mode, " ")
+	n, _ := strconv.Atoi(argument)
+	switch mode {
+	case "exit":
+		return n
+	case "echo":
+		fmt.Println(argument)
+		fmt.Fprintln(os.Stderr, "err", argument)
+	case "crash": // after so many bytes
+		os.Stdout.Write(bytes.Repeat([]byte("x"), n))
+		syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		time.Sleep(time.Hour)
+	case "sleep":
+		fmt.Println("up")
+		time.Sleep(time.Hour)
+	case "deaf":
+		signal.Ignore(syscall.SIGTERM)
+		fmt.Println("up")
+		time.Sleep(time.Hour)
+	case "burn":
+		for began := time.Now(); time.Since(began) < 50*time.Millisecond; {
+		}
+		b := make([]byte, 64<<20)
+		for i := 0; i < len(b); i += 4096 {
+			b[i] = 1
+		}
+	case "grandchild", "daemon": // in the group, or in a session of its own, holding the pipe
+		c := exec.Command(os.Args[0])
+		c.Env = append(os.Environ(), "CHILD=sleep")
+		c.Stdout, c.Stderr = os.Stdout, os.Stderr
+		c.SysProcAttr = &syscall.SysProcAttr{Setsid: mode == "daemon"}
+		if c.Start() != nil {
+			return 9
+		}
+		fmt.Println("pid", c.Process.Pid)
+	case "tty":
+		_, err := os.Open("/dev/tty")
+		fmt.Println("tty", err == nil)
+	case "group":
+		fmt.Println("own group", syscall.Getpgrp() == os.Getpid())
+	case "orchestrate": // start two, say who they are, and wait to be killed
+		d, err := New()
+		if err != nil {
+			return 9
+		}
+		for _, kid := range []string{"sleep", "deaf"} {
+			p, err := d.Start(Spec{Argv: []string{os.Args[0]}, Env: append(os.Environ(), "CHILD="+kid)})
+			if err != nil {
+				return 9
+			}
+			fmt.Println(p.PID())
+		}
+		fmt.Println("up")
+		time.Sleep(time.Hour)
+	}
+	return 0
+}
+
+func newDriver(t testing.TB) Driver {
+	t.Helper()
+	d, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+// start starts the test binary as a child.
+func start(t testing.TB, d Driver, mode string, s Spec) Process {
+	t.Helper()
+	s.Argv = []string{os.Args[0]}
+	s.Env = append(os.Environ(), "CHILD="+mode)
+	p, err := d.Start(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // before the driver's, which waits for it
+		p.Signal(os.Kill)
+		<-p.Done()
+	})
+	return p
+}
+
+// lines is a writer that tells of lines.
+type lines struct {
+	mu   sync.Mutex
+	buf  bytes.Buffer
+	seen chan struct{}
+	want string
+}
+
+func newLines(want string) *lines { return &lines{seen: make(chan struct{}), want: want} }
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before := strings.Contains(l.buf.String(), l.want)
+	l.buf.Write(p)
+	if !before && strings.Contains(l.buf.String(), l.want) {
+		close(l.seen)
+	}
+	return len(p), nil
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+func TestExit(t *testing.T) {
+	d := newDriver(t)
+	for _, code := range []int{0, 1, 3, 255} {
+		p := start(t, d, fmt.Sprintf("exit %d", code), Spec{})
+		<-p.Done()
+		if e := p.Exit(); e.Code != code || e.Signal != "" || len(e.Left) != 0 {
+			t.Errorf("exit %d: %+v", code, e)
+		}
+		if err := p.Signal(os.Kill); !errors.Is(err, os.ErrProcessDone) {
+			t.Errorf("a signal after its end: %v", err)
+		}
+	}
+	p := start(t, d, "burn", Spec{})
+	<-p.Done()
+	if e := p.Exit(); e.User+e.System < 20*time.Millisecond || e.MaxRSS < 60<<20 || e.MaxRSS > 4<<30 {
+		t.Errorf("usage: %+v", e)
+	}
+}
+
+func TestOutput(t *testing.T) {
+	d := newDriver(t)
+	var out, errs bytes.Buffer
+	<-start(t, d, "echo hello", Spec{Stdout: &out, Stderr: &errs}).Done()
+	if out.String() != "hello\n" || errs.String() != "err hello\n" {
+		t.Errorf("out %q, err %q", out.String(), errs.String())
+	}
+	// A writer that fails holds nothing up.
+	p := start(t, d, "crash 1000000", Spec{Stdout: failing{}})
+	<-p.Done()
+	if p.Exit().Signal != "KILL" {
+		t.Errorf("%+v", p.Exit())
+	}
+}
+
+type failing struct{}
+
+func (failing) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
+
+// TestCrashKeepsOutput: every byte that was written before a crash is read.
+func TestCrashKeepsOutput(t *testing.T) {
+	d := newDriver(t)
+	for _, n := range []int{1, 4096, 65536, 1 << 20} {
+		var out bytes.Buffer
+		p := start(t, d, fmt.Sprintf("crash %d", n), Spec{Stdout: &out})
+		<-p.Done()
+		if out.Len() != n || p.Exit().Signal != "KILL" || p.Exit().Code != -1 {
+			t.Errorf("%d of %d bytes, %+v", out.Len(), n, p.Exit())
+		}
+	}
+}
+
+func TestManyAtOnce(t *testing.T) {
+	d := newDriver(t)
+	var wg sync.WaitGroup
+	for i := range 200 {
+		wg.Go(func() {
+			var out bytes.Buffer
+			p, err := d.Start(Spec{Argv: []string{os.Args[0]}, Env: append(os.Environ(), fmt.Sprintf("CHILD=echo %d", i)), Stdout: &out})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			<-p.Done()
+			if out.String() != fmt.Sprintf("%d\n", i) || p.Exit().Code != 0 {
+				t.Errorf("%d: %q, %+v", i, out.String(), p.Exit())
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestStop(t *testing.T) {
+	d := newDriver(t)
+	up := newLines("up\n")
+	p := start(t, d, "sleep", Spec{Stdout: up})
+	<-up.seen
+	killed, err := Stop(context.Background(), p, time.Minute)
+	if killed || err != nil || p.Exit().Signal != "TERM" {
+		t.Errorf("killed %v, %v, %+v", killed, err, p.Exit())
+	}
+	if killed, err := Stop(context.Background(), p, time.Minute); killed || err != nil {
+		t.Errorf("again: killed %v, %v", killed, err)
+	}
+
+	up = newLines("up\n")
+	p = start(t, d, "deaf", Spec{Stdout: up})
+	<-up.seen
+	if killed, err := Stop(context.Background(), p, time.Millisecond); !killed || err != nil || p.Exit().Signal != "KILL" {
+		t.Errorf("deaf: killed %v, %v, %+v", killed, err, p.Exit())
+	}
+
+	up = newLines("up\n")
+	p = start(t, d, "deaf", Spec{Stdout: up})
+	<-up.seen
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if killed, err := Stop(ctx, p, time.Hour); !killed || err != nil {
+		t.Errorf("in a hurry: killed %v, %v", killed, err)
+	}
+
+	// One that is stopped gets its TERM.
+	up = newLines("up\n")
+	p = start(t, d, "sleep", Spec{Stdout: up})
+	<-up.seen
+	p.Signal(syscall.SIGSTOP)
+	if killed, err := Stop(context.Background(), p, time.Minute); killed || err != nil {
+		t.Errorf("stopped: killed %v, %v", killed, err)
+	}
+}
+
+// TestGrandchildInGroup: what a process leaves in its group is killed.
+func TestGrandchildInGroup(t *testing.T) {
+	if goruntime.GOOS != "linux" {
+		t.Skip("who is in a group is known on Linux")
+	}
+	d := newDriver(t)
+	var out bytes.Buffer
+	p := start(t, d, "grandchild", Spec{Stdout: &out})
+	<-p.Done()
+	pid := pidIn(t, out.String())
+	if e := p.Exit(); len(e.Left) != 1 || e.Left[0] != pid {
+		t.Errorf("left %v, want %d", e.Left, pid)
+	}
+	if alive(pid) {
+		t.Errorf("%d is alive", pid)
+	}
+}
+
+// TestGrandchildHoldsPipe: one that has left the group and holds the pipe does
+// not hold up the end, and nothing that was written before is lost.
+func TestGrandchildHoldsPipe(t *testing.T) {
+	d := newDriver(t)
+	var out bytes.Buffer
+	p := start(t, d, "daemon", Spec{Stdout: &out})
+	<-p.Done()
+	pid := pidIn(t, out.String())
+	defer syscall.Kill(pid, syscall.SIGKILL)
+	if !alive(pid) {
+		t.Error("it was killed, and is in a group of its own")
+	}
+}
+
+func pidIn(t *testing.T, text string) int {
+	t.Helper()
+	for line := range strings.Lines(text) {
+		if rest, ok := strings.CutPrefix(line, "pid "); ok {
+			pid, err := strconv.Atoi(strings.TrimSpace(rest))
+			if err == nil {
+				return pid
+			}
+		}
+	}
+	t.Fatalf("no pid in %q", text)
+	return 0
+}
+
+// alive tells whether a process is there and no zombie.
+func alive(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && stat[bytes.LastIndexByte(stat, ')')+2] != 'Z'
+}
+
+func TestOwnGroupAndTTY(t *testing.T) {
+	d := newDriver(t)
+	var out bytes.Buffer
+	<-start(t, d, "group", Spec{Stdout: &out}).Done()
+	if out.String() != "own group true\n" {
+		t.Errorf("%q", out.String())
+	}
+	out.Reset()
+	<-start(t, d, "tty", Spec{Stdout: &out, TTY: true}).Done()
+	if out.String() != "tty true\r\n" {
+		t.Errorf("with a terminal: %q", out.String())
+	}
+	up := newLines("up\r\n")
+	p := start(t, d, "sleep", Spec{Stdout: up, TTY: true})
+	<-up.seen
+	if killed, err := Stop(context.Background(), p, time.Minute); killed || err != nil {
+		t.Errorf("with a terminal: killed %v, %v", killed, err)
+	}
+}
+
+func TestStartErrors(t *testing.T) {
+	d := newDriver(t)
+	dir := t.TempDir()
+	write := func(name, text string, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for name, test := range map[string]struct {
+		spec Spec
+		want string
+	}{
+		"nothing":        {Spec{}, "command line is empty"},
+		"missing":        {Spec{Argv: []string{filepath.Join(dir, "none")}}, "no such file"},
+		"not in PATH":    {Spec{Argv: []string{"none"}, Env: []string{"PATH=" + dir}}, "no such program in PATH (" + dir + ")"},
+		"not executable": {Spec{Argv: []string{write("plain", "x", 0o644)}}, "not executable (mode -rw-r--r--)"},
+		"folder":         {Spec{Argv: []string{dir}}, "it is a folder"},
+		"no interpreter": {Spec{Argv: []string{write("script", "#!/no/such/sh\n", 0o755)}}, "names the interpreter /no/such/sh"},
+		"not a program":  {Spec{Argv: []string{write("text", "hello", 0o755)}}, "no program for this machine"},
+		"working folder": {Spec{Argv: []string{os.Args[0]}, Dir: filepath.Join(dir, "none")}, "working folder"},
+	} {
+		_, err := d.Start(test.spec)
+		var startError *StartError
+		if !errors.As(err, &startError) || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v, want %q", name, err, test.want)
+		}
+	}
+}
+
+// TestParentDeath: the children of an orchestrator that is killed die with it.
+func TestParentDeath(t *testing.T) {
+	if goruntime.GOOS != "linux" {
+		t.Skip("the parent-death signal is Linux's")
+	}
+	c := exec.Command(os.Args[0])
+	c.Env = append(os.Environ(), "CHILD=orchestrate")
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var pids []int
+	for s := bufio.NewScanner(out); s.Scan() && s.Text() != "up"; {
+		pid, err := strconv.Atoi(s.Text())
+		if err != nil {
+			t.Fatal(err)
+		}
+		pids = append(pids, pid)
+	}
+	c.Process.Kill()
+	c.Wait()
+	if len(pids) != 2 {
+		t.Fatalf("pids %v", pids)
+	}
+	for _, pid := range pids {
+		for deadline := time.Now().Add(time.Minute); alive(pid); goruntime.Gosched() {
+			if time.Now().After(deadline) {
+				t.Fatalf("%d is alive", pid)
+			}
+		}
+	}
+}
+
+// TestUnrelatedThreads: threads that come and go do not take children with
+// them, which the parent-death signal of a thread that ends would.
+func TestUnrelatedThreads(t *testing.T) {
+	d := newDriver(t)
+	var all []Process
+	for range 10 {
+		for range 5 {
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				goruntime.LockOSThread() // and is never unlocked: the thread ends
+			}()
+			<-done
+		}
+		up := newLines("up\n")
+		all = append(all, start(t, d, "sleep", Spec{Stdout: up}))
+		<-up.seen
+	}
+	for _, p := range all {
+		select {
+		case <-p.Done():
+			t.Errorf("a child has died: %+v", p.Exit())
+		default:
+		}
+	}
+}
+
+func TestLog(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "node.log")
+	now := time.Duration(0)
+	changes := 0
+	l, err := CreateLog(path, func() time.Duration { now += 1500 * time.Microsecond; return now }, func() { changes++ })
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Begin(1, 41)
+	fmt.Fprint(l.Stdout(), "first\nsec")
+	fmt.Fprint(l.Stderr(), "oops\n")
+	fmt.Fprint(l.Stdout(), "ond\nunfinished")
+	l.End()
+	if got := l.Tail(3); fmt.Sprint(got) != "[oops second unfinished]" {
+		t.Errorf("tail %q", got)
+	}
+	l.Begin(2, 42)
+	if got := l.Tail(3); len(got) != 0 {
+		t.Errorf("the tail of a new incarnation: %q", got)
+	}
+	long := strings.Repeat("x", maxLine+10)
+	fmt.Fprint(l.Stdout(), long+"\n")
+	fmt.Fprint(l.Stdout(), "bytes \xff\x00\r\n")
+	l.End()
+	lines, next, err := l.Lines(l.Start())
+	if err != nil || next != l.Size() || len(lines) != 3 {
+		t.Fatalf("%d lines, next %d of %d, %v", len(lines), next, l.Size(), err)
+	}
+	if !lines[0].Part || lines[1].Part || lines[0].Text+lines[1].Text != long || lines[2].Text != "bytes \xff\x00\r" {
+		t.Errorf("%v %v %q", lines[0].Part, lines[1].Part, lines[2].Text)
+	}
+	if again, _, err := l.Lines(lines[1].Offset); err != nil || len(again) != 2 || again[0].T != lines[1].T {
+		t.Errorf("from an offset: %d lines, %v", len(again), err)
+	}
+	if lines, _, _ := l.Lines(l.Size()); len(lines) != 0 {
+		t.Errorf("from the end: %d lines", len(lines))
+	}
+	if changes != 6 {
+		t.Errorf("told of %d changes, want 6", changes)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b, _ := os.ReadFile(path)
+	want := "0.001500 --- incarnation 1, pid 41\n0.003000 out first\n0.004500 err oops\n0.006000 out second\n0.007500 out unfinished\n"
+	if !strings.HasPrefix(string(b), want) {
+		t.Errorf("the file begins\n%s\nwant\n%s", b[:200], want)
+	}
+}
+
+// TestLogFull: a log that cannot be written loses lines, and says so at the end.
+func TestLogFull(t *testing.T) {
+	l, err := CreateLog(filepath.Join(t.TempDir(), "node.log"), func() time.Duration { return 0 }, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.file.Close()
+	if n, err := fmt.Fprintln(l.Stdout(), "lost"); err != nil || n != 5 {
+		t.Errorf("%d, %v: the node would be held up", n, err)
+	}
+	if l.Close() == nil {
+		t.Error("Close does not tell of the error")
+	}
+}
+
+// BenchmarkStart starts and reaps trivial processes, as the driver does and as
+// os/exec does, in turns, and prints the ratio.
+func BenchmarkStart(b *testing.B) {
+	program, err := exec.LookPath("true")
+	if err != nil {
+		b.Skip(err)
+	}
+	d := newDriver(b)
+	const each = 200
+	var ours, theirs time.Duration
+	for range b.N {
+		began := time.Now()
+		for range each {
+			p, err := d.Start(Spec{Argv: []string{program}})
+			if err != nil {
+				b.Fatal(err)
+			}
+			<-p.Done()
+		}
+		ours += time.Since(began)
+		began = time.Now()
+		for range each {
+			var out, errs bytes.Buffer
+			c := exec.Command(program)
+			c.Stdout, c.Stderr = &out, &errs
+			if err := c.Run(); err != nil {
+				b.Fatal(err)
+			}
+		}
+		theirs += time.Since(began)
+	}
+	b.ReportMetric(float64(ours.Microseconds())/float64(b.N*each), "µs/process")
+	b.ReportMetric(float64(ours)/float64(theirs), "x-os/exec")
+	b.ReportMetric(0, "ns/op")
+}
