@@ -1,0 +1,371 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/dagon-star/dagon-star/runtime/osc"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// ledger is a Handler that writes down what happens and believes who is in it.
+type ledger struct {
+	mu     sync.Mutex
+	cond   *sync.Cond
+	lines  []string
+	conns  map[string]*Conn
+	refuse map[string]string // why a name is not believed
+	counts map[string]int    // of refusals, by reason
+}
+
+func newLedger() *ledger {
+	l := &ledger{conns: map[string]*Conn{}, refuse: map[string]string{}, counts: map[string]int{}}
+	l.cond = sync.NewCond(&l.mu)
+	return l
+}
+
+func (l *ledger) note(format string, args ...any) {
+	l.lines = append(l.lines, fmt.Sprintf(format, args...))
+	l.cond.Broadcast()
+}
+
+func (l *ledger) Ready(c *Conn, h Hello) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if why := l.refuse[h.Name]; why != "" {
+		return errors.New(why)
+	}
+	l.conns[h.Name] = c
+	l.note("ready %s run=%q incarnation=%d token=%q for=%q/%d", h.Name, h.Run, h.Incarnation, h.Token, h.ForNode, h.ForIncarnation)
+	return nil
+}
+
+func (l *ledger) Received(c *Conn, m *osc.Message) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.note("received %s %s %v", c.Name(), m.Address, m.Arguments)
+}
+
+func (l *ledger) Disconnected(c *Conn, reason string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.note("disconnected %s: %s", c.Name(), reason)
+}
+
+func (l *ledger) Refused(node, peer, reason string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.counts[reason]++
+	l.note("refused %q: %s", node, reason)
+}
+
+func (l *ledger) Failed(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.note("failed: %v", err)
+}
+
+// wait waits for a line that contains a text, or for the test's own end.
+func (l *ledger) wait(t *testing.T, text string) {
+	t.Helper()
+	timer := time.AfterFunc(time.Minute, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.note("too late")
+	})
+	defer timer.Stop()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for from := 0; ; {
+		for ; from < len(l.lines); from++ {
+			if strings.Contains(l.lines[from], text) {
+				return
+			}
+			if l.lines[from] == "too late" {
+				t.Fatalf("no line with %q:\n%s", text, strings.Join(l.lines, "\n"))
+			}
+		}
+		l.cond.Wait()
+	}
+}
+
+func (l *ledger) all() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Join(l.lines, "\n")
+}
+
+func server(t *testing.T, o Options) (*Server, *ledger, string) {
+	t.Helper()
+	l := newLedger()
+	s := New(l, o)
+	t.Cleanup(func() { s.Close() })
+	addr, err := s.Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, l, addr.String()
+}
+
+func dial(t *testing.T, address string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func frame(t *testing.T, f osc.Framing, address string, args ...any) []byte {
+	t.Helper()
+	p, err := osc.Append(nil, osc.NewMessage(address, args...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return osc.AppendFrame(nil, f, p)
+}
+
+// TestDialectsAndFramings: every dialect in every framing, whole and byte by
+// byte, is understood and answered in kind.
+func TestDialectsAndFramings(t *testing.T) {
+	_, l, address := server(t, Options{})
+	for _, framing := range []osc.Framing{osc.SizePrefix, osc.SLIP} {
+		for _, dialect := range []Dialect{Names, Numbers} {
+			for _, bytewise := range []bool{false, true} {
+				name := fmt.Sprintf("node-%d-%d-%v", framing, dialect, bytewise)
+				c := dial(t, address)
+				say := func(b []byte) {
+					if !bytewise {
+						c.Write(b)
+						return
+					}
+					for i := range b {
+						c.Write(b[i : i+1])
+					}
+				}
+				say(frame(t, framing, dialect.Address(AddressReady), name, "run-1", int32(2), "secret"))
+				l.wait(t, fmt.Sprintf(`ready %s run="run-1" incarnation=2 token="secret" for=""/0`, name))
+				say(frame(t, framing, dialect.Address(AddressDone), name))
+				say(frame(t, framing, "/my/own", int32(5)))
+				l.wait(t, fmt.Sprintf("received %s /done [%s]", name, name))
+				l.wait(t, fmt.Sprintf("received %s /my/own [5]", name))
+				l.mu.Lock()
+				conn := l.conns[name]
+				l.mu.Unlock()
+				if err := conn.Send(osc.NewMessage(AddressShutdown, name)); err != nil {
+					t.Fatal(err)
+				}
+				r := osc.NewReader(c, 0)
+				packet, err := r.Next()
+				if err != nil || r.Framing() != framing || !strings.HasPrefix(string(packet), dialect.Address(AddressShutdown)+"\x00") {
+					t.Errorf("%s: answered %q in %v (%v)", name, packet, r.Framing(), err)
+				}
+				c.Close()
+				l.wait(t, fmt.Sprintf("disconnected %s: closed", name))
+				<-conn.Closed()
+			}
+		}
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	_, l, address := server(t, Options{IdentifyTimeout: 100 * time.Millisecond, FrameTimeout: 30 * time.Millisecond, MaxFrame: 1024})
+	l.refuse["stranger"] = "no node is named so"
+	ready := frame(t, osc.SizePrefix, "/ready", "x")
+	for name, test := range map[string]struct {
+		send  []byte
+		close bool
+		want  string
+	}{
+		"http":            {[]byte("GET / HTTP/1.0\r\n\r\n"), false, "neither a size prefix nor SLIP"},
+		"too large":       {[]byte{0, 0, 8, 0}, false, "over the limit of 1024"},
+		"zero":            {[]byte{0, 0, 0, 0}, false, "a frame of 0 bytes"},
+		"half a frame":    {ready[:10], false, "half a frame, and no more within 30ms"},
+		"closed in frame": {ready[:10], true, "closed inside a frame"},
+		"closed":          {nil, true, "closed without saying who it is"},
+		"silence":         {nil, false, "did not say who it is within 100ms"},
+		"another message": {frame(t, osc.SizePrefix, "/done", "x"), false, "began with /done, and /ready was expected"},
+		"no name":         {frame(t, osc.SizePrefix, "/ready"), false, "had 0 arguments"},
+		"a number":        {frame(t, osc.SizePrefix, "/ready", int32(1)), false, "argument 1 of /ready was a int32"},
+		"not believed":    {frame(t, osc.SizePrefix, "/ready", "stranger"), false, "no node is named so"},
+		"malformed":       {[]byte("\x00\x00\x00\x08/x\x00\x00xxxx"), false, "malformed: no type tags"},
+		"bundle":          {append([]byte{0, 0, 0, 16}, "#bundle\x00\x00\x00\x00\x00\x00\x00\x00\x01"...), false, "malformed: a bundle"},
+	} {
+		c := dial(t, address)
+		c.Write(test.send)
+		if test.close {
+			c.Close()
+		}
+		l.wait(t, test.want)
+		if !test.close {
+			c.SetReadDeadline(time.Now().Add(time.Minute))
+			if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, net.ErrClosed) {
+				t.Errorf("%s: the connection is open", name)
+			}
+		}
+	}
+	if strings.Contains(l.all(), "disconnected") || strings.Contains(l.all(), "received") {
+		t.Errorf("a stranger was taken for a node:\n%s", l.all())
+	}
+}
+
+func TestReadyTwice(t *testing.T) {
+	_, l, address := server(t, Options{})
+	c := dial(t, address)
+	c.Write(frame(t, osc.SizePrefix, "/ready", "x"))
+	c.Write(frame(t, osc.SizePrefix, "/ready", "y"))
+	c.Write(frame(t, osc.SizePrefix, "/done", "x"))
+	l.wait(t, "received x /done")
+	want := `ready x run="" incarnation=0 token="" for=""/0
+refused "x": it is ready already: a second /ready changes nothing
+received x /done [x]`
+	if got := l.all(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	// A node that breaks the protocol is disconnected, with the reason; a
+	// message of a type that is not known is passed over.
+	c.Write([]byte("\x00\x00\x00\x08/x\x00\x00,z\x00\x00"))
+	c.Write([]byte("\x00\x00\x00\x09"))
+	l.wait(t, "disconnected x: malformed: a frame of 9 bytes")
+}
+
+// TestStrangers: a thousand who connect and say nothing are refused, each told
+// of once, and a node is heard all the while.
+func TestStrangers(t *testing.T) {
+	const limit = 100
+	_, l, address := server(t, Options{MaxUnidentified: limit, IdentifyTimeout: time.Minute})
+	node := dial(t, address)
+	node.Write(frame(t, osc.SizePrefix, "/ready", "node"))
+	l.wait(t, "ready node")
+	const strangers = 1000
+	for i := range strangers {
+		dial(t, address)
+		if i%100 == 0 {
+			node.Write(frame(t, osc.SizePrefix, "/count", "node", int64(i)))
+			l.wait(t, fmt.Sprintf("received node /count [node %d]", i))
+		}
+	}
+	l.mu.Lock()
+	for reason := "it had not said who it is, and 100 others after it had not either"; l.counts[reason] < strangers-limit; {
+		l.cond.Wait()
+	}
+	if total := len(l.counts); total != 1 {
+		t.Errorf("refusals: %v", l.counts)
+	}
+	l.mu.Unlock()
+	node.Write(frame(t, osc.SizePrefix, "/done", "node"))
+	l.wait(t, "received node /done")
+}
+
+// TestPort: a port of one incarnation says who it is for; when it closes, those
+// who had connected before are still heard.
+func TestPort(t *testing.T) {
+	s, l, _ := server(t, Options{})
+	for i := range 50 {
+		name := fmt.Sprintf("n%d", i)
+		p, err := s.ListenFor("127.0.0.1", name, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := dial(t, p.Addr().String())
+		c.Write(frame(t, osc.SizePrefix, "/ready", name))
+		c.Write(frame(t, osc.SizePrefix, "/done_shutdown", name))
+		c.Close()
+		p.Close()
+		<-p.Heard()
+		for _, want := range []string{fmt.Sprintf(`ready %s run="" incarnation=0 token="" for="%s"/3`, name, name),
+			"received " + name + " /done_shutdown", "disconnected " + name + ": closed"} {
+			if !strings.Contains(l.all(), want) {
+				t.Fatalf("after Heard there is no %q:\n%s", want, l.all())
+			}
+		}
+		if _, err := net.Dial("tcp", p.Addr().String()); err == nil {
+			t.Fatal("a closed port listens")
+		}
+	}
+}
+
+func TestClose(t *testing.T) {
+	s, l, address := server(t, Options{})
+	c := dial(t, address)
+	c.Write(frame(t, osc.SizePrefix, "/ready", "x"))
+	l.wait(t, "ready x")
+	dial(t, address)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() { s.Close() })
+	}
+	wg.Wait()
+	if !strings.Contains(l.all(), "disconnected x: the run has ended") {
+		t.Errorf("%s", l.all())
+	}
+	if _, err := s.Listen("127.0.0.1:0"); err == nil {
+		t.Error("a closed server listens")
+	}
+}
+
+func TestCannotListen(t *testing.T) {
+	s, _, address := server(t, Options{})
+	if _, err := s.Listen(address); err == nil || !strings.Contains(err.Error(), "cannot listen on "+address) {
+		t.Errorf("err = %v", err)
+	}
+}
+
+// TestSlowNode: a node that writes and does not read is not waited for without
+// end.
+func TestSlowNode(t *testing.T) {
+	_, l, address := server(t, Options{WriteTimeout: 100 * time.Millisecond})
+	c := dial(t, address)
+	c.Write(frame(t, osc.SizePrefix, "/ready", "x"))
+	l.wait(t, "ready x")
+	payload := make([]byte, 60<<10)
+	for range 10000 {
+		if err := l.conns["x"].Send(osc.NewMessage("/x", payload)); err != nil {
+			return
+		}
+	}
+	t.Error("600 MB were sent to a node that reads nothing")
+}
+
+// FuzzStream: whatever a stranger sends, the server answers for it once and
+// ends.
+func FuzzStream(f *testing.F) {
+	f.Add([]byte("\x00\x00\x00\x14/ready\x00\x00,s\x00\x00leader\x00\x00"))
+	f.Add([]byte("\xc0/2\x00\x00,s\x00\x00leader\x00\x00\xc0"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		l := newLedger()
+		s := New(l, Options{})
+		addr, err := s.Listen("127.0.0.1:0")
+		if err != nil {
+			t.Skip(err)
+		}
+		c, err := net.Dial("tcp", addr.String())
+		if err != nil {
+			t.Skip(err)
+		}
+		c.Write(data)
+		c.Close()
+		for {
+			l.mu.Lock()
+			for len(l.lines) == 0 {
+				l.cond.Wait()
+			}
+			last := l.lines[len(l.lines)-1]
+			l.mu.Unlock()
+			if strings.HasPrefix(last, "refused \"\"") || strings.HasPrefix(last, "disconnected") {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		s.Close()
+	})
+}
