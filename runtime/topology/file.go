@@ -3,6 +3,7 @@ package topology
 import (
 	"bytes"
 	"fmt"
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -48,6 +49,10 @@ var parser = ini.LoadOptions{
 	AllowNonUniqueSections:   true,
 	ChildSectionDelimiter:    "\x00",
 }
+
+// quoted is a value in quotes, which keep all that is in them, and what may
+// follow it.
+var quoted = regexp.MustCompile(`^\s*"([^"]*)"\s*(?:[#;].*)?$`)
 
 // scan reads the file; what is wrong with its form becomes mistakes.
 func scan(path string, data []byte) *file {
@@ -99,7 +104,7 @@ func (f *file) section(text string, line int, seen map[string]int) *section {
 // key reads one line of a section. The value is read by package ini, from a
 // file that has this line alone.
 func (f *file) key(s *section, text string, line int) {
-	name, _, hasValue := strings.Cut(text, "=")
+	name, rest, hasValue := strings.Cut(text, "=")
 	name = strings.TrimSpace(name)
 	if name == "" || strings.ContainsAny(name, "\"'`[]<>") || strings.ContainsFunc(name, unicode.IsSpace) && hasValue {
 		f.mistake(line, "%q is no key: key = value was expected", text)
@@ -119,7 +124,9 @@ func (f *file) key(s *section, text string, line int) {
 		}
 	}
 	value := ""
-	if hasValue {
+	if m := quoted.FindStringSubmatch(rest); m != nil {
+		value = m[1] // which package ini would cut at a comment sign
+	} else if hasValue {
 		loaded, err := ini.LoadSources(parser, []byte("[s]\n"+text+"\n"))
 		if err != nil || !loaded.Section("s").HasKey(name) {
 			f.mistake(line, "%q cannot be read: key = value was expected (%v)", text, err)
