@@ -36,6 +36,7 @@ type Host struct {
 
 	mu       sync.Mutex
 	failed   error // a task's
+	failedAt string
 	deferred []deferred
 	asked    map[string]bool // parameters
 	soft     []string        // failures of soft assertions

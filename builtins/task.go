@@ -34,6 +34,7 @@ type scheduler struct {
 type task struct {
 	host     *Host
 	path     string // its place in the tree of spawns
+	at       string // the place in a file that spawned it
 	children int
 	random   *rand.Rand
 	goOn     chan struct{} // it may run
@@ -142,11 +143,15 @@ func (t *task) await(condition runtime.Condition) error {
 	return w.Err()
 }
 
-// spawn starts a task that calls body. Its error fails the run.
-func (t *task) spawn(body func(*task, *starlark.Thread) (starlark.Value, error)) *Task {
+// spawn starts a task that calls body, for the call that the thread is in. Its
+// error fails the run.
+func (t *task) spawn(of *starlark.Thread, body func(*task, *starlark.Thread) (starlark.Value, error)) *Task {
 	h := t.host
 	t.children++
 	child := h.newTask(t.path + "/" + strconv.Itoa(t.children))
+	if of.CallStackDepth() > 1 {
+		child.at = of.CallFrame(1).Pos.String()
+	}
 	thread := h.thread("task "+child.path, child)
 	s := &h.scheduler
 	s.mu.Lock()
@@ -168,7 +173,7 @@ func (h *Host) ended(t *task, result starlark.Value, err error) {
 	cancelled := t.cancelled
 	s.mu.Unlock()
 	if err != nil && !cancelled {
-		h.fail(err)
+		h.fail(err, t.at)
 	}
 	s.mu.Lock()
 	t.over, t.result, t.err = true, result, err
@@ -190,11 +195,19 @@ func (h *Host) ended(t *task, result starlark.Value, err error) {
 	s.dispatch()
 }
 
+// FailedAt is the place in a file that spawned the task whose error Main
+// returned; "" where it was no task.
+func (h *Host) FailedAt() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.failedAt
+}
+
 // fail ends the run's work with a task's error.
-func (h *Host) fail(err error) {
+func (h *Host) fail(err error, at string) {
 	h.mu.Lock()
 	if h.failed == nil && h.run.Context().Err() == nil {
-		h.failed = err
+		h.failed, h.failedAt = err, at
 	}
 	h.mu.Unlock()
 	h.run.Abort(err)

@@ -37,7 +37,7 @@ func spawn(c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	args := c.rest
-	return c.task.spawn(func(_ *task, thread *starlark.Thread) (starlark.Value, error) {
+	return c.task.spawn(c.thread, func(_ *task, thread *starlark.Thread) (starlark.Value, error) {
 		return starlark.Call(thread, fn, args, nil)
 	}), nil
 }
@@ -52,7 +52,7 @@ func after(c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	args := c.rest
-	return c.task.spawn(func(t *task, thread *starlark.Thread) (starlark.Value, error) {
+	return c.task.spawn(c.thread, func(t *task, thread *starlark.Thread) (starlark.Value, error) {
 		if err := t.await(runtime.Elapsed(d)); err != nil {
 			return nil, err
 		}
@@ -78,7 +78,7 @@ func every(c *call) (starlark.Value, error) {
 	}
 	args, run := c.rest, c.host.run
 	began := run.Elapsed()
-	return c.task.spawn(func(t *task, thread *starlark.Thread) (starlark.Value, error) {
+	return c.task.spawn(c.thread, func(t *task, thread *starlark.Thread) (starlark.Value, error) {
 		for n := int64(0); n != times; n++ {
 			// The next tick that is still to come; those missed are skipped.
 			since := run.Elapsed() - began

@@ -209,6 +209,9 @@ func (r *Result) judge(run *runtime.Run, host *builtins.Host, err error) runtime
 	var evaluated *starlark.EvalError
 	if errors.As(err, &evaluated) {
 		v.Where = where(evaluated)
+		if v.Where == "" { // a builtin that a task called
+			v.Where = host.FailedAt()
+		}
 		r.Backtrace = backtrace(evaluated)
 	}
 	var (

@@ -1,0 +1,441 @@
+package script_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.starlark.net/starlark"
+	"go.uber.org/goleak"
+
+	"github.com/dagon-star/dagon-star/builtins"
+	"github.com/dagon-star/dagon-star/runtime"
+	"github.com/dagon-star/dagon-star/runtime/component"
+	"github.com/dagon-star/dagon-star/runtime/event"
+	"github.com/dagon-star/dagon-star/script"
+)
+
+// TestMain makes a node of the test binary.
+func TestMain(m *testing.M) {
+	if os.Getenv("DAGON_NAME") != "" {
+		os.Exit(node())
+	}
+	os.Setenv("GORACE", "atexit_sleep_ms=0") // or every node takes a second to exit
+	goleak.VerifyTestMain(m)
+}
+
+func node() int {
+	config, err := component.FromEnvironment(os.Getenv, "", "")
+	if err != nil {
+		return 9
+	}
+	home, err := component.Dial(context.Background(), config)
+	if err != nil {
+		return 9
+	}
+	home.Ready()
+	fmt.Println("up")
+	select {
+	case <-home.Started():
+		home.Done()
+	case <-home.Stop():
+	}
+	<-home.Stop()
+	home.DoneShutdown()
+	return 0
+}
+
+// nodes is an ini of nodes that are the test binary.
+func nodes(names ...string) []byte {
+	own, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	var b bytes.Buffer
+	for _, name := range names {
+		fmt.Fprintf(&b, "[%s]\npath = %s\n", name, own)
+	}
+	return b.Bytes()
+}
+
+func run(t *testing.T, c script.Config) *script.Result {
+	t.Helper()
+	c.RunsDir = t.TempDir()
+	r, err := script.Run(context.Background(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func Example() {
+	dir, err := os.MkdirTemp("", "runs")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer os.RemoveAll(dir)
+	result, err := script.Run(context.Background(), script.Config{
+		Source: []byte(`
+fork(topology.nodes)
+await_ready(topology.nodes)
+print("ready:", [n.name for n in topology.nodes])
+shutdown(topology.nodes)
+shutdown_topology()
+`),
+		TopologySource: nodes("alice", "bob"),
+		RunsDir:        dir,
+		Output:         os.Stdout,
+	})
+	if err != nil { // a mistake in the script or the ini: nothing was started
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(result.Outcome)
+	for _, n := range result.Nodes {
+		fmt.Println(n.Name, n.State, *n.ExitCode)
+	}
+	// Output:
+	// ready: ["alice", "bob"]
+	// passed
+	// alice exited 0
+	// bob exited 0
+}
+
+// A program that embeds dagon-star can add builtins of its own. One that waits
+// does so through Wait, so that the script's other tasks go on meanwhile.
+func ExampleConfig_builtins() {
+	dir, err := os.MkdirTemp("", "runs")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer os.RemoveAll(dir)
+	answer := make(chan string, 1)
+	await := starlark.NewBuiltin("await_answer", func(thread *starlark.Thread, b *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
+		var text string
+		err := script.Wait(thread, func(ctx context.Context) error {
+			select {
+			case text = <-answer:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+		return starlark.String(text), err
+	})
+	tell := starlark.NewBuiltin("tell", func(_ *starlark.Thread, b *starlark.Builtin, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
+		answer <- string(args[0].(starlark.String))
+		return starlark.None, nil
+	})
+	result, err := script.Run(context.Background(), script.Config{
+		Source: []byte(`
+spawn(tell, "forty-two")
+print(await_answer())
+`),
+		Builtins: starlark.StringDict{"await_answer": await, "tell": tell},
+		RunsDir:  dir,
+		Output:   os.Stdout,
+	})
+	fmt.Println(result.Outcome, err)
+	// Output:
+	// forty-two
+	// passed <nil>
+}
+
+// TestErrors runs the chunks of testdata/errors.star. A comment ### "regexp"
+// marks the line at which the run must fail, and with what; a chunk without one
+// must pass.
+func TestErrors(t *testing.T) {
+	data, err := os.ReadFile("testdata/errors.star")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mark := regexp.MustCompile(`### "(.*)"`)
+	line := 0
+	for _, chunk := range strings.SplitAfter(string(data), "---\n") {
+		want, at := "", 0
+		for i, text := range strings.Split(chunk, "\n") {
+			if m := mark.FindStringSubmatch(text); m != nil {
+				want, at = m[1], line+i+1
+			}
+		}
+		source := strings.Repeat("\n", line) + strings.TrimSuffix(chunk, "---\n")
+		line += strings.Count(chunk, "\n")
+		result, err := script.Run(context.Background(), script.Config{Script: "errors.star", Source: []byte(source),
+			TopologySource: nodes("one", "two-three", "len", "config"), RunsDir: t.TempDir()})
+		got := ""
+		var mistakes script.Mistakes
+		switch {
+		case errors.As(err, &mistakes):
+			got = mistakes.Error()
+		case err != nil:
+			t.Errorf("line %d: %v", line, err)
+			continue
+		case result.Outcome != runtime.Passed:
+			got = result.Where + ": " + result.Reason
+		}
+		if want == "" {
+			if got != "" {
+				t.Errorf("%s", got)
+			}
+			continue
+		}
+		if !regexp.MustCompile(want).MatchString(got) || !strings.HasPrefix(got, fmt.Sprintf("errors.star:%d:", at)) {
+			t.Errorf("got %q, want line %d and %q", got, at, want)
+		}
+	}
+}
+
+func TestLoad(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "lib"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write("topology.ini", string(nodes("node")))
+	write("main.star", `
+load("lib/a.star", "a", "state")
+load("lib/b.star", bb = "b")
+print("main", a(), bb())
+assert.fails(lambda: state.append(1), "frozen")
+mine = []
+spawn(mine.append, 1).wait()
+assert.eq(mine, [1])
+`)
+	write("lib/a.star", `
+load("b.star", "b")
+print("a is run")
+sleep(0)
+state = []
+def a(): return "a+" + b()
+`)
+	write("lib/b.star", "print(\"b is run\")\ndef b(): return node.name\n")
+	var out bytes.Buffer
+	r := run(t, script.Config{Script: filepath.Join(dir, "main.star"), Output: &out})
+	if r.Outcome != runtime.Passed || out.String() != "b is run\na is run\nmain a+node node\n" {
+		t.Errorf("%s %s: %q", r.Outcome, r.Reason, out.String())
+	}
+	var recipe struct {
+		Script   struct{ Name, SHA256, Text string }
+		Loaded   []struct{ Name, Text string }
+		Topology struct{ Text string }
+		Seed     uint64
+		Env      map[string]string
+	}
+	data, err := os.ReadFile(filepath.Join(r.Folder, "recipe.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, &recipe); err != nil {
+		t.Fatal(err)
+	}
+	if len(recipe.Loaded) != 2 || len(recipe.Script.SHA256) != 64 || !strings.Contains(recipe.Script.Text, "bb()") ||
+		recipe.Seed != r.Seed || recipe.Topology.Text != string(nodes("node")) || len(recipe.Env) != 1 {
+		t.Errorf("%s", data)
+	}
+}
+
+// TestInterrupted: a run whose context ends is torn down in order, at once.
+func TestInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	c := script.Config{Source: []byte("fork(node)\nawait_ready(node)\nprint(1)\nsleep(3600)"), TopologySource: nodes("node"), RunsDir: t.TempDir()}
+	c.Observer = func(e event.Event) {
+		if e.Kind() == event.KindPrint {
+			cancel(&runtime.InterruptedError{Signal: os.Interrupt})
+		}
+	}
+	r, err := script.Run(ctx, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Outcome != runtime.Interrupted || r.ExitCode() != 130 || !strings.HasPrefix(r.Where, "script.star:") {
+		t.Errorf("%s at %s, exit code %d: %s", r.Outcome, r.Where, r.ExitCode(), r.Reason)
+	}
+	if n := r.Nodes[0]; n.State != runtime.StateExited || *n.ExitCode != 0 {
+		t.Errorf("%+v", n)
+	}
+	if !event.Finished(r.Events) {
+		t.Error("the log is not finished")
+	}
+}
+
+// TestUnaskedExit gives a Go program the cause as a type.
+func TestUnaskedExit(t *testing.T) {
+	ini := append(nodes("node"), "args = x\n[bad]\npath = sh\nargs = -c 'echo dying; exit 4' --\n"...)
+	ini = bytes.Replace(ini, []byte("[bad]\npath = sh\n"), []byte("[bad]\npath = "+sh(t)+"\n"), 1)
+	r := run(t, script.Config{Source: []byte("fork(node)\nawait_ready(node)\nfork(bad)\nsleep(3600)"), TopologySource: ini})
+	var exit *runtime.ExitError
+	if !errors.As(r.Cause, &exit) || exit.Node != "bad" || exit.Code == 0 {
+		t.Errorf("%s: %v", r.Outcome, r.Cause)
+	}
+	if r.ExitCode() != 1 {
+		t.Errorf("exit code %d", r.ExitCode())
+	}
+}
+
+func sh(t *testing.T) string {
+	path, err := exec.LookPath("sh")
+	if err != nil {
+		t.Skip(err)
+	}
+	return path
+}
+
+func TestPanic(t *testing.T) {
+	boom := starlark.NewBuiltin("boom", func(*starlark.Thread, *starlark.Builtin, starlark.Tuple, []starlark.Tuple) (starlark.Value, error) {
+		panic("oh no")
+	})
+	for name, source := range map[string]string{"main": "fork(node)\nboom()", "task": "fork(node)\nspawn(boom)\nsleep(3600)", "caught": "catch(boom)"} {
+		r := run(t, script.Config{Source: []byte(source), TopologySource: nodes("node"), Builtins: starlark.StringDict{"boom": boom}})
+		var bug *builtins.PanicError
+		if !r.Internal || r.ExitCode() != 70 || !errors.As(r.Cause, &bug) || !strings.Contains(r.Reason, "oh no") || len(r.LeftBehind) != 0 {
+			t.Errorf("%s: %s, %v: %s", name, r.Outcome, r.Cause, r.Reason)
+		}
+	}
+}
+
+func TestMistakes(t *testing.T) {
+	for name, test := range map[string]struct {
+		c    script.Config
+		want string
+	}{
+		"nothing":      {script.Config{}, "script: none was given"},
+		"no script":    {script.Config{Script: "none.star"}, "none.star: cannot read the script: no such file or directory; shipped are boot.star, default.star"},
+		"no topology":  {script.Config{Source: []byte("x = 1"), Topology: "none.ini"}, "none.ini: cannot read the topology: no such file or directory"},
+		"bad topology": {script.Config{Source: []byte("worker(1)"), TopologySource: []byte("[a]\n")}, "topology.ini:1: [a] says nothing to run"},
+		"component": {script.Config{Source: []byte("x = 1"), TopologySource: []byte("[a]\ncomponent = giles-sender\n")},
+			"topology.ini:2: [a]: component = needs the path of a dagon-star binary, and none was given"},
+	} {
+		dir := t.TempDir()
+		test.c.RunsDir = filepath.Join(dir, "runs")
+		_, err := script.Run(context.Background(), test.c)
+		var mistakes script.Mistakes
+		if !errors.As(err, &mistakes) || !strings.HasPrefix(err.Error(), test.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := script.Check(test.c); err == nil {
+			t.Errorf("%s: Check finds nothing", name)
+		}
+		if _, err := os.Stat(test.c.RunsDir); err == nil {
+			t.Errorf("%s: a run's folder was made", name)
+		}
+	}
+}
+
+// TestTwoAtOnce: runs of one process do not get in each other's way.
+func TestTwoAtOnce(t *testing.T) {
+	var wg sync.WaitGroup
+	dir := t.TempDir()
+	for range 4 {
+		wg.Go(func() {
+			r, err := script.Run(context.Background(), script.Config{RunsDir: dir, TopologySource: nodes("a", "b", "c"), Source: []byte(`
+fork(topology.nodes)
+await_ready(topology.nodes)
+send(topology.nodes, "start")
+await_done(topology.nodes)
+for n in topology.nodes:
+    await_output(n, "^up$")
+shutdown(topology.nodes)
+await_exit(topology.nodes)
+`)})
+			if err != nil || r.Outcome != runtime.Passed {
+				t.Errorf("%+v, %v", r, err)
+			}
+		})
+	}
+	wg.Wait()
+	if runs, _ := filepath.Glob(filepath.Join(dir, "2*")); len(runs) != 4 {
+		t.Errorf("%d folders: %v", len(runs), runs)
+	}
+	log, err := os.Open(filepath.Join(dir, "latest", "events.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	if events, err := event.Read(log); err != nil || !event.Finished(events) {
+		t.Errorf("%d events, %v", len(events), err)
+	}
+}
+
+// TestDeferred: the deferred calls run last first however the run ended, each
+// bounded, and their errors do not change the verdict.
+func TestDeferred(t *testing.T) {
+	var out bytes.Buffer
+	grace := 200 * time.Millisecond
+	r := run(t, script.Config{Output: &out, Grace: &grace, TopologySource: nodes("node"), Source: []byte(`
+def forever():
+    while True: pass
+def long(): sleep(3600)
+def bad(): fail("in a deferred call")
+def look(): print("state", node.state)
+fork(node)
+await_ready(node)
+defer(print, "last")
+defer(forever)
+defer(long)
+defer(bad)
+defer(look)
+fail("the verdict")
+`)})
+	if out.String() != "state ready\nlast\n" {
+		t.Errorf("%q", out.String())
+	}
+	if r.Outcome != runtime.Failed || r.Reason != "fail: the verdict" {
+		t.Errorf("%s: %s", r.Outcome, r.Reason)
+	}
+	if text := strings.Join(r.Teardown, "\n"); !strings.Contains(text, "in a deferred call") || !strings.Contains(text, "did not end within 200ms") {
+		t.Errorf("tear-down: %s", text)
+	}
+}
+
+// TestArrows holds which way the packages point.
+func TestArrows(t *testing.T) {
+	const module = "github.com/dagon-star/dagon-star/"
+	deps := func(pkg string) map[string]bool {
+		out, err := exec.Command("go", "list", "-deps", module+pkg).Output()
+		if err != nil {
+			t.Skip("go list:", err)
+		}
+		all := map[string]bool{}
+		for line := range strings.Lines(string(out)) {
+			all[strings.TrimSpace(line)] = true
+		}
+		return all
+	}
+	for pkg, forbidden := range map[string][]string{
+		"runtime":           {"go.starlark.net", module + "script", module + "builtins", module + "cmd", module + "scenarios"},
+		"runtime/component": {"go.starlark.net", module + "script", module + "builtins", module + "cmd"},
+		"runtime/osc":       {"go.starlark.net", module + "runtime/control", module + "runtime/event"},
+		"runtime/topology":  {"go.starlark.net", module + "runtime/process", module + "runtime/osc"},
+		"builtins":          {module + "script", module + "cmd", module + "scenarios"},
+		"script":            {module + "cmd", module + "scenarios/buffy", "github.com/spf13/pflag"},
+		"scenarios/buffy":   {"go.starlark.net", module + "script", module + "builtins", module + "cmd"},
+		"scenarios":         {"go.starlark.net", module + "runtime"},
+		"runtime/event":     {module + "runtime/osc", module + "runtime/control"},
+		"runtime/process":   {module + "runtime/event", module + "runtime/topology"},
+		"runtime/control":   {module + "runtime/event", module + "runtime/topology"},
+	} {
+		for dep := range deps(pkg) {
+			for _, f := range forbidden {
+				if dep == f || strings.HasPrefix(dep, f+"/") {
+					t.Errorf("%s imports %s", pkg, dep)
+				}
+			}
+		}
+	}
+}
