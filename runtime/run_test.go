@@ -1,0 +1,362 @@
+package runtime
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/dagon-star/dagon-star/runtime/event"
+	"github.com/dagon-star/dagon-star/runtime/osc"
+	"github.com/dagon-star/dagon-star/runtime/topology"
+)
+
+// ini is a topology of nodes that are the test binary: "name" or "name mode".
+func ini(t *testing.T, nodes ...string) *topology.Topology {
+	t.Helper()
+	own, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := ""
+	for _, n := range nodes {
+		name, mode, _ := strings.Cut(n, " ")
+		text += fmt.Sprintf("[%s]\npath = %s\nenv.MODE = %s\n", name, own, mode)
+	}
+	top, err := topology.Parse("test.ini", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	top.Settings.Timeout = time.Minute
+	top.Settings.Grace = time.Minute
+	return top
+}
+
+func begin(t *testing.T, cfg Config) *Run {
+	t.Helper()
+	if cfg.RunsDir == "" {
+		cfg.RunsDir = t.TempDir()
+	}
+	cfg.Settings = cfg.Topology.Settings
+	cfg.Script = "test.star"
+	r, err := Start(context.Background(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.End(Verdict{Outcome: Passed}, nil) })
+	return r
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestLifecycle holds the event log of one node's life.
+func TestLifecycle(t *testing.T) {
+	var mu sync.Mutex
+	var observed []event.Event
+	r := begin(t, Config{Topology: ini(t, "worker-1"), Seed: 7, Observer: func(e event.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		observed = append(observed, e)
+	}})
+	one := []string{"worker-1"}
+	must(t, r.Fork("worker-1", ForkOptions{Args: []string{"-v"}, Env: map[string]string{"COLOUR": "blue"}}))
+	must(t, r.Wait(r.Reached(one, StateReady)))
+	must(t, r.Send("worker-1", osc.NewMessage("/start")))
+	must(t, r.Wait(r.Reached(one, StateDone)))
+	r.Print("hello")
+	must(t, r.Shutdown(one))
+	must(t, r.Wait(r.Reached(one, StateDoneShutdown)))
+	must(t, r.Wait(r.Reached(one, StateExited)))
+	must(t, r.Shutdown(one)) // of one that has: nothing
+	info, _ := r.Node("worker-1")
+	if info.Env["COLOUR"] != "blue" || info.Args[len(info.Args)-1] != "-v" || info.State != StateExited || *info.ExitCode != 0 || info.Restarts != 0 {
+		t.Errorf("%+v", info)
+	}
+	result, err := r.End(Verdict{Outcome: Passed}, nil)
+	must(t, err)
+	if _, err := r.End(Verdict{}, nil); !errors.Is(err, ErrEnded) {
+		t.Errorf("a second End: %v", err)
+	}
+	if err := r.Fork("worker-1", ForkOptions{}); !errors.Is(err, ErrEnded) {
+		t.Errorf("a fork after the end: %v", err)
+	}
+	if err := r.Wait(Elapsed(time.Hour)); !errors.Is(err, ErrEnded) {
+		t.Errorf("a wait after the end: %v", err)
+	}
+
+	var log bytes.Buffer
+	w := event.NewWriter(&log)
+	n := int64(0)
+	for _, e := range result.Events {
+		switch e.Kind() {
+		case event.KindAwait, event.KindAwaitEnded: // whether it began before what it awaits came is chance
+		default:
+			e.Seq = n
+			n++
+			w.Write(e)
+		}
+	}
+	own, _ := os.Executable()
+	got := strings.ReplaceAll(log.String(), own, "TEST")
+	for pattern, with := range map[string]string{
+		`"t":[0-9.]+`: `"t":0`, `"pid":[0-9]+`: `"pid":1`, `"run":"[0-9a-f]+"`: `"run":"R"`, `127\.0\.0\.1:[0-9]+`: "HOME",
+		`"(user_s|system_s|max_rss_kb|duration_s)":[0-9.e-]+`: `"$1":0`, `"started_at":"[^"]*"`: `"started_at":"T"`,
+	} {
+		got = regexp.MustCompile(pattern).ReplaceAllString(got, with)
+	}
+	const golden = "testdata/lifecycle.jsonl"
+	if os.Getenv("UPDATE_GOLDEN") != "" {
+		must(t, os.WriteFile(golden, []byte(got), 0o644))
+	}
+	want, err := os.ReadFile(golden)
+	must(t, err)
+	if got != string(want) {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+
+	file, err := os.Open(filepath.Join(result.Folder, "events.jsonl"))
+	must(t, err)
+	defer file.Close()
+	read, err := event.Read(file)
+	must(t, err)
+	if len(read) != len(result.Events) || !event.Finished(read) {
+		t.Errorf("the file has %d events, the result %d", len(read), len(result.Events))
+	}
+	if !reflect.DeepEqual(observed, result.Events) {
+		t.Errorf("%d events were observed of %d", len(observed), len(result.Events))
+	}
+}
+
+// TestRefusals: a connection that is not the present incarnation's of this run
+// changes nothing, and the await says why nobody came.
+func TestRefusals(t *testing.T) {
+	for mode, want := range map[string]string{
+		"stranger": "the token is not that of node", "late": "it is incarnation 7 of node, the present one is 1", "other-run": "node belongs to run another",
+	} {
+		top := ini(t, "node "+mode)
+		top.Settings.Timeout = time.Minute
+		r := begin(t, Config{Topology: top})
+		must(t, r.Fork("node", ForkOptions{}))
+		for refused := false; !refused; {
+			must(t, r.Wait(r.Change(time.Minute)))
+			info, _ := r.Node("node")
+			refused = slices.ContainsFunc(r.Events(), func(e event.Event) bool { return e.Kind() == event.KindRefused })
+			if info.Connected {
+				t.Fatalf("%s is connected", mode)
+			}
+		}
+		c := r.Reached([]string{"node"}, StateReady)
+		c.Timeout = time.Millisecond
+		var timeout *TimeoutError
+		if err := r.Wait(c); !errors.As(err, &timeout) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", mode, err)
+		}
+		must(t, second(r.End(Verdict{Outcome: Passed}, nil)))
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+// TestSharedSocket: with --listen all nodes use one port, and are told apart by
+// what they say.
+func TestSharedSocket(t *testing.T) {
+	top := ini(t, "a", "b")
+	top.Settings.Listen = "127.0.0.1:0"
+	r := begin(t, Config{Topology: top})
+	both := []string{"a", "b"}
+	for _, n := range both {
+		must(t, r.Fork(n, ForkOptions{}))
+	}
+	must(t, r.Wait(r.Reached(both, StateReady)))
+	a, _ := r.Node("a")
+	b, _ := r.Node("b")
+	if a.Args[len(a.Args)-1] != b.Args[len(b.Args)-1] {
+		t.Errorf("%q and %q phone home to different ports", a.Args, b.Args)
+	}
+	must(t, r.ShutdownTopology(context.Background()))
+	top.Settings.Listen = "256.0.0.1:1"
+	if _, err := Start(context.Background(), Config{Topology: top, Settings: top.Settings, RunsDir: t.TempDir()}); err == nil || !strings.Contains(err.Error(), "control socket") {
+		t.Errorf("listening on nonsense: %v", err)
+	}
+}
+
+// TestIncarnations: a node that is forked again is another, with messages and
+// output of its own.
+func TestIncarnations(t *testing.T) {
+	r := begin(t, Config{Topology: ini(t, "node")})
+	one := []string{"node"}
+	var ports []string
+	for i := range 3 {
+		must(t, r.Fork("node", ForkOptions{}))
+		if err := r.Fork("node", ForkOptions{}); err == nil {
+			t.Fatal("it was forked while it ran")
+		}
+		must(t, r.Wait(r.Reached(one, StateReady)))
+		info, _ := r.Node("node")
+		if info.Incarnation != i+1 || info.Restarts != i || info.ExitCode != nil {
+			t.Errorf("%+v", info)
+		}
+		if sent, _ := r.Messages("node", ""); len(sent) != 1 {
+			t.Errorf("messages of incarnation %d: %v", i+1, sent)
+		}
+		c, found := r.OutputFrom("node", regexp.MustCompile("^u(p)$"), false)
+		must(t, r.Wait(c))
+		if found().Text != "up" || found().Stream != "out" {
+			t.Errorf("%+v", found())
+		}
+		if out, err := r.Output("node"); err != nil || out != "up\n" {
+			t.Errorf("output of incarnation %d: %q, %v", i+1, out, err)
+		}
+		ports = append(ports, info.Args[len(info.Args)-1])
+		must(t, r.Shutdown(one))
+		must(t, r.Wait(r.Reached(one, StateExited)))
+	}
+	if ports[0] == ports[1] || ports[1] == ports[2] {
+		t.Errorf("incarnations phone home to the same port: %v", ports)
+	}
+}
+
+// TestHeardOut: what a node said before it exited is heard before its exit,
+// however short it lived.
+func TestHeardOut(t *testing.T) {
+	r := begin(t, Config{Topology: ini(t, "node exit-at-once")})
+	for range 30 {
+		must(t, r.Fork("node", ForkOptions{}))
+		must(t, r.Wait(r.Reached([]string{"node"}, StateExited)))
+		info, _ := r.Node("node")
+		if !info.WasReady || !info.WasDone || !info.Finished {
+			t.Fatalf("%+v", info)
+		}
+	}
+}
+
+// TestWatch: waits end in the order in which they began, each once, and one
+// that is stopped not at all.
+func TestWatch(t *testing.T) {
+	r := begin(t, Config{Topology: ini(t, "node")})
+	var mu sync.Mutex
+	var order []int
+	var watches []*Watch
+	for i := range 5 {
+		watches = append(watches, r.Watch(r.Change(time.Hour), func() {
+			mu.Lock()
+			defer mu.Unlock()
+			order = append(order, i)
+		}))
+	}
+	watches[2].Stop()
+	r.Print("x")
+	r.Print("y")
+	mu.Lock()
+	defer mu.Unlock()
+	if !slices.Equal(order, []int{0, 1, 3, 4}) {
+		t.Errorf("order %v", order)
+	}
+	for i, w := range watches {
+		if err := w.Err(); (err == nil) != (i != 2) {
+			t.Errorf("%d: %v", i, err)
+		}
+	}
+	if err := r.Wait(r.Reached([]string{"nobody"}, StateReady)); err == nil || !strings.Contains(err.Error(), "no such node") {
+		t.Errorf("%v", err)
+	}
+	if err := r.Wait(r.Reached(nil, StateReady)); err != nil {
+		t.Errorf("of nobody: %v", err)
+	}
+	cause := errors.New("enough")
+	w := r.Watch(Elapsed(time.Hour), func() {})
+	r.Abort(cause)
+	if err := w.Err(); err != cause {
+		t.Errorf("%v", err)
+	}
+	if context.Cause(r.Context()) != cause {
+		t.Errorf("%v", context.Cause(r.Context()))
+	}
+	result, err := r.End(Verdict{Outcome: Passed}, nil)
+	must(t, err)
+	if result.Outcome != Failed || result.Reason != "enough" {
+		t.Errorf("%+v", result.Verdict)
+	}
+}
+
+// TestAddresses: every node has an address of its own, and so has every run.
+func TestAddresses(t *testing.T) {
+	text := ""
+	for i := range 300 {
+		text += fmt.Sprintf("[n%d]\npath = x\nlisten.a = auto\nlisten.b = auto\nlisten.c = udp:auto\nlisten.d = 7000\n", i)
+	}
+	top, err := topology.Parse("t.ini", []byte(text))
+	must(t, err)
+	seen := map[string]bool{}
+	for range 3 {
+		a, err := claimAddresses(top)
+		must(t, err)
+		defer a.Close()
+		for _, n := range top.Nodes {
+			host := a.Host(n.Name)
+			if seen[host] && len(a.claims) > 0 {
+				t.Fatalf("%s is given twice", host)
+			}
+			seen[host] = true
+			if p, q := a.Port(n.Name, "a"), a.Port(n.Name, "b"); p == 0 || p == q || a.Port(n.Name, "d") != 7000 {
+				t.Fatalf("ports %d and %d", p, q)
+			}
+		}
+	}
+}
+
+// TestFolder: folders of runs that start in the same second differ, and are
+// locked while they run.
+func TestFolder(t *testing.T) {
+	dir := t.TempDir()
+	at := time.Now()
+	seen := map[string]bool{}
+	for range 3 {
+		f, err := makeFolder(dir, "some/strange name!.star", at)
+		must(t, err)
+		defer f.Close()
+		if seen[f.path] || !strings.Contains(f.path, "strange-name") {
+			t.Errorf("%s", f.path)
+		}
+		seen[f.path] = true
+		if latest, err := filepath.EvalSymlinks(filepath.Join(dir, "latest")); err != nil || filepath.Base(latest) != filepath.Base(f.path) {
+			t.Errorf("latest is %s (%v)", latest, err)
+		}
+		if again, err := lockFile(filepath.Join(f.path, "lock")); err == nil {
+			again.Close()
+			t.Error("the folder is not locked")
+		}
+	}
+	if _, err := makeFolder(filepath.Join(dir, "latest", "lock", "x"), "x", at); err == nil {
+		t.Error("a folder was made below a file")
+	}
+}
+
+// TestLogFails: an event log that cannot be written ends the run.
+func TestLogFails(t *testing.T) {
+	r := begin(t, Config{Topology: ini(t, "node")})
+	r.folder.events.Close()
+	r.Print("x")
+	var failed *LogError
+	if err := r.Wait(Elapsed(time.Hour)); !errors.As(err, &failed) {
+		t.Errorf("%v", err)
+	}
+	result, err := r.End(Verdict{Outcome: Passed}, nil)
+	if err == nil || result.Outcome != Failed {
+		t.Errorf("%+v, %v", result, err)
+	}
+}
