@@ -1,0 +1,502 @@
+package buffy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/dagon-star/dagon-star/runtime/control"
+	"github.com/dagon-star/dagon-star/runtime/osc"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// dagon is an orchestrator of components that run in this process.
+type dagon struct {
+	t       testing.TB
+	server  *control.Server
+	address string
+	running sync.WaitGroup
+
+	mu    sync.Mutex
+	cond  *sync.Cond
+	conns map[string]*control.Conn
+	said  map[string]bool // "name /address"
+	code  map[string]int  // exit codes
+	out   map[string]*output
+	late  bool
+}
+
+type output struct {
+	d   *dagon
+	buf bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.d.mu.Lock()
+	defer o.d.mu.Unlock()
+	defer o.d.cond.Broadcast()
+	return o.buf.Write(p)
+}
+
+func newDagon(t testing.TB) *dagon {
+	d := &dagon{t: t, conns: map[string]*control.Conn{}, said: map[string]bool{}, code: map[string]int{}, out: map[string]*output{}}
+	d.cond = sync.NewCond(&d.mu)
+	d.server = control.New(d, control.Options{})
+	addr, err := d.server.Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.address = addr.String()
+	timer := time.AfterFunc(time.Minute, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.late = true
+		d.cond.Broadcast()
+	})
+	t.Cleanup(func() {
+		timer.Stop()
+		d.server.Close() // whoever still runs has lost its control connection
+		d.running.Wait()
+	})
+	return d
+}
+
+func (d *dagon) Ready(c *control.Conn, h control.Hello) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.conns[h.Name] = c
+	d.said[h.Name+" /ready"] = true
+	d.cond.Broadcast()
+	return nil
+}
+
+func (d *dagon) Received(c *control.Conn, m *osc.Message) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.said[c.Name()+" "+m.Address] = true
+	d.cond.Broadcast()
+}
+
+func (d *dagon) Disconnected(*control.Conn, string) {}
+func (d *dagon) Refused(_, _, reason string)        {}
+func (d *dagon) Failed(err error)                   { d.t.Error(err) }
+
+// until waits for something to be so.
+func (d *dagon) until(what string, is func() bool) {
+	d.t.Helper()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for !is() {
+		if d.late {
+			text := ""
+			for name, o := range d.out {
+				text += name + ": " + o.buf.String() + "\n"
+			}
+			d.t.Fatalf("%s: not in time; said %v, exit codes %v\n%s", what, d.said, d.code, text)
+		}
+		d.cond.Wait()
+	}
+}
+
+func (d *dagon) await(node, address string) {
+	d.t.Helper()
+	d.until(node+" "+address, func() bool { return d.said[node+" "+address] })
+}
+
+// start runs a component until it is ready.
+func (d *dagon) start(ctx context.Context, component, name string, args ...string) {
+	d.t.Helper()
+	o := &output{d: d}
+	d.mu.Lock()
+	d.out[name] = o
+	d.mu.Unlock()
+	d.running.Go(func() {
+		code := Run(ctx, component, append([]string{"--name=" + name, "--phone-home=" + d.address}, args...), func(string) string { return "" }, o, o)
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.code[name] = code
+		d.cond.Broadcast()
+	})
+	d.until(name+" ready or over", func() bool { _, over := d.code[name]; return over || d.said[name+" /ready"] })
+}
+
+func (d *dagon) send(node, address string) {
+	d.t.Helper()
+	d.mu.Lock()
+	c := d.conns[node]
+	d.mu.Unlock()
+	if err := c.Send(osc.NewMessage(address, node)); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+func (d *dagon) exit(node string) int {
+	d.t.Helper()
+	d.until(node+" exits", func() bool { _, over := d.code[node]; return over })
+	return d.code[node]
+}
+
+func (d *dagon) output(node string) string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.out[node].buf.String()
+}
+
+// free is an address that is free now.
+func free(t testing.TB) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func frame(t testing.TB, address string, args ...any) []byte {
+	p, err := osc.Append(nil, osc.NewMessage(address, args...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return osc.AppendFrame(nil, osc.SizePrefix, p)
+}
+
+func recorded(t testing.TB, file string) string {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := ""
+	for line := range strings.Lines(string(b)) {
+		_, payload, _ := strings.Cut(line, ", ")
+		out += payload
+	}
+	return out
+}
+
+func TestReceiver(t *testing.T) {
+	t.Chdir(t.TempDir())
+	d := newDagon(t)
+	at := free(t)
+	d.start(context.Background(), "giles-receiver", "r", "--listen="+at)
+	dial := func() net.Conn {
+		c, err := net.Dial("tcp", at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	ours, old := dial(), dial()
+	ours.Write(frame(t, "/data", "one", int64(1)))
+	ours.Write(frame(t, "/data", []byte("with\nnewline")))
+	ours.Write(frame(t, "/unheard", "of"))
+	ours.Write([]byte("\x00\x00\x00\x08/x\x00\x00xxxx")) // a frame of no message
+	d.until("the garbage", func() bool {
+		return strings.Contains(d.out["r"].buf.String(), "UNEXPECTED DATA\nUNABLE TO DECODE MESSAGE\n")
+	})
+	ours.Write(frame(t, "/end", "upstream"))
+	old.Write(frame(t, "/1", "two")) // an upstream of 2016 ends by closing
+	old.Close()
+	d.await("r", "/done")
+	ours.Close()
+	d.send("r", "/shutdown")
+	d.await("r", "/done_shutdown")
+	if code := d.exit("r"); code != 0 {
+		t.Errorf("exit code %d: %s", code, d.output("r"))
+	}
+	got := recorded(t, "received.txt")
+	if got != "one\n\"with\\nnewline\"\ntwo\n" && got != "two\none\n\"with\\nnewline\"\n" && got != "one\ntwo\n\"with\\nnewline\"\n" {
+		t.Errorf("received %q", got)
+	}
+}
+
+// TestReceiverWaitsForAll: an upstream that has connected and not spoken counts.
+func TestReceiverWaitsForAll(t *testing.T) {
+	t.Chdir(t.TempDir())
+	d := newDagon(t)
+	at := free(t)
+	d.start(context.Background(), "giles-receiver", "r", "--listen="+at)
+	var conns []net.Conn
+	for range 20 {
+		c, err := net.Dial("tcp", at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		conns = append(conns, c)
+	}
+	last := conns[len(conns)-1]
+	for _, c := range conns[:len(conns)-1] {
+		c.Write(frame(t, "/data", "x"))
+		c.Write(frame(t, "/end", "u"))
+	}
+	last.Write(frame(t, "/data", "last")) // after all the ends
+	last.Write(frame(t, "/end", "u"))
+	d.await("r", "/done")
+	if got := recorded(t, "received.txt"); strings.Count(got, "x\n") != len(conns)-1 || !strings.Contains(got, "last\n") {
+		t.Errorf("done after %q", got)
+	}
+}
+
+func TestReceiverExpects(t *testing.T) {
+	t.Chdir(t.TempDir())
+	d := newDagon(t)
+	at := free(t)
+	d.start(context.Background(), "giles-receiver", "r", "-l", at, "-e", "3")
+	c, err := net.Dial("tcp", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for i := range 3 {
+		c.Write(frame(t, "/data", fmt.Sprint(i)))
+	}
+	d.await("r", "/done")
+}
+
+func TestSender(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("lines.txt", []byte("a b\r\n\"c\nlast"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	d := newDagon(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	d.start(context.Background(), "giles-sender", "s", "--buffy", l.Addr().String(), "--file=lines.txt", "--messages=10", "--rate=1000")
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	d.send("s", "/start")
+	r := osc.NewReader(c, 0)
+	var got []string
+	ids := map[any]bool{}
+	for {
+		packet, err := r.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := osc.Parse(packet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := v.Message()
+		if m.Address == "/end" {
+			break
+		}
+		got = append(got, m.Arguments[0].(string))
+		ids[m.Arguments[1]] = true
+	}
+	d.await("s", "/done")
+	if fmt.Sprintf("%q", got) != `["a b" "\"c" "last"]` || len(ids) != 3 {
+		t.Errorf("%q, ids %v", got, ids)
+	}
+	if sent := recorded(t, "sent.txt"); sent != "a b\n\"\\\"c\"\nlast\n" {
+		t.Errorf("sent.txt has %q", sent)
+	}
+}
+
+// TestStops: every component stops on shutdown, on TERM and when its control
+// connection is lost.
+func TestStops(t *testing.T) {
+	t.Chdir(t.TempDir())
+	sink, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sink.Close()
+	for name, args := range map[string][]string{
+		"dagon-child":    nil,
+		"giles-receiver": {"--listen=127.0.0.1:0"},
+		"giles-sender":   {"--buffy=" + sink.Addr().String(), "--rate=1"},
+		"double-divide":  {"-l", "--worker-count=3", "--source=127.0.0.1:0", "--leader-control-address=127.0.0.1:0", "--leader-data-address=127.0.0.1:0"},
+		"word-count":     {"--source=127.0.0.1:0", "--sink=" + sink.Addr().String()},
+	} {
+		for how, want := range map[string]int{"shutdown": 0, "term": 0, "lost": 1} {
+			d := newDagon(t)
+			ctx, term := context.WithCancel(context.Background())
+			d.start(ctx, name, "n", args...)
+			d.send("n", "/start")
+			switch how {
+			case "shutdown":
+				d.send("n", "/shutdown")
+				d.await("n", "/done_shutdown")
+			case "term":
+				term()
+			case "lost":
+				d.server.Close()
+			}
+			if code := d.exit("n"); code != want {
+				t.Errorf("%s, %s: exit code %d: %s", name, how, code, d.output("n"))
+			}
+			term()
+		}
+	}
+}
+
+// TestLost: a leader that vanishes before its end fails its worker.
+func TestLost(t *testing.T) {
+	t.Chdir(t.TempDir())
+	d := newDagon(t)
+	leader, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer leader.Close()
+	accepted := make(chan net.Conn, 3)
+	go func() {
+		for range 3 { // sink, control, data: one listener stands for all
+			c, err := leader.Accept()
+			if err != nil {
+				return
+			}
+			accepted <- c
+		}
+	}()
+	at := leader.Addr().String()
+	d.start(context.Background(), "double-divide", "w", "--sink="+at, "-c", at, "-d", at)
+	for range 3 {
+		(<-accepted).Close()
+	}
+	if code := d.exit("w"); code != 1 || !strings.Contains(d.output("w"), "lost the leader before its end") {
+		t.Errorf("exit code %d: %s", code, d.output("w"))
+	}
+}
+
+func TestFlags(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, test := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"nobody"}, 2, `no component is named "nobody"`},
+		{[]string{"giles-sender", "--help"}, 0, "--rate"},
+		{[]string{"giles-sender", "--messges=5"}, 2, "unknown flag: --messges"},
+		{[]string{"giles-sender", "x"}, 2, `unexpected argument "x"`},
+		{[]string{"giles-receiver", "--name=x"}, 2, "DAGON_PHONE_HOME"},
+		{[]string{"giles-receiver", "--name=x", "--phone-home=127.0.0.1:1"}, 1, "cannot phone home"},
+	} {
+		var out bytes.Buffer
+		code := Run(context.Background(), test.args[0], test.args[1:], func(string) string { return "" }, &out, &out)
+		if code != test.code || !strings.Contains(out.String(), test.want) {
+			t.Errorf("%q: %d, %s", test.args, code, out.String())
+		}
+	}
+	d := newDagon(t)
+	for _, args := range [][]string{{"giles-receiver"}, {"giles-sender"}, {"double-divide"}, {"double-divide", "-l"}, {"giles-sender", "--file=none"}} {
+		d.start(context.Background(), args[0], "n"+args[0], args[1:]...)
+		if code := d.exit("n" + args[0]); code != 1 {
+			t.Errorf("%q: exit code %d", args, code)
+		}
+		d.mu.Lock()
+		delete(d.code, "n"+args[0])
+		d.mu.Unlock()
+	}
+}
+
+// BenchmarkPipeline prints the messages a second that go from Giles Sender by
+// the leader and two workers to Giles Receiver, and their share of a plain copy
+// of the same bytes through as many hops.
+func BenchmarkPipeline(b *testing.B) {
+	b.Chdir(b.TempDir())
+	const messages = 300000
+	var ours, theirs time.Duration
+	for i := range b.N {
+		d := newDagon(b)
+		sink, control, data, source := free(b), free(b), free(b), free(b)
+		ctx := context.Background()
+		d.start(ctx, "giles-receiver", "r", "--listen="+sink)
+		d.start(ctx, "double-divide", "l", "-l", "--worker-count=2", "-c", control, "-d", data, "--source="+source)
+		for w := range 2 {
+			d.start(ctx, "double-divide", fmt.Sprint("w", w), "-c", control, "-d", data, "--sink="+sink)
+		}
+		d.start(ctx, "giles-sender", "s", "--buffy="+source, fmt.Sprint("--messages=", messages))
+		d.await("l", "/topology_ready")
+		began := time.Now()
+		d.send("s", "/start")
+		d.await("r", "/done")
+		ours += time.Since(began)
+		for _, n := range []string{"l", "w0", "w1", "s", "r"} {
+			d.send(n, "/shutdown")
+			d.exit(n)
+		}
+		if i == 0 {
+			info, err := os.Stat("sent.txt")
+			if err != nil || info.Size() == 0 {
+				b.Fatal(err)
+			}
+		}
+		took, err := copyHops(4, messages*36) // prefix, address, tags, six digits, id
+		if err != nil {
+			b.Fatal(err)
+		}
+		theirs += took
+	}
+	b.ReportMetric(float64(b.N*messages)/ours.Seconds(), "messages/s")
+	b.ReportMetric(100*float64(theirs)/float64(ours), "%-of-copy")
+	b.ReportMetric(0, "ns/op")
+}
+
+// copyHops copies bytes over so many connections, one after the other.
+func copyHops(hops, size int) (time.Duration, error) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	errs := make(chan error, hops)
+	next := io.Discard
+	var closers []io.Closer
+	for range hops {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return 0, err
+		}
+		out, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			return 0, err
+		}
+		in, err := l.Accept()
+		l.Close()
+		if err != nil {
+			return 0, err
+		}
+		to := next
+		wg.Go(func() {
+			_, err := io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{in}, make([]byte, 64<<10))
+			if c, ok := to.(io.Closer); ok {
+				c.Close()
+			}
+			in.Close()
+			errs <- err
+		})
+		next = out
+		closers = append(closers, out)
+	}
+	began := time.Now()
+	buf := make([]byte, 64<<10)
+	for left := size; left > 0; left -= len(buf) {
+		if _, err := next.Write(buf[:min(left, len(buf))]); err != nil {
+			return 0, err
+		}
+	}
+	closers[len(closers)-1].Close()
+	for range hops {
+		if err := <-errs; err != nil && !errors.Is(err, net.ErrClosed) {
+			return 0, err
+		}
+	}
+	return time.Since(began), nil
+}
