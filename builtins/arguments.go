@@ -3,6 +3,7 @@ package builtins
 import (
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -37,6 +38,20 @@ func (c *call) text(name, otherwise string) (string, error) {
 	default:
 		return "", c.wrong(name, "got %s, want a string", v.Type())
 	}
+}
+
+// pattern is an argument that is a regular expression, "" where it was left
+// out.
+func (c *call) pattern(name string) (*regexp.Regexp, error) {
+	text, err := c.text(name, "")
+	if err != nil {
+		return nil, err
+	}
+	pattern, err := regexp.Compile(text)
+	if err != nil {
+		return nil, c.wrong(name, "%v", err)
+	}
+	return pattern, nil
 }
 
 func (c *call) number(name string, otherwise float64) (float64, error) {
@@ -207,7 +222,7 @@ func (h *Host) hint(name string) string {
 	for _, n := range h.run.Topology().Nodes {
 		names = append(names, n.Name)
 	}
-	if n := Nearest(name, names); n != "" {
+	if n := topology.Nearest(name, names); n != "" {
 		return fmt.Sprintf(" (did you mean %q?)", n)
 	}
 	return fmt.Sprintf(" (there are %s)", strings.Join(names, ", "))

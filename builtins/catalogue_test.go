@@ -115,12 +115,3 @@ func TestOutsideOfARun(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
-
-func TestNearest(t *testing.T) {
-	names := []string{"await_ready", "await_done", "fork", "send"}
-	for name, want := range map[string]string{"await_redy": "await_ready", "frok": "fork", "Send": "send", "completely": "", "fo": ""} {
-		if got := Nearest(name, names); got != want {
-			t.Errorf("%s: %q, want %q", name, got, want)
-		}
-	}
-}

@@ -18,15 +18,8 @@ func chance() family {
 			return all[c.task.random.IntN(len(all))], nil
 		}},
 		{"random.sample", "sequence, k", "A list of k different elements of a sequence, in random order.", func(c *call) (starlark.Value, error) {
-			k, err := c.integer("k", 0, 0)
-			if err != nil {
-				return nil, err
-			}
-			all, err := c.elements("sequence", int(min(k, math.MaxInt32)))
-			if err != nil {
-				return nil, err
-			}
-			return starlark.NewList(c.shuffled(all)[:k]), nil
+			drawn, _, err := c.draw()
+			return starlark.NewList(drawn), err
 		}},
 		{"random.shuffle", "sequence", "A new list of the elements of a sequence, in random order.", func(c *call) (starlark.Value, error) {
 			all, err := c.elements("sequence", 0)
@@ -58,15 +51,8 @@ func chance() family {
 		{"pick.minority", "sequence", "A list of random elements, fewer than half of them: as many as a cluster can lose and still have a majority.", pick(func(n int) int { return (n - 1) / 2 })},
 		{"pick.majority", "sequence", "A list of random elements, just more than half of them.", pick(func(n int) int { return n/2 + 1 })},
 		{"pick.all_but", "sequence, k", "A list of all but k random elements.", func(c *call) (starlark.Value, error) {
-			k, err := c.integer("k", 0, 0)
-			if err != nil {
-				return nil, err
-			}
-			all, err := c.elements("sequence", int(min(k, math.MaxInt32)))
-			if err != nil {
-				return nil, err
-			}
-			return starlark.NewList(c.shuffled(all)[k:]), nil
+			_, left, err := c.draw()
+			return starlark.NewList(left), err
 		}},
 	}}
 }
@@ -78,6 +64,20 @@ func (c *call) elements(name string, least int) ([]starlark.Value, error) {
 		err = c.wrong(name, "has %d elements, want at least %d", len(all), least)
 	}
 	return all, err
+}
+
+// draw draws k elements of the sequence.
+func (c *call) draw() (drawn, left []starlark.Value, err error) {
+	k, err := c.integer("k", 0, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	all, err := c.elements("sequence", int(min(k, math.MaxInt32)))
+	if err != nil {
+		return nil, nil, err
+	}
+	all = c.shuffled(all)
+	return all[:k:k], all[k:], nil
 }
 
 func (c *call) shuffled(all []starlark.Value) []starlark.Value {

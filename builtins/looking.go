@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -65,13 +64,9 @@ func awaitOutput(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, err := c.text("pattern", "")
+	pattern, err := c.pattern("pattern")
 	if err != nil {
 		return nil, err
-	}
-	pattern, err := regexp.Compile(text)
-	if err != nil {
-		return nil, c.wrong("pattern", "%v", err)
 	}
 	now, err := c.since()
 	if err != nil {

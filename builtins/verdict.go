@@ -3,7 +3,6 @@ package builtins
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"go.starlark.net/starlark"
@@ -127,13 +126,9 @@ func assertFails(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, err := c.text("pattern", "")
+	pattern, err := c.pattern("pattern")
 	if err != nil {
 		return nil, err
-	}
-	pattern, err := regexp.Compile(text)
-	if err != nil {
-		return nil, c.wrong("pattern", "%v", err)
 	}
 	_, err = starlark.Call(c.thread, fn, nil, nil)
 	switch {
@@ -142,7 +137,7 @@ func assertFails(c *call) (starlark.Value, error) {
 	case c.ended(err):
 		return nil, err
 	}
-	return c.assert(pattern.MatchString(err.Error()), "%s failed, but its message %q does not match %q", fn.Name(), err.Error(), text)
+	return c.assert(pattern.MatchString(err.Error()), "%s failed, but its message %q does not match %q", fn.Name(), err.Error(), pattern)
 }
 
 func catch(c *call) (starlark.Value, error) {

@@ -90,6 +90,7 @@ func (r *Run) start(n *node, incarnation int, home string, o ForkOptions) error 
 			return fmt.Errorf("cannot make its working folder: %w", err)
 		}
 	}
+	n.log.Begin(incarnation)
 	p, err := r.drivers.process.Start(process.Spec{
 		Argv: argv, Env: lastOfEach(env), Dir: dir, TTY: n.spec.TTY,
 		Stdout: n.log.Stdout(), Stderr: n.log.Stderr(),
@@ -97,7 +98,6 @@ func (r *Run) start(n *node, incarnation int, home string, o ForkOptions) error 
 	if err != nil {
 		return err
 	}
-	n.log.Begin(incarnation, p.PID())
 	n.argv, n.token, n.process, n.gone = argv, token, p, make(chan struct{})
 	n.stopAsked, n.signalled, n.neededKill, n.lost = false, false, false, false
 	clear(n.returned)

@@ -115,6 +115,9 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 	if cfg.Topology == nil {
 		return nil, errors.New("runtime: Config.Topology is nil")
 	}
+	if cfg.Settings.Timeout == 0 { // no await could be met
+		cfg.Settings.Timeout = topology.DefaultSettings().Timeout
+	}
 	r := &Run{cfg: cfg, id: randomHex(8), started: time.Now(), nodes: map[string]*node{}}
 	r.news.L = &r.mu
 	r.work, r.abortWork = context.WithCancelCause(context.WithoutCancel(ctx))

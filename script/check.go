@@ -136,7 +136,7 @@ func hint(text string, known map[string]starlark.Value) string {
 		names = append(names, n)
 	}
 	slices.Sort(names)
-	if n := builtins.Nearest(name, names); n != "" {
+	if n := topology.Nearest(name, names); n != "" {
 		return fmt.Sprintf(" (did you mean %s?)", n)
 	}
 	return ""
@@ -193,7 +193,7 @@ func (p *plan) load(m *module, load *syntax.LoadStmt, known map[string]starlark.
 			p.mistake(from.NamePos, "%s cannot be loaded: a name that begins with _ is its file's own", from.Name)
 		case !slices.Contains(exported, from.Name):
 			meant := ""
-			if n := builtins.Nearest(from.Name, exported); n != "" {
+			if n := topology.Nearest(from.Name, exported); n != "" {
 				meant = fmt.Sprintf(" (did you mean %s?)", n)
 			}
 			p.mistake(from.NamePos, "%s has no %s%s", next.name, from.Name, meant)
@@ -263,7 +263,7 @@ func (p *plan) checkMember(n *syntax.DotExpr, known map[string]starlark.Value, m
 		return
 	}
 	meant := fmt.Sprintf(" (it has %s)", strings.Join(all, ", "))
-	if nearest := builtins.Nearest(n.Name.Name, all); nearest != "" {
+	if nearest := topology.Nearest(n.Name.Name, all); nearest != "" {
 		meant = fmt.Sprintf(" (did you mean %s?)", nearest)
 	}
 	p.mistake(n.Name.NamePos, "%s has no .%s%s", what, n.Name.Name, meant)
@@ -336,7 +336,7 @@ func (p *plan) checkNodes(e syntax.Expr) {
 			names = append(names, n.Name)
 		}
 		meant := ""
-		if n := builtins.Nearest(name, names); n != "" {
+		if n := topology.Nearest(name, names); n != "" {
 			meant = fmt.Sprintf(" (did you mean %q?)", n)
 		}
 		p.mistake(e.TokenPos, "no node is named %q%s", name, meant)

@@ -182,7 +182,7 @@ func docs(name string) (string, bool) {
 		section("components", buffy.Summaries())
 	}
 	if b.Len() == 0 {
-		if n := builtins.Nearest(name, names); n != "" {
+		if n := topology.Nearest(name, names); n != "" {
 			return fmt.Sprintf(" (did you mean %s?)", n), false
 		}
 		return "; \"dagon-star docs\" tells all", false

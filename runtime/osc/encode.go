@@ -69,6 +69,11 @@ func AppendArgs(dst []byte, address string, args ...Arg) ([]byte, error) {
 		dst = append(dst, args[i].tag)
 	}
 	dst = append(dst, zeros[:4-(len(args)+1)&3]...)
+	return appendArgs(dst, start, args)
+}
+
+// appendArgs appends the arguments of the packet that begins at start.
+func appendArgs(dst []byte, start int, args []Arg) ([]byte, error) {
 	for i := range args {
 		a := &args[i]
 		switch tagSize[a.tag] {
@@ -324,26 +329,9 @@ func (t *Template) AppendArgs(dst []byte, args ...Arg) ([]byte, error) {
 	start := len(dst)
 	dst = append(dst, t.header...)
 	for i := range args {
-		a := &args[i]
-		if a.tag != t.tags[i] {
-			return dst[:start], t.mismatch(string(a.tag))
-		}
-		switch tagSize[a.tag] {
-		case 4:
-			dst = be.AppendUint32(dst, uint32(a.bits))
-		case 8:
-			dst = be.AppendUint64(dst, a.bits)
-		case sizeString:
-			if strings.IndexByte(a.text, 0) >= 0 {
-				return dst[:start], errNUL
-			}
-			dst = appendPadded(dst, a.text)
-		case sizeBlob:
-			if len(a.blob) > MaxFrame {
-				return dst[:start], errBlobSize
-			}
-			dst = appendBlob(dst, a.blob)
+		if args[i].tag != t.tags[i] {
+			return dst[:start], t.mismatch(string(args[i].tag))
 		}
 	}
-	return dst, nil
+	return appendArgs(dst, start, args)
 }

@@ -20,7 +20,7 @@ const (
 // Log is the log file of one node: what all its incarnations write, a line a
 // line, each stamped with the run's time and marked "out" or "err":
 //
-//	0.012345 --- incarnation 1, pid 4711
+//	0.012345 --- incarnation 1
 //	0.023456 out listening on 127.0.0.1:8000
 //
 // A line of over 64 KiB is written in pieces, all but the last marked "out+" or
@@ -54,13 +54,14 @@ func CreateLog(path string, now func() time.Duration, changed func()) (*Log, err
 	return l, nil
 }
 
-// Begin marks the beginning of an incarnation.
-func (l *Log) Begin(incarnation, pid int) {
+// Begin marks the beginning of an incarnation; it is called before the process
+// is started, so that all that it writes follows.
+func (l *Log) Begin(incarnation int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.start = l.size
 	l.stamp("---")
-	l.buf = append(fmt.Appendf(l.buf, "incarnation %d, pid %d", incarnation, pid), '\n')
+	l.buf = fmt.Appendf(l.buf, "incarnation %d\n", incarnation)
 	l.write()
 }
 

@@ -434,7 +434,7 @@ func TestLog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.Begin(1, 41)
+	l.Begin(1)
 	fmt.Fprint(l.Stdout(), "first\nsec")
 	fmt.Fprint(l.Stderr(), "oops\n")
 	fmt.Fprint(l.Stdout(), "ond\nunfinished")
@@ -442,7 +442,7 @@ func TestLog(t *testing.T) {
 	if got := l.Tail(3); fmt.Sprint(got) != "[oops second unfinished]" {
 		t.Errorf("tail %q", got)
 	}
-	l.Begin(2, 42)
+	l.Begin(2)
 	if got := l.Tail(3); len(got) != 0 {
 		t.Errorf("the tail of a new incarnation: %q", got)
 	}
@@ -470,7 +470,7 @@ func TestLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	b, _ := os.ReadFile(path)
-	want := "0.001500 --- incarnation 1, pid 41\n0.003000 out first\n0.004500 err oops\n0.006000 out second\n0.007500 out unfinished\n"
+	want := "0.001500 --- incarnation 1\n0.003000 out first\n0.004500 err oops\n0.006000 out second\n0.007500 out unfinished\n"
 	if !strings.HasPrefix(string(b), want) {
 		t.Errorf("the file begins\n%s\nwant\n%s", b[:200], want)
 	}

@@ -139,10 +139,12 @@ func (t *Topology) meant(name string) string {
 	if strings.EqualFold(name, "self") || strings.EqualFold(name, "name") {
 		return ": did you mean <" + strings.ToUpper(name) + ">?"
 	}
+	var names []string
 	for _, n := range t.Nodes {
-		if distance(name, n.Name) <= 2 {
-			return ": did you mean " + n.Name + "?"
-		}
+		names = append(names, n.Name)
+	}
+	if n := Nearest(name, names); n != "" {
+		return ": did you mean " + n + "?"
 	}
 	return ""
 }

@@ -265,28 +265,6 @@ func misspelt(key string) string {
 	return ""
 }
 
-// distance is the number of letters to change, add or take away to make one
-// word of the other.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			next := min(diagonal+cost, row[j]+1, row[j+1]+1)
-			diagonal, row[j+1] = row[j+1], next
-		}
-	}
-	return row[len(b)]
-}
-
 func (t *Topology) abs(path string) string {
 	if path == "" || filepath.IsAbs(path) {
 		return path
@@ -353,10 +331,10 @@ func oneOf(value string, names ...string) string {
 func settingMeant(key string) string {
 	var all []string
 	for _, k := range SettingKeys() {
-		if distance(strings.ReplaceAll(key, "-", "_"), k.Name) <= 2 {
-			return ": did you mean " + k.Name + "?"
-		}
 		all = append(all, k.Name)
+	}
+	if n := Nearest(key, all); n != "" {
+		return ": did you mean " + n + "?"
 	}
 	return ": one of " + strings.Join(all, ", ") + " was expected"
 }
