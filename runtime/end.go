@@ -60,44 +60,48 @@ var shutdownOrder = [...]topology.Role{topology.Leader, topology.Worker, topolog
 // reported their end are asked to shut down, in the documented order and
 // within the grace in all; those that have get the grace to exit; what runs
 // then gets TERM, the grace again, and KILL. A node that needed KILL although
-// it had reported its end fails the run. When ctx is done, all that runs is
-// killed at once.
+// it had reported its end fails the run. It returns early when ctx is done or
+// the run's work is aborted: End does the rest.
 func (r *Run) ShutdownTopology(ctx context.Context) error {
 	r.mu.Lock()
-	cause := r.cause
-	if r.ending {
-		cause = nil
-	}
+	ended, ending := context.Cause(r.work), r.ending
 	r.mu.Unlock()
-	if cause != nil {
-		return cause // the end of the run will do it
+	if ended != nil && !ending {
+		return ended
 	}
-	r.stopAll(ctx)
-	return nil
+	r.stopAll(ctx, context.Background())
+	return context.Cause(ctx)
 }
 
-func (r *Run) stopAll(ctx context.Context) {
+// stopAll ends what runs. It leaves it when leave is done, and kills it at once
+// when hurry is.
+func (r *Run) stopAll(leave, hurry context.Context) {
 	r.stopping.Lock()
 	defer r.stopping.Unlock()
 	grace := r.cfg.Settings.Grace
 	deadline := time.Now().Add(grace)
 	for _, role := range shutdownOrder {
-		group := r.names(func(n *node) bool {
-			return n.spec.Role == role && n.alive() && !n.finished() && n.conn != nil
+		asked := r.names(func(n *node) bool {
+			return n.spec.Role == role && n.alive() && !n.finished() && n.conn != nil && n.stopAsked
 		})
-		if ctx.Err() != nil || len(group) == 0 {
-			continue
+		group := r.names(func(n *node) bool {
+			return n.spec.Role == role && n.alive() && !n.finished() && n.conn != nil && !n.stopAsked
+		})
+		if leave.Err() != nil || hurry.Err() != nil {
+			break
 		}
 		if err := r.Shutdown(group); err != nil {
 			r.noteTeardown(err.Error())
 		}
-		for _, name := range group { // one by one, so that one's failing does not cut the others short
-			r.await(ctx, r.Reached([]string{name}, StateDoneShutdown), time.Until(deadline))
+		for _, name := range append(group, asked...) { // one by one, so that one's failing does not cut the others short
+			r.await(leave, hurry, r.Reached([]string{name}, StateDoneShutdown), time.Until(deadline))
 		}
 	}
 	ending := r.names(func(n *node) bool { return n.alive() && n.finished() })
-	r.await(ctx, r.Reached(ending, StateExited), grace)
-
+	r.await(leave, hurry, r.Reached(ending, StateExited), grace)
+	if leave.Err() != nil {
+		return
+	}
 	var stopped sync.WaitGroup
 	for _, name := range r.names((*node).alive) {
 		r.mu.Lock()
@@ -106,25 +110,25 @@ func (r *Run) stopAll(ctx context.Context) {
 		n.stopAsked, n.signalled = true, true
 		r.mu.Unlock()
 		if p != nil {
-			stopped.Go(func() { r.stop(ctx, n, p, gone) })
+			stopped.Go(func() { r.stop(leave, hurry, n, p, gone) })
 		}
 	}
 	stopped.Wait()
 }
 
 // stop ends one node's process by signals.
-func (r *Run) stop(ctx context.Context, n *node, p process.Process, gone <-chan struct{}) {
+func (r *Run) stop(leave, hurry context.Context, n *node, p process.Process, gone <-chan struct{}) {
 	ended := make(chan struct{})
 	r.tasks.Go(func() {
 		defer close(ended)
-		killed, err := process.Stop(ctx, p, r.cfg.Settings.Grace)
+		killed, err := process.Stop(hurry, p, r.cfg.Settings.Grace)
 		<-gone
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		switch {
 		case err != nil:
 			r.teardown = append(r.teardown, fmt.Sprintf("%s: %v", n.spec.Name, err))
-		case killed && ctx.Err() != nil: // in a hurry
+		case killed && hurry.Err() != nil:
 		case killed && n.reached == StateDoneShutdown:
 			r.violations = append(r.violations, fmt.Sprintf(
 				"%s reported done_shutdown, but then ignored TERM for %s and had to be killed", n.spec.Name, r.cfg.Settings.Grace))
@@ -137,13 +141,14 @@ func (r *Run) stop(ctx context.Context, n *node, p process.Process, gone <-chan 
 	defer timer.Stop()
 	select {
 	case <-ended:
+	case <-leave.Done():
 	case <-timer.C:
 	}
 }
 
 // await waits for a condition while tearing down: no longer than within, and
-// not once ctx is done. What is missed shows in what follows.
-func (r *Run) await(ctx context.Context, c Condition, within time.Duration) {
+// not once leave or hurry is done. What is missed shows in what follows.
+func (r *Run) await(leave, hurry context.Context, c Condition, within time.Duration) {
 	if within <= 0 || len(c.Nodes) == 0 {
 		return
 	}
@@ -152,9 +157,10 @@ func (r *Run) await(ctx context.Context, c Condition, within time.Duration) {
 	w := r.Watch(c, func() { close(ended) })
 	select {
 	case <-ended:
-	case <-ctx.Done():
-		w.Stop()
+	case <-leave.Done():
+	case <-hurry.Done():
 	}
+	w.Stop()
 }
 
 func (r *Run) names(which func(*node) bool) []string {
@@ -218,7 +224,7 @@ func (r *Run) End(v Verdict, deferred func(context.Context) error) (*Result, err
 			r.noteTeardown("deferred: " + err.Error())
 		}
 	}
-	r.stopAll(ctx)
+	r.stopAll(context.Background(), ctx)
 	return r.conclude(v)
 }
 
