@@ -360,3 +360,13 @@ func TestLogFails(t *testing.T) {
 		t.Errorf("%+v, %v", result, err)
 	}
 }
+
+// TestListenerFails: a control socket that goes down ends the run, and says so.
+func TestListenerFails(t *testing.T) {
+	r := begin(t, Config{Topology: ini(t, "node")})
+	w := r.Watch(Elapsed(time.Hour), func() {})
+	(*handler)(r).Failed(errors.New("127.0.0.1:1 no longer listens"))
+	if err := w.Err(); err == nil || err.Error() != "control socket: 127.0.0.1:1 no longer listens" {
+		t.Errorf("%v", err)
+	}
+}
