@@ -19,13 +19,10 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// The exit codes. A run that a signal ended has 128 and the signal's number.
+// The exit codes of what is no run; those of a run are script.Result's.
 const (
-	exitPassed       = 0
-	exitFailed       = 1
-	exitMistake      = 2 // a bad script, ini or flag, found before the first fork
-	exitInconclusive = 3
-	exitBug          = 70
+	exitPassed  = 0
+	exitMistake = 2 // a bad script, ini or flag, found before the first fork
 )
 
 // command is one invocation: what it was given, and where it writes.

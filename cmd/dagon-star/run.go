@@ -151,11 +151,7 @@ func (c command) execute(config script.Config, quiet, asJSON bool, again func(se
 	result, err := script.Run(ctx, config)
 	if err != nil {
 		fmt.Fprintln(c.stderr, err)
-		var mistakes script.Mistakes
-		if errors.As(err, &mistakes) {
-			return exitMistake
-		}
-		return exitFailed
+		return exitMistake // nothing was forked
 	}
 	out := c.stdout
 	if asJSON || quiet {

@@ -49,8 +49,8 @@ func SettingKeys() []Key {
 		{"grace", "DURATION", fmt.Sprintf("for a node to end before it is killed, %s", d.Grace)},
 		{"time_limit", "DURATION", fmt.Sprintf("of the run, %s", d.TimeLimit)},
 		{"seed", "NUMBER", "of all that is drawn; without it each run has a new one"},
-		{"links", "auto|proxy|direct", "how nodes reach each other: kept for faults on links, all are direct now"},
-		{"contain", "auto|sealed|cgroup|supervised", "how processes are contained: kept for a coming release"},
+		{"links", "auto|direct", "how nodes reach each other; both are direct in this version"},
+		{"contain", "auto", "how processes are contained; this version has one way"},
 	}
 }
 
@@ -303,9 +303,9 @@ func (t *Topology) readSettings(s *section) {
 			}
 			expected = "a whole number that is not negative"
 		case "links":
-			set.Links, expected = k.value, oneOf(k.value, "auto", "proxy", "direct")
+			set.Links, expected = k.value, oneOf(k.value, "auto", "direct")
 		case "contain":
-			set.Contain, expected = k.value, oneOf(k.value, "auto", "sealed", "cgroup", "supervised")
+			set.Contain, expected = k.value, oneOf(k.value, "auto")
 		default:
 			t.file.mistake(k.line, "[dagon] has no key %s%s", k.key, settingMeant(k.key))
 		}
@@ -325,7 +325,7 @@ func oneOf(value string, names ...string) string {
 	if slices.Contains(names, value) {
 		return ""
 	}
-	return strings.Join(names[:len(names)-1], ", ") + " or " + names[len(names)-1]
+	return strings.Join(names, " or ")
 }
 
 func settingMeant(key string) string {

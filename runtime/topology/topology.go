@@ -124,8 +124,8 @@ type Settings struct {
 	Grace     time.Duration // for a node to end by itself
 	TimeLimit time.Duration // of the run
 	Seed      *uint64       // nil: a new one for each run
-	Links     string        // auto, proxy or direct
-	Contain   string        // auto, sealed, cgroup or supervised
+	Links     string        // auto or direct
+	Contain   string        // auto
 }
 
 // DefaultSettings are those of a file without [dagon].
