@@ -151,27 +151,11 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 	return r, nil
 }
 
-// open acquires what the run needs; release gives it back.
+// open acquires what the run needs; release gives it back. The folder comes
+// last, so that a run that cannot be started leaves none.
 func (r *Run) open() (err error) {
-	runs := r.cfg.RunsDir
-	if runs == "" {
-		runs = "runs"
-	}
-	if r.folder, err = makeFolder(runs, r.cfg.Script, r.started); err != nil {
-		return err
-	}
-	r.log = event.NewWriter(r.folder.events)
 	if r.addresses, err = claimAddresses(r.cfg.Topology); err != nil {
 		return err
-	}
-	for _, spec := range r.cfg.Topology.Nodes {
-		n := &node{spec: spec, host: r.addresses.Host(spec.Name), mayExit: spec.MayExit,
-			returned: map[string]int{}, outputRead: map[string]int64{}}
-		if n.log, err = process.CreateLog(r.logPath(spec.Name), r.Elapsed, r.outputChanged); err != nil {
-			return err
-		}
-		r.nodes[spec.Name] = n
-		r.order = append(r.order, n)
 	}
 	if r.drivers.process = r.cfg.Driver; r.drivers.process == nil {
 		if r.drivers.process, err = process.New(); err != nil {
@@ -187,6 +171,23 @@ func (r *Run) open() (err error) {
 		if a, ok := r.shared.(*net.TCPAddr); ok {
 			r.needToken = !a.IP.IsLoopback()
 		}
+	}
+	runs := r.cfg.RunsDir
+	if runs == "" {
+		runs = "runs"
+	}
+	if r.folder, err = makeFolder(runs, r.cfg.Script, r.started); err != nil {
+		return err
+	}
+	r.log = event.NewWriter(r.folder.events)
+	for _, spec := range r.cfg.Topology.Nodes {
+		n := &node{spec: spec, host: r.addresses.Host(spec.Name), mayExit: spec.MayExit,
+			returned: map[string]int{}, outputRead: map[string]int64{}}
+		if n.log, err = process.CreateLog(r.logPath(spec.Name), r.Elapsed, r.outputChanged); err != nil {
+			return err
+		}
+		r.nodes[spec.Name] = n
+		r.order = append(r.order, n)
 	}
 	return nil
 }
