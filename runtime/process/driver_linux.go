@@ -50,9 +50,10 @@ func pollExit(p *os.Process) bool {
 	}) == nil
 }
 
-// groupMembers lists the processes of a group, and tells whether any of them
-// is more than a zombie.
-func groupMembers(pgid int) (members []int, alive bool) {
+// groupMembers lists the processes of a group whose numbers are at least from,
+// and tells whether any of them is more than a zombie. What a process has
+// started has a higher number than itself, until the numbers begin again.
+func groupMembers(pgid, from int) (members []int, alive bool) {
 	proc, err := os.Open("/proc")
 	if err != nil {
 		return nil, false
@@ -61,7 +62,7 @@ func groupMembers(pgid int) (members []int, alive bool) {
 	names, _ := proc.Readdirnames(-1)
 	for _, name := range names {
 		pid, err := strconv.Atoi(name)
-		if err != nil {
+		if err != nil || pid < from {
 			continue
 		}
 		stat, err := os.ReadFile("/proc/" + name + "/stat")

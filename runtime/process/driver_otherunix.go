@@ -40,4 +40,4 @@ func awaitExit(p *os.Process) {
 }
 
 // groupMembers: what is left of a group is only known to be there or not.
-func groupMembers(int) (members []int, alive bool) { return nil, true }
+func groupMembers(pgid, from int) (members []int, alive bool) { return nil, true }

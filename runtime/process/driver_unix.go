@@ -220,12 +220,13 @@ func (p *running) watch() {
 	awaitExit(p.process)
 	// Until it is reaped its number is not given to another, so that what is
 	// left of the group can be killed without a doubt about whose it is.
+	p.exit.Left, _ = groupMembers(p.pid, p.pid+1)
 	unix.Kill(-p.pid, unix.SIGKILL)
 	p.mu.Lock()
 	state, err := p.process.Wait()
 	p.process = nil
 	p.mu.Unlock()
-	p.exit.Left = awaitGroup(p.pid)
+	awaitGroup(p.pid)
 	for _, o := range p.outputs {
 		o.from.SetReadDeadline(time.Now()) // what it wrote is in the pipe
 	}
@@ -248,26 +249,21 @@ func (p *running) watch() {
 // killedWithin bounds the wait for killed processes to be gone.
 const killedWithin = 5 * time.Second
 
-// awaitGroup waits until a group that was killed is gone, and returns those of
-// it that were seen. They are not our children, so that nothing tells when they
-// end, and their zombies are another's to reap.
-func awaitGroup(pgid int) (seen []int) {
+// awaitGroup waits until a group that was killed is gone. Its processes are not
+// our children, so that nothing tells when they end, and their zombies are
+// another's to reap.
+func awaitGroup(pgid int) {
 	var pause time.Duration
 	for began := time.Now(); time.Since(began) < killedWithin; {
 		if errors.Is(unix.Kill(-pgid, 0), unix.ESRCH) {
-			return seen
+			return
 		}
-		members, alive := groupMembers(pgid)
-		if seen == nil {
-			seen = members
-		}
-		if !alive {
-			return seen
+		if _, alive := groupMembers(pgid, 1); !alive {
+			return
 		}
 		pause = min(max(2*pause, time.Millisecond), 50*time.Millisecond)
 		time.Sleep(pause)
 	}
-	return seen
 }
 
 // output is one stream of a process and its reader.
