@@ -296,10 +296,15 @@ func (c *Conn) Flush() error {
 }
 
 // flush writes until nothing is left. The lock is held, and let go while
-// writing.
+// writing. What has been written is no error, though the peer has answered it
+// by closing the connection meanwhile.
 func (c *Conn) flush() error {
 	c.writing = true
-	for len(c.pending) > 0 && c.err == nil {
+	defer func() { c.writing = false }()
+	for len(c.pending) > 0 {
+		if c.err != nil {
+			return c.err
+		}
 		out := c.pending
 		c.pending = c.spare[:0]
 		c.mu.Unlock()
@@ -311,13 +316,15 @@ func (c *Conn) flush() error {
 		if c.spare = out[:0]; cap(out) > 2*maxPending {
 			c.spare = nil
 		}
-		if err != nil && c.err == nil {
-			c.err = err
-		}
 		c.room.Broadcast()
+		if err != nil {
+			if c.err == nil {
+				c.err = err
+			}
+			return err
+		}
 	}
-	c.writing = false
-	return c.err
+	return nil
 }
 
 // Close closes the connection; what is queued is lost.

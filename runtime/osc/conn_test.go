@@ -210,3 +210,21 @@ func TestSettle(t *testing.T) {
 		t.Error("a closed listener settles")
 	}
 }
+
+// TestConnAnswered: a message that made the peer close the connection was sent.
+func TestConnAnswered(t *testing.T) {
+	for range 500 {
+		conn, peer := pair(t, ConnOptions{})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			peer.Read(make([]byte, 64))
+			conn.Close() // as who reads it does when the peer has closed it
+		})
+		if err := conn.Send(NewMessage("/shutdown", "x")); err != nil {
+			t.Fatal(err)
+		}
+		wg.Wait()
+		conn.Close()
+		peer.Close()
+	}
+}

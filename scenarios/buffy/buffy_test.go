@@ -137,7 +137,7 @@ func (d *dagon) send(node, address string) {
 	c := d.conns[node]
 	d.mu.Unlock()
 	if err := c.Send(osc.NewMessage(address, node)); err != nil {
-		d.t.Fatal(err)
+		d.t.Fatalf("cannot send %s to %s: %v: %s", address, node, err, d.output(node))
 	}
 }
 
