@@ -245,7 +245,9 @@ func (p *process) stopping() {
 func (p *process) goes(f func() error) { p.running.Go(func() { p.fail(f()) }) }
 
 // until waits for a step of the component; false where it is to stop before.
-func (p *process) until(step <-chan struct{}) bool {
+func (p *process) until(step <-chan struct{}) bool { return waitFor(p, step) }
+
+func waitFor[T any](p *process, step <-chan T) bool {
 	select {
 	case <-step:
 		return true

@@ -118,17 +118,7 @@ func (p *process) pace(to []*outlet, due time.Time) bool {
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
-	tick := make(chan struct{})
-	stop := make(chan struct{})
-	defer close(stop)
-	p.running.Go(func() {
-		select {
-		case <-timer.C:
-			close(tick)
-		case <-stop:
-		}
-	})
-	return p.until(tick)
+	return waitFor(p, timer.C)
 }
 
 // stopped tells whether the component is to stop.
