@@ -315,7 +315,8 @@ func groupAlive(pgid int) bool {
 	return false
 }
 
-// waitLine waits until a file has a line with a text: waitline FILE TEXT.
+// waitLine waits until a file that another process writes has a line with a
+// text: waitline FILE TEXT. Nothing tells when it has, so it looks again.
 func waitLine(ts *testscript.TestScript, neg bool, args []string) {
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if b, err := os.ReadFile(ts.MkAbs(args[0])); err == nil && strings.Contains(string(b), args[1]) {

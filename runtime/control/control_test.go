@@ -363,18 +363,18 @@ func FuzzStream(f *testing.F) {
 		}
 		c.Write(data)
 		c.Close()
-		for {
-			l.mu.Lock()
-			for len(l.lines) == 0 {
-				l.cond.Wait()
+		over := func() bool {
+			last := ""
+			if n := len(l.lines); n > 0 {
+				last = l.lines[n-1]
 			}
-			last := l.lines[len(l.lines)-1]
-			l.mu.Unlock()
-			if strings.HasPrefix(last, "refused \"\"") || strings.HasPrefix(last, "disconnected") {
-				break
-			}
-			time.Sleep(time.Millisecond)
+			return strings.HasPrefix(last, "refused \"\"") || strings.HasPrefix(last, "disconnected")
 		}
+		l.mu.Lock()
+		for !over() {
+			l.cond.Wait()
+		}
+		l.mu.Unlock()
 		s.Close()
 	})
 }
