@@ -47,6 +47,8 @@ func child(mode string) int {
 		os.Stdout.Write(bytes.Repeat([]byte("x"), n))
 		syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		time.Sleep(time.Hour)
+	case "hush": // it would die of writing to a pipe that nobody reads any more
+		time.Sleep(time.Hour)
 	case "sleep":
 		fmt.Println("up")
 		time.Sleep(time.Hour)
@@ -63,7 +65,7 @@ func child(mode string) int {
 		}
 	case "grandchild", "daemon": // in the group, or in a session of its own, holding the pipe
 		c := exec.Command(os.Args[0])
-		c.Env = append(os.Environ(), "CHILD=sleep")
+		c.Env = append(os.Environ(), "CHILD=hush")
 		c.Stdout, c.Stderr = os.Stdout, os.Stderr
 		c.SysProcAttr = &syscall.SysProcAttr{Setsid: mode == "daemon"}
 		if c.Start() != nil {
