@@ -14,11 +14,11 @@ import (
 	"github.com/dagon-star/dagon-star/runtime/topology"
 )
 
-// arg is an argument by its parameter's name; nil where it was left out or is
-// None.
+// arg is an argument by its parameter's name; nil where it was left out, and
+// where it is None and may be left out.
 func (c *call) arg(name string) starlark.Value {
 	i := slices.IndexFunc(c.params, func(p Param) bool { return p.Name == name })
-	if v := c.values[i]; v != nil && v != starlark.None {
+	if v := c.values[i]; v != starlark.None || !c.params[i].Optional {
 		return v
 	}
 	return nil
@@ -60,8 +60,11 @@ func (c *call) number(name string, otherwise float64) (float64, error) {
 		return otherwise, nil
 	}
 	f, ok := starlark.AsFloat(v)
-	if !ok || math.IsNaN(f) {
+	switch {
+	case !ok:
 		return 0, c.wrong(name, "got %s, want a number", v.Type())
+	case math.IsNaN(f) || math.IsInf(f, 0):
+		return 0, c.wrong(name, "got %s, want a number that is finite", v)
 	}
 	return f, nil
 }
@@ -92,8 +95,6 @@ func (c *call) function(name string) (starlark.Callable, error) {
 	switch v := c.arg(name).(type) {
 	case starlark.Callable:
 		return v, nil
-	case nil:
-		return nil, c.wrong(name, "got None, want a function")
 	default:
 		return nil, c.wrong(name, "got %s, want a function: give the function itself, and its arguments after it", v.Type())
 	}
@@ -111,6 +112,16 @@ func (c *call) duration(name string, otherwise time.Duration) (time.Duration, er
 		return 0, c.wrong(name, "%v", err)
 	}
 	return d, nil
+}
+
+// timeout is the parameter of that name, for a condition: its 0 is the default,
+// and what the script calls 0 is to look once.
+func (c *call) timeout() (time.Duration, error) {
+	d, err := c.duration("timeout", -1)
+	if err != nil || d < 0 {
+		return 0, err
+	}
+	return max(d, 1), nil
 }
 
 // Duration makes a duration of a value: a number of seconds, a string such as
@@ -139,14 +150,9 @@ func Duration(v starlark.Value) (time.Duration, error) {
 
 // sequence are the elements of a list, tuple, set or other iterable.
 func (c *call) sequence(name string) ([]starlark.Value, error) {
-	v := c.arg(name)
-	it, ok := v.(starlark.Iterable)
+	it, ok := c.arg(name).(starlark.Iterable)
 	if !ok {
-		kind := "None"
-		if v != nil {
-			kind = v.Type()
-		}
-		return nil, c.wrong(name, "got %s, want a list", kind)
+		return nil, c.wrong(name, "got %s, want a list", c.arg(name).Type())
 	}
 	return slices.Collect(starlark.Elements(it)), nil
 }
@@ -154,11 +160,7 @@ func (c *call) sequence(name string) ([]starlark.Value, error) {
 // nodes are the names of the nodes that an argument means: a node, a name, or a
 // list of either, or of lists.
 func (c *call) nodes(name string) ([]string, error) {
-	v := c.arg(name)
-	if v == nil {
-		return nil, c.wrong(name, "got None, want a node, the name of one, or a list of either")
-	}
-	names, err := c.host.nodeNames(v, nil)
+	names, err := c.host.nodeNames(c.arg(name), nil, 0)
 	if err != nil {
 		return nil, c.wrong(name, "%v", err)
 	}
@@ -177,7 +179,10 @@ func (c *call) node(name string) (string, error) {
 	return names[0], nil
 }
 
-func (h *Host) nodeNames(v starlark.Value, to []string) ([]string, error) {
+// maxDepth bounds how deep lists may be nested, as a list can contain itself.
+const maxDepth = 8
+
+func (h *Host) nodeNames(v starlark.Value, to []string, depth int) ([]string, error) {
 	switch v := v.(type) {
 	case *Node:
 		if v.host != h {
@@ -191,9 +196,12 @@ func (h *Host) nodeNames(v starlark.Value, to []string) ([]string, error) {
 		}
 		return nil, fmt.Errorf("no node is named %q%s", name, h.hint(name))
 	case starlark.Iterable:
+		if depth == maxDepth {
+			return nil, fmt.Errorf("has lists nested over %d deep", maxDepth)
+		}
 		var err error
 		for element := range starlark.Elements(v) {
-			if to, err = h.nodeNames(element, to); err != nil {
+			if to, err = h.nodeNames(element, to, depth+1); err != nil {
 				return nil, err
 			}
 		}

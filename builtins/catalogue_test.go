@@ -1,14 +1,55 @@
 package builtins
 
 import (
+	"context"
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 
 	"go.starlark.net/starlark"
 	"go.uber.org/goleak"
+
+	"github.com/dagon-star/dagon-star/runtime/component"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain makes a node of the test binary.
+func TestMain(m *testing.M) {
+	if os.Getenv("DAGON_NAME") != "" {
+		os.Exit(node())
+	}
+	os.Setenv("GORACE", "atexit_sleep_ms=0") // or every node takes a second to exit
+	goleak.VerifyTestMain(m)
+}
+
+// node says that it is up, answers every message, and ends as it is told to.
+func node() int {
+	config, err := component.FromEnvironment(os.Getenv, "", "")
+	if err != nil {
+		return 9
+	}
+	home, err := component.Dial(context.Background(), config)
+	if err != nil {
+		return 9
+	}
+	defer home.Close()
+	home.Ready()
+	fmt.Println("up")
+	for started := home.Started(); ; {
+		select {
+		case <-started:
+			started = nil
+			home.Done()
+		case m := <-home.Messages():
+			if m != nil && m.Address == "/die" {
+				return 7
+			}
+		case <-home.Stop():
+			home.DoneShutdown()
+			return 0
+		}
+	}
+}
 
 // TestCatalogue holds that every name that a script can use is documented, and
 // nothing else is.
@@ -21,6 +62,9 @@ func TestCatalogue(t *testing.T) {
 		docs[d.Name] = d
 		if len(d.Text) < 5 || !strings.HasSuffix(d.Text, ".") {
 			t.Errorf("%s: %q is no documentation", d.Name, d.Text)
+		}
+		if d.Callable && d.Family != "standard" && d.Family != "values" && !strings.Contains(d.Text, " Example: ") {
+			t.Errorf("%s is documented without an example", d.Name)
 		}
 		if !strings.HasPrefix(d.Signature, d.Name) {
 			t.Errorf("%s has the signature %s", d.Name, d.Signature)

@@ -31,12 +31,11 @@ type Host struct {
 	run       *runtime.Run
 	o         Options
 	scheduler scheduler
+	main      part
 	waits     sync.WaitGroup // every goroutine
 	stop      func() bool
 
 	mu       sync.Mutex
-	failed   error // a task's
-	failedAt string
 	deferred []deferred
 	asked    map[string]bool // parameters
 	soft     []string        // failures of soft assertions
@@ -46,7 +45,8 @@ type Host struct {
 func NewHost(run *runtime.Run, o Options) *Host {
 	h := &Host{run: run, o: o, asked: map[string]bool{}}
 	work := run.Context()
-	h.stop = context.AfterFunc(work, func() { h.cancelThreads(context.Cause(work)) })
+	h.main = part{ctx: work, abort: run.Abort}
+	h.stop = context.AfterFunc(work, func() { h.cancelPart(&h.main, context.Cause(work)) })
 	return h
 }
 
@@ -82,9 +82,8 @@ func (h *Host) thread(name string, t *task) *starlark.Thread {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t.threads = append(t.threads, thread)
-	s.threads = append(s.threads, thread)
-	if work := h.run.Context(); work.Err() != nil {
-		thread.Cancel(context.Cause(work).Error())
+	if ctx := t.part.ctx; ctx.Err() != nil {
+		thread.Cancel(context.Cause(ctx).Error())
 	}
 	return thread
 }
@@ -99,16 +98,6 @@ func (h *Host) Thread(of *starlark.Thread, name string) (*starlark.Thread, error
 	thread := h.thread(name, t)
 	thread.Load = of.Load
 	return thread, nil
-}
-
-// cancelThreads ends scripts that compute without end.
-func (h *Host) cancelThreads(cause error) {
-	s := &h.scheduler
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, thread := range s.threads {
-		thread.Cancel(cause.Error())
-	}
 }
 
 func (h *Host) print(text string) {

@@ -12,19 +12,19 @@ import (
 func lifecycle() family {
 	return family{"lifecycle", "Boot nodes, talk to them, and shut them down.", []builtin{
 		{"fork", "nodes, args=[], env={}", "Starts the process of each node, with args added to the end of its command line and env to its environment. It returns when the process runs, which says nothing of its being ready. It is an error if a node runs already or its program cannot be started. Example: fork(worker_1, args=[\"--verbose\"]).", fork},
-		{"await_ready", "nodes, timeout=None", "Waits until every node has reported ready. It ends at once with an error if one exits before, or cannot be ready any more. timeout is a duration; without it config.timeout.", awaitState(runtime.StateReady)},
-		{"send", "nodes, address, *args, types=None", "Sends a message to each node. \"start\" is the same as \"/start\"; any other address is the user's own. An int is sent as i, or h where it is larger; a float as f, True and False as T and F, None as N, a string as s, bytes as b, a list as an array; types = \"hd\" says otherwise. Example: send(senders, \"start\").", send},
-		{"await_done", "nodes, timeout=None", "Waits until every node has reported done; done_shutdown implies it. It ends at once with an error if one exits before.", awaitState(runtime.StateDone)},
-		{"shutdown", "nodes, timeout=None", "Asks the nodes to shut down, all at the same time, and waits until each has reported done_shutdown. A node that has done so already, has exited, or was never forked is left alone.", shutdown},
-		{"await_exit", "nodes, timeout=None", "Waits until the process of every node has ended.", awaitState(runtime.StateExited)},
-		{"may_exit", "nodes", "Allows the nodes to exit unasked from now on: it does not fail the run any more.", mayExit},
-		{"are_we_ready", "", "True if every node of the topology runs and has reported ready.", func(c *call) (starlark.Value, error) {
+		{"await_ready", "nodes, timeout=None", "Waits until every node has reported ready. It ends at once with an error if one exits before, or cannot be ready any more. timeout is a duration; without it config.timeout. Example: await_ready(workers, timeout=\"5s\").", awaitState(runtime.StateReady)},
+		{"send", "nodes, address, *args, types=None", "Sends a message to each node. \"start\" is the same as \"/start\"; any other address is the user's own. An int is sent as i, or h where it is larger; a float as f, True and False as T and F, None as N, a string as s, bytes as b, a list as an array; types = \"hd\" says otherwise, with one OSC type tag for each argument. A value that does not fit its type is an error, and so is a node that is not connected. Example: send(senders, \"start\").", send},
+		{"await_done", "nodes, timeout=None", "Waits until every node has reported done; done_shutdown implies it. It ends at once with an error if one exits before. timeout is as for await_ready. Example: await_done(senders + receivers).", awaitState(runtime.StateDone)},
+		{"shutdown", "nodes, timeout=None", "Asks the nodes to shut down, all at the same time, and waits until each has reported done_shutdown. A node that has done so already, has exited, or was never forked is left alone. timeout is as for await_ready. Example: shutdown(workers).", shutdown},
+		{"await_exit", "nodes, timeout=None", "Waits until the process of every node has ended. timeout is as for await_ready. Example: await_exit(sender, timeout=60).", awaitState(runtime.StateExited)},
+		{"may_exit", "nodes", "Allows the nodes to exit unasked from now on: it does not fail the run any more. Example: may_exit(giles_sender).", mayExit},
+		{"are_we_ready", "", "True if every node of the topology runs and has reported ready. Example: check(are_we_ready(), \"some node is not ready\").", func(c *call) (starlark.Value, error) {
 			return c.all(func(n runtime.NodeInfo) bool { return n.State != "" && n.State != runtime.StateExited && n.WasReady })
 		}},
-		{"are_we_done_yet", "", "True if every node that was forked has reported done_shutdown, or has exited as it was allowed to.", func(c *call) (starlark.Value, error) {
+		{"are_we_done_yet", "", "True if every node that was forked has reported done_shutdown, or has exited as it was allowed to. Example: check(are_we_done_yet(), \"some node is not done\").", func(c *call) (starlark.Value, error) {
 			return c.all(func(n runtime.NodeInfo) bool { return n.State == "" || n.Finished })
 		}},
-		{"shutdown_topology", "", "Ends every node that still runs: by shutdown in the documented order, leaders, workers, senders, receivers, then by TERM, and after config.grace by KILL. It returns when all have exited.", shutdownTopology},
+		{"shutdown_topology", "", "Ends every node that still runs: by shutdown in the documented order, leaders, workers, senders, receivers, then by TERM, and after config.grace by KILL. It returns when all have exited. Example: shutdown_topology().", shutdownTopology},
 	}}
 }
 
@@ -77,10 +77,10 @@ func awaitState(s runtime.State) func(*call) (starlark.Value, error) {
 			return nil, err
 		}
 		condition := c.host.run.Reached(nodes, s)
-		if condition.Timeout, err = c.duration("timeout", 0); err != nil {
+		if condition.Timeout, err = c.timeout(); err != nil {
 			return nil, err
 		}
-		return nil, c.await(condition)
+		return nil, c.task.await(condition)
 	}
 }
 
@@ -89,7 +89,7 @@ func shutdown(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	timeout, err := c.duration("timeout", 0)
+	timeout, err := c.timeout()
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +104,7 @@ func shutdown(c *call) (starlark.Value, error) {
 	}
 	condition := c.host.run.Reached(forked, runtime.StateDoneShutdown)
 	condition.Timeout = timeout
-	return nil, c.await(condition)
+	return nil, c.task.await(condition)
 }
 
 func send(c *call) (starlark.Value, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -18,12 +19,12 @@ import (
 
 func looking() family {
 	return family{"looking", "Look at what nodes have said and written.", []builtin{
-		{"await_message", "node, address, since=None, timeout=None", "Waits for a message that the node sends to the address, and returns it: a value with address, args, node and t, seconds since the start of the run. It is the first of the node's present incarnation that no such wait has returned yet; since=\"now\" skips those that have come. It ends at once with an error if the node exits before.", awaitMessage},
-		{"await_output", "node, pattern, since=None, timeout=None", "Waits for a line of the node's output, standard or error, that the regular expression matches anywhere, and returns it: a value with line, groups, a tuple of what the groups matched, stream and t. It is the first of the node's present incarnation that no such wait has returned yet; since=\"now\" skips those that have come. Example: port = await_output(db, r\"listening on port (\\d+)\").groups[0].", awaitOutput},
-		{"messages", "node, address=None", "The messages that the node's present incarnation has sent so far, as a list; only those to one address if it is given.", messages},
-		{"output", "node", "What the node's present incarnation has written so far, as a string, both streams as they were read.", output},
+		{"await_message", "node, address, since=None, timeout=None", "Waits for a message that the node sends to the address, and returns it: a value with address, args, node and t, seconds since the start of the run. It is the first of the node's present incarnation that no such wait has returned yet; since=\"now\" skips those that have come. It ends at once with an error if the node exits before. timeout is as for await_ready. Example: total = await_message(leader, \"/total\").args[0].", awaitMessage},
+		{"await_output", "node, pattern, since=None, timeout=None", "Waits for a line of the node's output, standard or error, that the regular expression matches anywhere, and returns it: a value with line, groups, a tuple of what the groups matched, stream and t. It is the first of the node's present incarnation that no such wait has returned yet; since=\"now\" skips those that have come. It ends at once with an error if the node exits before. timeout is as for await_ready. Example: port = await_output(db, r\"listening on port (\\d+)\").groups[0].", awaitOutput},
+		{"messages", "node, address=None", "The messages that the node's present incarnation has sent so far, as a list; only those to one address if it is given. They are values as of await_message. Example: counts = [m.args[1] for m in messages(leader, \"/count\")].", messages},
+		{"output", "node", "What the node's present incarnation has written so far, as a string, both streams as they were read. Example: assert.contains(output(worker_1), \"recovered\").", output},
 		{"records", "path", "The messages in a file of Giles Sender or Giles Receiver, as a list of values with payload, a string, and time_us, microseconds since 1970. A relative path begins in the folder of the run's nodes. Example: records(\"giles-receiver/received.txt\").", records},
-		{"param", "name, default=None", "What --param NAME=VALUE gave, made a value of the default's type: string, int, float, bool, or duration. Without a default the parameter must be given, and is a string.", param},
+		{"param", "name, default=None", "What --param NAME=VALUE gave, made a value of the default's type: string, int, float, bool, or duration. Without a default the parameter must be given, and is a string; with default=None it is a string, or None. Example: n = param(\"n\", default=5).", param},
 	}}
 }
 
@@ -50,10 +51,10 @@ func awaitMessage(c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	condition, found := c.host.run.MessageFrom(node, address, now)
-	if condition.Timeout, err = c.duration("timeout", 0); err != nil {
+	if condition.Timeout, err = c.timeout(); err != nil {
 		return nil, err
 	}
-	if err := c.await(condition); err != nil {
+	if err := c.task.await(condition); err != nil {
 		return nil, err
 	}
 	return c.host.messageValue(node, found()), nil
@@ -73,10 +74,10 @@ func awaitOutput(c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	condition, found := c.host.run.OutputFrom(node, pattern, now)
-	if condition.Timeout, err = c.duration("timeout", 0); err != nil {
+	if condition.Timeout, err = c.timeout(); err != nil {
 		return nil, err
 	}
-	if err := c.await(condition); err != nil {
+	if err := c.task.await(condition); err != nil {
 		return nil, err
 	}
 	line := found()
@@ -187,7 +188,7 @@ func param(c *call) (starlark.Value, error) {
 	c.host.asked[name] = true
 	c.host.mu.Unlock()
 	given, ok := c.host.o.Params[name]
-	otherwise := c.arg("default")
+	otherwise := c.values[1] // None is one too
 	switch {
 	case !ok && otherwise == nil:
 		return nil, fmt.Errorf("parameter %s is missing: give it as --param %[1]s=VALUE", name)
@@ -196,7 +197,7 @@ func param(c *call) (starlark.Value, error) {
 	}
 	misfit := func(want string) error { return fmt.Errorf("--param %s=%s: want %s", name, given, want) }
 	switch otherwise.(type) {
-	case nil, starlark.String:
+	case nil, starlark.NoneType, starlark.String:
 		return starlark.String(given), nil
 	case starlark.Int:
 		v, err := starlark.Call(c.thread, starlark.Universe["int"], starlark.Tuple{starlark.String(given), starlark.MakeInt(0)}, nil)
@@ -206,7 +207,7 @@ func param(c *call) (starlark.Value, error) {
 		return v, nil
 	case starlark.Float:
 		f, err := strconv.ParseFloat(given, 64)
-		if err != nil {
+		if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
 			return nil, misfit("a number, as its default is")
 		}
 		return starlark.Float(f), nil

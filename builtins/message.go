@@ -22,7 +22,7 @@ func message(address string, args starlark.Tuple, types string) (*osc.Message, e
 		if types != "" {
 			tag = types[i]
 		}
-		a, err := toOSC(v, tag)
+		a, err := toOSC(v, tag, 0)
 		if err != nil {
 			return nil, fmt.Errorf("argument %d: %w", i+1, err)
 		}
@@ -36,8 +36,8 @@ func message(address string, args starlark.Tuple, types string) (*osc.Message, e
 
 // toOSC makes an argument of a value; tag is its type tag, or 0 for the one
 // that the value suggests.
-func toOSC(v starlark.Value, tag byte) (any, error) {
-	misfit := fmt.Errorf("%s %s does not fit type tag %q", v.Type(), v, tag)
+func toOSC(v starlark.Value, tag byte, depth int) (any, error) {
+	misfit := func() error { return fmt.Errorf("%s %s does not fit type tag %q", v.Type(), shown(v), tag) }
 	switch v := v.(type) {
 	case starlark.NoneType:
 		if tag == 0 || tag == 'N' {
@@ -66,7 +66,10 @@ func toOSC(v starlark.Value, tag byte) (any, error) {
 	case starlark.Float:
 		switch tag {
 		case 0, 'f':
-			return float32(v), nil
+			if f := float32(v); !math.IsInf(float64(f), 0) || math.IsInf(float64(v), 0) {
+				return f, nil
+			}
+			return nil, fmt.Errorf("float %s does not fit 32 bits: types = \"d\" sends it in 64", v)
 		case 'd':
 			return float64(v), nil
 		}
@@ -74,11 +77,14 @@ func toOSC(v starlark.Value, tag byte) (any, error) {
 		return intToOSC(v, tag, misfit)
 	case *starlark.List, starlark.Tuple:
 		if tag != 0 {
-			return nil, misfit
+			return nil, misfit()
+		}
+		if depth == osc.MaxDepth {
+			return nil, fmt.Errorf("has lists nested over %d deep", osc.MaxDepth)
 		}
 		array := osc.Array{}
 		for element := range starlark.Elements(v.(starlark.Iterable)) {
-			a, err := toOSC(element, 0)
+			a, err := toOSC(element, 0, depth+1)
 			if err != nil {
 				return nil, err
 			}
@@ -88,10 +94,10 @@ func toOSC(v starlark.Value, tag byte) (any, error) {
 	default:
 		return nil, fmt.Errorf("got %s, want None, a bool, int, float, string, bytes or list", v.Type())
 	}
-	return nil, misfit
+	return nil, misfit()
 }
 
-func intToOSC(v starlark.Int, tag byte, misfit error) (any, error) {
+func intToOSC(v starlark.Int, tag byte, misfit func() error) (any, error) {
 	n, ok := v.Int64()
 	u, unsigned := v.Uint64()
 	small := ok && n >= math.MinInt32 && n <= math.MaxInt32
@@ -100,10 +106,8 @@ func intToOSC(v starlark.Int, tag byte, misfit error) (any, error) {
 		return int32(n), nil
 	case (tag == 0 || tag == 'h') && ok:
 		return n, nil
-	case tag == 'f':
-		return float32(v.Float()), nil
-	case tag == 'd':
-		return float64(v.Float()), nil
+	case (tag == 'f' || tag == 'd') && !math.IsInf(float64(v.Float()), 0):
+		return toOSC(v.Float(), tag, 0)
 	case tag == 't' && unsigned:
 		return osc.Timetag(u), nil
 	case tag == 'c' && small:
@@ -111,9 +115,9 @@ func intToOSC(v starlark.Int, tag byte, misfit error) (any, error) {
 	case tag == 'r' && unsigned && u <= math.MaxUint32:
 		return osc.RGBA(u), nil
 	case tag == 0:
-		return nil, fmt.Errorf("int %s does not fit 64 bits", v)
+		return nil, fmt.Errorf("int %s does not fit 64 bits", shown(v))
 	}
-	return nil, misfit
+	return nil, misfit()
 }
 
 // fromOSC makes a value of an argument.

@@ -11,12 +11,12 @@ import (
 
 func timeAndTasks() family {
 	return family{"time and tasks", "Wait, and do things at the same time. Exactly one task runs at a time; another goes on only where this one waits.", []builtin{
-		{"sleep", "duration", "Waits for a duration: a number of seconds, a string such as \"250ms\", or a time.duration.", sleep},
-		{"spawn", "fn, *args", "Starts a task that calls fn with the arguments, and returns it. The task's error fails the run, and the end of the main part cancels it. The task has .wait(), which returns fn's result, .cancel() and .name.", spawn},
-		{"after", "delay, fn, *args", "Starts a task that calls fn once, after a while, and returns it. Example: after(\"30s\", fail, \"too slow\").", after},
-		{"every", "period, fn, *args, times=None", "Starts a task that calls fn again and again, first after one period, and returns it: as often as times says, or until the main part ends. A tick that is due while the last one still runs is skipped.", every},
-		{"wait_until", "fn, timeout=None", "Waits until fn() is true, and returns what it returned. It is called again at every event and every 100 ms. Example: wait_until(lambda: len(messages(leader, \"/count\")) > 3).", waitUntil},
-		{"defer", "fn, *args", "Calls fn with the arguments at the end of the run, however it ended: the last deferred first, each bounded by config.grace. An error in it is told, and does not change the verdict.", deferCall},
+		{"sleep", "duration", "Waits for a duration: a number of seconds, a string such as \"250ms\", or a time.duration. Example: sleep(\"1.5s\").", sleep},
+		{"spawn", "fn, *args", "Starts a task that calls fn with the arguments, and returns it. The task's error fails the run, and the end of the main part cancels it. The task has .wait(), which returns fn's result, .cancel() and .name. Example: t = spawn(await_exit, worker_1).", spawn},
+		{"after", "delay, fn, *args", "Starts a task that calls fn once, when a delay has passed since this call, and returns it. Example: after(\"30s\", fail, \"too slow\").", after},
+		{"every", "period, fn, *args, times=None", "Starts a task that calls fn again and again, first after one period, and returns it: as often as times says, or until the main part ends. A tick that is due while the last one still runs is skipped. Example: every(\"5s\", send, leader, \"/checkpoint\", times=10).", every},
+		{"wait_until", "fn, timeout=None", "Waits until fn() is true, and returns what it returned. It is called again at every event and every 100 ms. timeout is as for await_ready; 0 asks once. Example: wait_until(lambda: len(messages(leader, \"/count\")) > 3).", waitUntil},
+		{"defer", "fn, *args", "Calls fn with the arguments at the end of the run, however it ended: the last deferred first, each bounded by config.grace. An error in it is told, and does not change the verdict. Example: defer(print, \"worker 1 was\", worker_1).", deferCall},
 	}}
 }
 
@@ -25,10 +25,7 @@ func sleep(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.arg("duration") == nil {
-		return nil, c.wrong("duration", "got None, want a duration")
-	}
-	return nil, c.await(runtime.Elapsed(d))
+	return nil, c.task.sleep(later(c.host.run.Elapsed(), d))
 }
 
 func spawn(c *call) (starlark.Value, error) {
@@ -37,7 +34,7 @@ func spawn(c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	args := c.rest
-	return c.task.spawn(c.thread, func(_ *task, thread *starlark.Thread) (starlark.Value, error) {
+	return c.task.spawn(c.thread, 0, func(_ *task, thread *starlark.Thread) (starlark.Value, error) {
 		return starlark.Call(thread, fn, args, nil)
 	}), nil
 }
@@ -52,10 +49,7 @@ func after(c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	args := c.rest
-	return c.task.spawn(c.thread, func(t *task, thread *starlark.Thread) (starlark.Value, error) {
-		if err := t.await(runtime.Elapsed(d)); err != nil {
-			return nil, err
-		}
+	return c.task.spawn(c.thread, later(c.host.run.Elapsed(), d), func(_ *task, thread *starlark.Thread) (starlark.Value, error) {
 		return starlark.Call(thread, fn, args, nil)
 	}), nil
 }
@@ -77,14 +71,18 @@ func every(c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	args, run := c.rest, c.host.run
-	began := run.Elapsed()
-	return c.task.spawn(c.thread, func(t *task, thread *starlark.Thread) (starlark.Value, error) {
+	due := later(run.Elapsed(), period)
+	if times == 0 {
+		due = 0
+	}
+	return c.task.spawn(c.thread, due, func(t *task, thread *starlark.Thread) (starlark.Value, error) {
 		for n := int64(0); n != times; n++ {
-			// The next tick that is still to come; those missed are skipped.
-			since := run.Elapsed() - began
-			next := (since/period + 1) * period
-			if err := t.await(runtime.Elapsed(next - since)); err != nil {
-				return nil, err
+			if n > 0 {
+				// The next tick that is still to come; those missed are skipped.
+				due = later(due, max(1, (run.Elapsed()-due)/period+1)*period)
+				if err := t.sleep(due); err != nil {
+					return nil, err
+				}
 			}
 			if _, err := starlark.Call(thread, fn, args, nil); err != nil {
 				return nil, err
@@ -118,7 +116,7 @@ func waitUntil(c *call) (starlark.Value, error) {
 			return nil, &runtime.TimeoutError{What: fn.Name() + "()", Timeout: timeout}
 		}
 		change.Timeout = min(pollEvery, max(left, time.Millisecond))
-		if err := c.await(change); err != nil {
+		if err := c.task.await(change); err != nil {
 			return nil, err
 		}
 	}
@@ -129,15 +127,11 @@ func deferCall(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.task.part.last {
+		return nil, errors.New("the run is ending: call the function itself")
+	}
 	c.host.mu.Lock()
 	defer c.host.mu.Unlock()
 	c.host.deferred = append(c.host.deferred, deferred{fn, c.rest})
 	return nil, nil
-}
-
-// ended tells whether an error is that of the run or the task having been
-// ended, which no script can catch.
-func (c *call) ended(err error) bool {
-	var bug *PanicError
-	return errors.Is(err, errCancelled) || errors.As(err, &bug) || c.host.run.Context().Err() != nil
 }

@@ -24,7 +24,7 @@ func (e *InconclusiveError) Error() string { return e.Reason }
 
 func verdict() family {
 	return family{"verdict", "Say what the run came to. A run passes when its script comes to its end; assertions halt it, soft=True records a failure and goes on.", []builtin{
-		{"fail", "*args, sep=\" \"", "Fails the run, with the arguments as the reason.", func(c *call) (starlark.Value, error) {
+		{"fail", "*args, sep=\" \"", "Fails the run, with the arguments as the reason, sep between them. Example: fail(\"leader is\", leader.state).", func(c *call) (starlark.Value, error) {
 			sep, err := c.text("sep", " ")
 			if err != nil {
 				return nil, err
@@ -35,25 +35,28 @@ func verdict() family {
 			}
 			return nil, &FailError{strings.Join(words, sep)}
 		}},
-		{"inconclusive", "reason", "Ends the run as inconclusive: nothing failed, and nothing was shown.", func(c *call) (starlark.Value, error) {
+		{"inconclusive", "reason", "Ends the run as inconclusive: nothing failed, and nothing was shown. Example: inconclusive(\"no message was under way\").", func(c *call) (starlark.Value, error) {
 			reason, err := c.text("reason", "")
 			if err != nil {
 				return nil, err
 			}
 			return nil, &InconclusiveError{reason}
 		}},
-		{"check", "condition, message=None, soft=False", "Fails the run unless the condition is true.", func(c *call) (starlark.Value, error) {
+		{"check", "condition, message=None, soft=False", "Fails the run unless the condition is true. Example: check(worker_1.restarts == 0, \"worker 1 was restarted\").", func(c *call) (starlark.Value, error) {
 			return c.assert(c.truth("condition"), "check failed")
 		}},
-		{"assert.true", "condition, message=None, soft=False", "Fails the run unless the condition is true.", func(c *call) (starlark.Value, error) {
+		{"assert.fail", "message, soft=False", "Fails the run. Example: assert.fail(\"not here\").", func(c *call) (starlark.Value, error) {
+			return c.assert(false, "failed")
+		}},
+		{"assert.true", "condition, message=None, soft=False", "Fails the run unless the condition is true. Example: assert.true(output(leader), \"the leader is silent\").", func(c *call) (starlark.Value, error) {
 			return c.assert(c.truth("condition"), "assertion failed")
 		}},
-		{"assert.eq", "x, y, message=None, soft=False", "Fails the run unless x == y.", compare(syntax.EQL, "!=")},
-		{"assert.ne", "x, y, message=None, soft=False", "Fails the run unless x != y.", compare(syntax.NEQ, "==")},
-		{"assert.lt", "x, y, message=None, soft=False", "Fails the run unless x < y.", compare(syntax.LT, "is not less than")},
-		{"assert.contains", "x, y, message=None, soft=False", "Fails the run unless y in x.", assertContains},
-		{"assert.fails", "fn, pattern=\"\", soft=False", "Fails the run unless fn() is an error whose message the regular expression matches.", assertFails},
-		{"catch", "fn, *args", "Calls fn with the arguments; returns None, or the error where it failed: a value with message and kind, \"timeout\", \"impossible\", \"state\", \"start\", \"fail\" or \"error\". It catches neither a node's unasked exit nor an interruption nor the time limit.", catch},
+		{"assert.eq", "x, y, message=None, soft=False", "Fails the run unless x == y. Example: assert.eq(leader.exit_code, 0).", compare(syntax.EQL, "!=")},
+		{"assert.ne", "x, y, message=None, soft=False", "Fails the run unless x != y. Example: assert.ne(messages(leader), []).", compare(syntax.NEQ, "==")},
+		{"assert.lt", "x, y, message=None, soft=False", "Fails the run unless x < y. Example: assert.lt(m.t, 2, soft=True).", compare(syntax.LT, "is not less than")},
+		{"assert.contains", "x, y, message=None, soft=False", "Fails the run unless y in x. Example: assert.contains(output(leader), \"elected\").", assertContains},
+		{"assert.fails", "fn, pattern=\"\", soft=False", "Fails the run unless fn() is an error whose message the regular expression matches anywhere. Example: assert.fails(lambda: await_ready(worker_1, timeout=1), \"not within\").", assertFails},
+		{"catch", "fn, *args", "Calls fn with the arguments; returns None, or the error where it failed: a value with message and kind, \"timeout\", \"impossible\", \"state\", \"start\", \"fail\", \"inconclusive\" or \"error\". It catches neither a node's unasked exit nor an interruption nor the time limit. Example: e = catch(lambda: await_ready(worker_1, timeout=1)).", catch},
 	}}
 }
 
@@ -134,7 +137,7 @@ func assertFails(c *call) (starlark.Value, error) {
 	switch {
 	case err == nil:
 		return c.assert(false, "%s did not fail", fn.Name())
-	case c.ended(err):
+	case c.task.ended(), isBug(err):
 		return nil, err
 	}
 	return c.assert(pattern.MatchString(err.Error()), "%s failed, but its message %q does not match %q", fn.Name(), err.Error(), pattern)
@@ -146,13 +149,19 @@ func catch(c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	_, err = starlark.Call(c.thread, fn, c.rest, nil)
-	if err == nil || c.ended(err) {
+	if err == nil || c.task.ended() || isBug(err) {
 		return nil, err
 	}
 	return record("error", starlark.StringDict{
 		"message": starlark.String(err.Error()),
 		"kind":    starlark.String(kind(err)),
 	}), nil
+}
+
+// isBug tells whether an error is a panic, which no script can catch.
+func isBug(err error) bool {
+	var bug *PanicError
+	return errors.As(err, &bug)
 }
 
 func kind(err error) string {
@@ -162,6 +171,7 @@ func kind(err error) string {
 		state      *runtime.StateError
 		start      *process.StartError
 		failed     *FailError
+		shown      *InconclusiveError
 	)
 	switch {
 	case errors.As(err, &timeout):
@@ -174,6 +184,8 @@ func kind(err error) string {
 		return "start"
 	case errors.As(err, &failed):
 		return "fail"
+	case errors.As(err, &shown):
+		return "inconclusive"
 	}
 	return "error"
 }

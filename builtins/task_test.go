@@ -1,0 +1,296 @@
+package builtins_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"go.starlark.net/starlark"
+
+	"github.com/dagon-star/dagon-star/builtins"
+	"github.com/dagon-star/dagon-star/runtime"
+	"github.com/dagon-star/dagon-star/script"
+)
+
+// TestOrder: tasks that sleep go on in the order of the times until which they
+// sleep, however close these are, so that a script takes the same path again.
+func TestOrder(t *testing.T) {
+	passes(t, `
+log = []
+for i in range(500):
+    after("50ms", log.append, i)
+sleep("50ms")
+assert.eq(log, list(range(500)))
+
+log.clear()
+def sleeper(i):
+    sleep("20ms")
+    log.append(i)
+ts = [spawn(sleeper, i) for i in range(200)]
+for t in ts: t.wait()
+assert.eq(log, list(range(200)))
+
+log.clear()
+a = every("10ms", log.append, "a", times = 1)
+b = every("10ms", log.append, "b", times = 1)
+after("10ms", log.append, "c")
+sleep("10ms")
+log.append("d")
+a.wait()
+b.wait()
+assert.eq(log, ["a", "b", "c", "d"])
+`)
+}
+
+// TestTasks holds what tasks do.
+func TestTasks(t *testing.T) {
+	passes(t, `
+log = []
+def add(*args):
+    log.append(args)
+    return len(log)
+
+# Arguments are bound at the call, and a task begins only where this one waits.
+x = 1
+t = spawn(add, x)
+x = 2
+assert.eq(log, [])
+assert.eq(t.wait(), 1)
+assert.eq(t.wait(), 1)
+assert.eq(log, [(1,)])
+assert.eq(t.name, "main/1")
+assert.eq(type(t), "task")
+
+# One that is cancelled never begins, or ends where it waits, and says so to
+# those who wait for it; it cannot catch that.
+c = spawn(add, "never")
+c.cancel()
+assert.contains(catch(c.wait).message, 'task("main/2") has no result: the task was cancelled')
+def stubborn():
+    catch(lambda: sleep(3600))
+    add("never")
+c = spawn(stubborn)
+sleep(0)
+c.cancel()
+c.cancel()
+assert.fails(c.wait, "was cancelled")
+assert.eq(log, [(1,)])
+def suicide():
+    own.cancel()
+    add("never")
+own = spawn(suicide)
+assert.fails(own.wait, "was cancelled")
+
+# A wait for a task ends.
+def forever(): sleep(3600)
+f = spawn(forever)
+assert.eq(catch(f.wait, "10ms").kind, "timeout")
+assert.eq(catch(f.wait, 0).kind, "timeout")
+def me(): return catch(mine.wait).message
+mine = spawn(me)
+assert.contains(mine.wait(), "cannot wait for itself")
+
+# A tick that is due while the last one still runs is skipped.
+ticks = []
+def slow():
+    ticks.append(time.now())
+    sleep("25ms")
+e = every("10ms", slow)
+wait_until(lambda: len(ticks) > 3)
+e.cancel()
+n = len(ticks)
+for i in range(1, n):
+    assert.lt(time.parse_duration("25ms"), ticks[i] - ticks[i - 1])
+sleep("30ms")
+assert.eq(len(ticks), n)
+assert.eq(every("1h", add, times = 0).wait(), None)
+
+# A task may spawn, and wait for what it has spawned.
+def tree(n): return n + sum([spawn(tree, n - 1).wait() for _ in range(2)]) if n else 0
+def sum(xs):
+    total = 0
+    for v in xs: total += v
+    return total
+assert.eq(spawn(tree, 3).wait(), 11)
+
+# The end of the main part ends the rest.
+log.clear()
+spawn(fail, "never")
+after(0, fail, "never")
+after("1h", fail, "never")
+def looping():
+    while True: sleep(0)
+spawn(looping)
+`)
+}
+
+// TestMainEndsTasks: what is left when the main part ends is not run any more.
+func TestMainEndsTasks(t *testing.T) {
+	_, out := run(t, script.Config{Source: []byte(`
+def swallow():
+    catch(sleep, 3600)
+    print("never")
+spawn(swallow)
+sleep(0)
+spawn(print, "never")
+print("end")
+`)})
+	if out != "end\n" {
+		t.Errorf("%q", out)
+	}
+}
+
+// TestTaskFails: the error of a task ends the run, in whatever the main part
+// waits, with the task's own backtrace.
+func TestTaskFails(t *testing.T) {
+	for name, source := range map[string]string{
+		"sleep":  "sleep(3600)",
+		"caught": "catch(sleep, 3600)\nprint('never')",
+		"wait":   "t.wait()",
+		"until":  "wait_until(lambda: False)",
+		"loop":   "while True: sleep(0)",
+	} {
+		r, out := run(t, script.Config{Source: []byte("def g(): fail('oh no')\ndef f():\n    sleep(0.01)\n    g()\nt = spawn(f)\n" + source)})
+		var fail *builtins.FailError
+		if r.Outcome != runtime.Failed || !errors.As(r.Cause, &fail) || fail.Reason != "oh no" || !strings.HasPrefix(r.Where, "script.star:1:") || out != "" {
+			t.Errorf("%s: %s at %s: %v; it printed %q", name, r.Outcome, r.Where, r.Cause, out)
+		}
+		if !strings.Contains(r.Backtrace, "script.star:4:6: in f\n") {
+			t.Errorf("%s: backtrace %q", name, r.Backtrace)
+		}
+	}
+}
+
+// TestDeferredWhateverEnded: deferred calls can do all that a script can,
+// whatever has ended the run's work.
+func TestDeferredWhateverEnded(t *testing.T) {
+	limit := 2 * time.Second
+	for name, source := range map[string]string{
+		"end":         "",
+		"fail":        "fail('x')",
+		"task":        "spawn(fail, 'x')\nsleep(3600)",
+		"exit":        "send(node, '/die')\nsleep(3600)",
+		"time limit":  "while True: pass",
+		"interrupted": "interrupt()\nsleep(3600)",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := script.Config{TopologySource: ini(t, "node", "other"), Source: []byte(`
+def f():
+    sleep(0.001)
+    print(catch(fail, "x").kind)
+    def g():
+        sleep(0.001)
+        return other.state
+    print(spawn(g).wait())
+    spawn(sleep, 3600)
+    send(other, "start")
+    await_done(other)
+    pause()
+    shutdown(other)
+    await_exit(other)
+    shutdown_topology()
+    print("last")
+defer(f)
+fork([node, other])
+await_ready([node, other])
+` + source)}
+			if name == "time limit" {
+				c.TimeLimit = &limit
+			}
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			c.Builtins = starlark.StringDict{
+				"interrupt": starlark.NewBuiltin("interrupt", func(*starlark.Thread, *starlark.Builtin, starlark.Tuple, []starlark.Tuple) (starlark.Value, error) {
+					cancel()
+					return starlark.None, nil
+				}),
+				"pause": starlark.NewBuiltin("pause", func(thread *starlark.Thread, _ *starlark.Builtin, _ starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
+					return starlark.None, script.Wait(thread, func(ctx context.Context) error { return ctx.Err() })
+				}),
+			}
+			var out bytes.Buffer
+			c.RunsDir, c.Output = t.TempDir(), &out
+			r, err := script.Run(ctx, c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if out.String() != "fail\nready\nlast\n" || len(r.Teardown) != 0 {
+				t.Errorf("%s: %s; it printed %q; tear-down %q", r.Outcome, r.Reason, out.String(), r.Teardown)
+			}
+			if (r.Outcome == runtime.Passed) != (name == "end") {
+				t.Errorf("%s: %s", r.Outcome, r.Reason)
+			}
+		})
+	}
+}
+
+// TestDeferredTasks: a deferred call and its tasks are a part of their own.
+func TestDeferredTasks(t *testing.T) {
+	grace := 300 * time.Millisecond
+	r, out := run(t, script.Config{TopologySource: ini(t, "node"), Source: []byte(`
+def again(): defer(again)
+def spawns():
+    spawn(fail, "in a task of a deferred call")
+    sleep(3600)
+    print("never")
+def leaves():
+    spawn(print, "never")
+    after("1ms", print, "never")
+def catches():
+    catch(sleep, 3600)
+    print("never")
+defer(print, "last")
+defer(again)
+defer(leaves)
+defer(spawns)
+defer(catches)
+defer(print, "first")
+`), Grace: &grace})
+	if out != "first\nlast\n" {
+		t.Errorf("%q", out)
+	}
+	text := strings.Join(r.Teardown, "\n")
+	for _, want := range []string{"in a task of a deferred call", "defer: the run is ending: call the function itself", "the deferred call did not end within 300ms"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in the tear-down: %s", want, text)
+		}
+	}
+	if r.Outcome != runtime.Passed {
+		t.Errorf("%s: %s", r.Outcome, r.Reason)
+	}
+}
+
+// TestWait holds what an embedder's own builtin may rely on.
+func TestWait(t *testing.T) {
+	began, ended := make(chan bool, 1), make(chan error, 1)
+	block := starlark.NewBuiltin("block", func(thread *starlark.Thread, _ *starlark.Builtin, _ starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
+		return starlark.None, builtins.Wait(thread, func(ctx context.Context) error {
+			began <- true
+			<-ctx.Done()
+			ended <- context.Cause(ctx)
+			return ctx.Err()
+		})
+	})
+	boom := starlark.NewBuiltin("boom", func(thread *starlark.Thread, _ *starlark.Builtin, _ starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
+		return starlark.None, builtins.Wait(thread, func(context.Context) error { panic("in a wait") })
+	})
+	r, _ := run(t, script.Config{Builtins: starlark.StringDict{"block": block}, Source: []byte("spawn(fail, 'x')\nblock()")})
+	if <-began; r.Outcome != runtime.Failed || r.Reason != "fail: x" || (<-ended).Error() != "fail: x" {
+		t.Errorf("%s: %s", r.Outcome, r.Reason)
+	}
+	r, _ = run(t, script.Config{Builtins: starlark.StringDict{"block": block}, Source: []byte("t = spawn(block)\nsleep(0)\nt.cancel()\nsleep(0)")})
+	if <-began; r.Outcome != runtime.Passed || <-ended == nil {
+		t.Errorf("%s: %s", r.Outcome, r.Reason)
+	}
+	r, _ = run(t, script.Config{Builtins: starlark.StringDict{"boom": boom}, Source: []byte("catch(boom)")})
+	if !r.Internal || !strings.Contains(r.Reason, "in a wait") {
+		t.Errorf("%s: %s", r.Outcome, r.Reason)
+	}
+	if err := builtins.Wait(&starlark.Thread{}, func(context.Context) error { return nil }); err == nil {
+		t.Error("a wait outside of a run")
+	}
+}
