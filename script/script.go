@@ -257,8 +257,15 @@ func backtrace(err *starlark.EvalError) string {
 	if len(lines) < 2 {
 		return ""
 	}
+	if left := len(lines) - 2*backtraceEnds; left > 1 { // a recursion without end has a hundred thousand
+		cut := []string{fmt.Sprintf("  … %d more\n", left)}
+		lines = slices.Concat(lines[:backtraceEnds], cut, lines[len(lines)-backtraceEnds:])
+	}
 	return strings.Join(lines, "")
 }
+
+// backtraceEnds is how many places are kept at each end of a long backtrace.
+const backtraceEnds = 10
 
 // where is the innermost place of an error that is in a file.
 func where(err *starlark.EvalError) string {
