@@ -312,7 +312,7 @@ func TestPanic(t *testing.T) {
 // TestEndlessRecursion: its error has a backtrace that can be read.
 func TestEndlessRecursion(t *testing.T) {
 	r := run(t, script.Config{Source: []byte("def f(n):\n    return f(n + 1)\nf(0)\n")})
-	if r.Outcome != runtime.Failed || r.Where != "script.star:2:13" || strings.Count(r.Backtrace, "\n") != 21 || !strings.Contains(r.Backtrace, " more\n") {
+	if r.Outcome != runtime.Failed || !strings.HasPrefix(r.Where, "script.star:2:") || strings.Count(r.Backtrace, "\n") != 21 || !strings.Contains(r.Backtrace, " more\n") {
 		t.Errorf("%s at %s: %s\n%s", r.Outcome, r.Where, r.Reason, r.Backtrace[:min(len(r.Backtrace), 2000)])
 	}
 }
