@@ -116,6 +116,27 @@ func (r *Run) stopAll(leave, hurry context.Context) {
 	stopped.Wait()
 }
 
+// stopOne ends one node: it is asked to, then gets TERM, and KILL after the
+// grace. Once ctx is done it is left to the end of the run.
+func (r *Run) stopOne(ctx context.Context, t target) {
+	name, grace := []string{t.spec.Name}, r.cfg.Settings.Grace
+	never := context.Background()
+	r.mu.Lock()
+	connected := t.conn != nil
+	r.mu.Unlock()
+	if connected {
+		if err := r.Shutdown(name); err == nil {
+			r.await(ctx, never, r.Reached(name, StateDoneShutdown), grace)
+			r.await(ctx, never, r.Reached(name, StateExited), grace)
+		}
+	}
+	select {
+	case <-t.gone:
+	default:
+		r.stop(ctx, never, t.node, t.process, t.gone)
+	}
+}
+
 // stop ends one node's process by signals.
 func (r *Run) stop(leave, hurry context.Context, n *node, p process.Process, gone <-chan struct{}) {
 	ended := make(chan struct{})
@@ -219,6 +240,7 @@ func (r *Run) End(v Verdict, deferred func(context.Context) error) (*Result, err
 			}
 		})
 	}
+	r.healAll()
 	if deferred != nil {
 		if err := deferred(ctx); err != nil {
 			r.noteTeardown("deferred: " + err.Error())

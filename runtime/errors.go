@@ -30,6 +30,16 @@ type StateError struct {
 
 func (e *StateError) Error() string { return e.Node + ": " + e.Text }
 
+// UnsupportedError is a fault that this machine cannot do.
+type UnsupportedError struct {
+	Fault  string // one of Faults
+	Reason string
+}
+
+func (e *UnsupportedError) Error() string {
+	return fmt.Sprintf("this machine cannot do %s: %s", e.Fault, e.Reason)
+}
+
 // ExitError is a node's unasked exit: the script did not stop it, it was not
 // allowed to exit, and it had not done its work. It ends the run.
 type ExitError struct {
@@ -40,6 +50,7 @@ type ExitError struct {
 	Lived   time.Duration
 	Asked   bool     // it was asked to shut down, but did not exit with 0
 	Output  []string // its last lines
+	Note    string   // what else is known of its end, such as that it ran out of memory
 	Refusal string   // why its last connection was refused, or ""
 }
 
@@ -50,6 +61,9 @@ func (e *ExitError) Error() string {
 		b.WriteString(": it was asked to shut down, and exit code 0 was expected")
 	} else {
 		b.WriteString(": nothing had asked it to")
+	}
+	if e.Note != "" {
+		b.WriteString("\n  " + e.Note)
 	}
 	if e.Refusal != "" {
 		fmt.Fprintf(&b, "\n  its connection was refused: %s", e.Refusal)

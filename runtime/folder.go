@@ -10,6 +10,10 @@ import (
 	"time"
 )
 
+// lockName is the file in a run's folder that is locked while the run lives; it
+// holds the run's id.
+const lockName = "lock"
+
 // folder is a run's folder, locked while the run lives.
 type folder struct {
 	path   string
@@ -19,7 +23,7 @@ type folder struct {
 
 // makeFolder makes <runs>/<time>-<script> with its log, and points
 // <runs>/latest at it.
-func makeFolder(runs, script string, at time.Time) (*folder, error) {
+func makeFolder(runs, script, id string, at time.Time) (*folder, error) {
 	if err := os.MkdirAll(runs, 0o755); err != nil {
 		return nil, fmt.Errorf("cannot make the folder for runs: %w", err)
 	}
@@ -42,7 +46,7 @@ func makeFolder(runs, script string, at time.Time) (*folder, error) {
 			return nil, fmt.Errorf("cannot make the run's folder: %w", err)
 		}
 	}
-	if err := f.open(); err != nil {
+	if err := f.open(id); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("cannot make the run's folder: %w", err)
 	}
@@ -57,13 +61,16 @@ func makeFolder(runs, script string, at time.Time) (*folder, error) {
 	return f, nil
 }
 
-func (f *folder) open() (err error) {
+func (f *folder) open(id string) (err error) {
 	for _, sub := range []string{"logs", "nodes"} {
 		if err := os.Mkdir(filepath.Join(f.path, sub), 0o755); err != nil {
 			return err
 		}
 	}
-	if f.lock, err = lockFile(filepath.Join(f.path, "lock")); err != nil {
+	if f.lock, err = lockFile(filepath.Join(f.path, lockName)); err != nil {
+		return err
+	}
+	if _, err := f.lock.WriteString(id); err != nil {
 		return err
 	}
 	f.events, err = os.Create(filepath.Join(f.path, "events.jsonl"))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/control"
@@ -83,7 +84,7 @@ func (r *Run) start(n *node, incarnation int, home string, o ForkOptions) error 
 	token := randomHex(16)
 	env = append(append(os.Environ(), env...),
 		"DAGON_NAME="+n.spec.Name, "DAGON_PHONE_HOME="+home, "DAGON_RUN="+r.id,
-		"DAGON_INCARNATION="+strconv.Itoa(incarnation), "DAGON_TOKEN="+token)
+		"DAGON_INCARNATION="+strconv.Itoa(incarnation), "DAGON_TOKEN="+token, folderVariable+"="+r.folder.path)
 	if dir == "" {
 		dir = r.NodeFolder(n.spec.Name)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -92,14 +93,14 @@ func (r *Run) start(n *node, incarnation int, home string, o ForkOptions) error 
 	}
 	n.log.Begin(incarnation)
 	p, err := r.drivers.process.Start(process.Spec{
-		Argv: argv, Env: lastOfEach(env), Dir: dir, TTY: n.spec.TTY,
+		Argv: argv, Env: lastOfEach(env), Dir: dir, TTY: n.spec.TTY, Tag: "DAGON_TOKEN=" + token,
 		Stdout: n.log.Stdout(), Stderr: n.log.Stderr(),
 	})
 	if err != nil {
 		return err
 	}
-	n.argv, n.token, n.process, n.gone = argv, token, p, make(chan struct{})
-	n.stopAsked, n.signalled, n.neededKill, n.lost = false, false, false, false
+	n.argv, n.token, n.process, n.gone, n.options = argv, token, p, make(chan struct{}), o
+	n.stopAsked, n.signalled, n.neededKill, n.lost, n.sent = false, false, false, false, nil
 	clear(n.returned)
 	clear(n.outputRead)
 	return nil
@@ -143,18 +144,20 @@ func (r *Run) watchExit(n *node, p process.Process, gone chan struct{}) {
 	defer r.mu.Unlock()
 	defer close(gone)
 	n.process = nil
+	r.endFaults(n)
 	lived := r.Elapsed() - n.forkedAt
 	before := n.state
 	exited := event.Exited{
 		PID: p.PID(), Code: exit.Code, Signal: exit.Signal, Expected: n.expects(exit),
 		UserS: exit.User.Seconds(), SystemS: exit.System.Seconds(), MaxRSSKB: exit.MaxRSS >> 10, Left: exit.Left,
+		OutOfMemory: exit.OutOfMemory, Note: exit.Note,
 	}
 	if exited.Expected {
 		r.record(n.spec.Name, exited)
 		return
 	}
 	unasked := &ExitError{Node: n.spec.Name, Code: exit.Code, Signal: exit.Signal, Before: before,
-		Lived: lived, Asked: n.stopAsked, Output: output}
+		Lived: lived, Asked: n.stopAsked, Note: note(exit), Output: output}
 	if !n.wasReady {
 		unasked.Refusal = n.refusal
 	}
@@ -167,6 +170,14 @@ func (r *Run) watchExit(n *node, p process.Process, gone chan struct{}) {
 	}
 	r.abort(unasked)
 	r.ask(false)
+}
+
+// note says what is known of an exit beside its code.
+func note(e process.Exit) string {
+	if e.OutOfMemory > 0 {
+		return strings.TrimSuffix(fmt.Sprintf("the kernel killed %d of its processes as it ran out of the memory it is limited to; %s", e.OutOfMemory, e.Note), "; ")
+	}
+	return e.Note
 }
 
 // Send sends a message to a node, in the dialect and framing that the node

@@ -10,10 +10,14 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/dagon-star/dagon-star/runtime/component"
+	"github.com/dagon-star/dagon-star/runtime/process"
 )
 
 // TestMain makes a node of the test binary, which behaves as MODE says.
 func TestMain(m *testing.M) {
+	if process.Keeper() {
+		return
+	}
 	if os.Getenv("DAGON_NAME") != "" {
 		os.Exit(testNode(os.Getenv("MODE")))
 	}

@@ -3,6 +3,7 @@ package runtime
 import (
 	"maps"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/control"
@@ -50,14 +51,16 @@ type node struct {
 
 	// What the engine decided about it.
 	mayExit    bool
-	stopAsked  bool   // the script or the end of the run asked it to stop
-	signalled  bool   // the engine sent it a signal
-	neededKill bool   // …and TERM was not enough
-	lost       bool   // its connection has been gone for a while, and it lives
-	token      string // of the present incarnation
+	stopAsked  bool             // the script or the end of the run asked it to stop
+	signalled  bool             // the engine sent it a signal
+	neededKill bool             // …and TERM was not enough
+	sent       []syscall.Signal // by the script, to its present incarnation
+	lost       bool             // its connection has been gone for a while, and it lives
+	token      string           // of the present incarnation
 	returned   map[string]int
 	outputRead map[string]int64
-	env        []string // what the ini and the script set, of the present incarnation
+	options    ForkOptions // of the present incarnation
+	env        []string    // what the ini and the script set, of the present incarnation
 
 	// Handles.
 	log     *process.Log
@@ -139,11 +142,18 @@ func (n *node) receive(t time.Duration, d event.Received) State {
 	return n.state
 }
 
+// endings are the signals that ask a process to end.
+var endings = [...]syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGKILL}
+
 // expects tells whether a node that exits so was allowed to.
 func (n *node) expects(exit process.Exit) bool {
 	clean := exit.Code == 0 && exit.Signal == ""
 	switch {
 	case n.mayExit, n.signalled:
+		return true
+	case slices.ContainsFunc(n.sent, func(s syscall.Signal) bool {
+		return slices.Contains(endings[:], s) || exit.Signal == process.SignalName(s)
+	}):
 		return true
 	case n.stopAsked, n.wasDone:
 		return clean

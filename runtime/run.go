@@ -55,8 +55,8 @@ type Config struct {
 	RunsDir string
 	// Component is the dagon-star program that component= sections run.
 	Component string
-	// Driver starts the processes; nil is this machine's. A driver that is
-	// given is not closed by the run.
+	// Driver starts the processes; nil is this machine's, contained as
+	// Settings.Contain says. A driver that is given is not closed by the run.
 	Driver process.Driver
 	// Observer is called with every event, in order, from one goroutine that
 	// End waits for. It may be slow: it holds up nothing.
@@ -88,6 +88,7 @@ type Run struct {
 	stopOnDone  func() bool    // of the caller's context
 	tasks       sync.WaitGroup // the goroutines that watch processes
 	observed    sync.WaitGroup
+	faulting    sync.Mutex // one lasting fault is applied or healed at a time
 	stopping    sync.Mutex // one tear-down at a time
 
 	mu         sync.Mutex
@@ -99,10 +100,11 @@ type Run struct {
 	nodes      map[string]*node
 	order      []*node // of the file
 	watches    []*Watch
-	lastID     int64 // of watches
-	looking    int   // watches that look at output
-	hushed     bool  // record asks no conditions
-	cause      error // why the work was aborted, or nil
+	lastID     int64    // of watches and faults
+	faults     []*Fault // in force, in the order in which they were applied
+	looking    int      // watches that look at output
+	hushed     bool     // record asks no conditions
+	cause      error    // why the work was aborted, or nil
 	ending     bool
 	violations []string // what makes a passed run a failed one
 	teardown   []string // what went wrong while tearing down
@@ -123,8 +125,11 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 	r.work, r.abortWork = context.WithCancelCause(context.WithoutCancel(ctx))
 	r.ended, r.endEnded = context.WithCancel(context.WithoutCancel(ctx))
 
+	swept := make(chan Swept, 1)
+	r.tasks.Go(func() { swept <- Sweep() })
 	if err := r.open(); err != nil {
 		r.release()
+		r.tasks.Wait()
 		return nil, err
 	}
 	if cfg.Observer != nil {
@@ -135,6 +140,7 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 		Format: event.Format, Run: r.id, Script: cfg.Script, Topology: cfg.Topology.Path, Seed: cfg.Seed,
 		Params: cfg.Params, Version: cfg.Version, Argv: cfg.Argv, StartedAt: r.started.UTC(),
 	})
+	r.recordContainment()
 	for _, notice := range cfg.Topology.Notices {
 		r.record("", event.Notice{Text: notice.Error()})
 	}
@@ -142,6 +148,9 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 		r.record("", event.Listening{Address: r.shared.String()})
 	}
 	r.mu.Unlock()
+	for _, notice := range (<-swept).notices() {
+		r.Notice(notice)
+	}
 	if limit := cfg.Settings.TimeLimit; limit > 0 {
 		r.timeLimit = time.AfterFunc(limit, func() {
 			r.Abort(fmt.Errorf("%w: %s", ErrTimeLimit, limit))
@@ -158,7 +167,7 @@ func (r *Run) open() (err error) {
 		return err
 	}
 	if r.drivers.process = r.cfg.Driver; r.drivers.process == nil {
-		if r.drivers.process, err = process.New(); err != nil {
+		if r.drivers.process, err = process.New(process.Options{Run: r.id, Contain: r.cfg.Settings.Contain}); err != nil {
 			return err
 		}
 		r.drivers.owned = true
@@ -176,7 +185,7 @@ func (r *Run) open() (err error) {
 	if runs == "" {
 		runs = "runs"
 	}
-	if r.folder, err = makeFolder(runs, r.cfg.Script, r.started); err != nil {
+	if r.folder, err = makeFolder(runs, r.cfg.Script, r.id, r.started); err != nil {
 		return err
 	}
 	r.log = event.NewWriter(r.folder.events)
@@ -217,6 +226,15 @@ func (r *Run) release() []error {
 	r.abortWork(ErrEnded)
 	r.endEnded()
 	return slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+}
+
+func (r *Run) recordContainment() {
+	c := r.drivers.process.Containment()
+	contained := event.Contained{Rung: string(c.Rung)}
+	for _, refusal := range c.Refused {
+		contained.Refused = append(contained.Refused, event.Refusal{Rung: string(refusal.Rung), Reason: refusal.Reason})
+	}
+	r.record("", contained)
 }
 
 // ID is the run's id, DAGON_RUN in the environment of its nodes.

@@ -114,7 +114,7 @@ func TestLifecycle(t *testing.T) {
 	got := strings.ReplaceAll(log.String(), own, "TEST")
 	for pattern, with := range map[string]string{
 		`"t":[0-9.]+`: `"t":0`, `"pid":[0-9]+`: `"pid":1`, `"run":"[0-9a-f]+"`: `"run":"R"`, `127\.0\.0\.1:[0-9]+`: "HOME",
-		`"(user_s|system_s|max_rss_kb|duration_s)":[0-9.e-]+`: `"$1":0`, `"started_at":"[^"]*"`: `"started_at":"T"`,
+		`"(user_s|system_s|max_rss_kb|duration_s)":[0-9.e-]+`: `"$1":0`, `"rung":"[a-z]*"(,"refused":\[[^]]*\])?`: `"rung":"R"`, `"started_at":"[^"]*"`: `"started_at":"T"`,
 	} {
 		got = regexp.MustCompile(pattern).ReplaceAllString(got, with)
 	}
@@ -326,7 +326,7 @@ func TestFolder(t *testing.T) {
 	at := time.Now()
 	seen := map[string]bool{}
 	for range 3 {
-		f, err := makeFolder(dir, "some/strange name!.star", at)
+		f, err := makeFolder(dir, "some/strange name!.star", "id", at)
 		must(t, err)
 		defer f.Close()
 		if seen[f.path] || !strings.Contains(f.path, "strange-name") {
@@ -341,7 +341,7 @@ func TestFolder(t *testing.T) {
 			t.Error("the folder is not locked")
 		}
 	}
-	if _, err := makeFolder(filepath.Join(dir, "latest", "lock", "x"), "x", at); err == nil {
+	if _, err := makeFolder(filepath.Join(dir, "latest", "lock", "x"), "x", "id", at); err == nil {
 		t.Error("a folder was made below a file")
 	}
 }

@@ -6,8 +6,16 @@
 //	if result.Outcome != runtime.Passed { … }
 //
 // Run ends every process that it has started before it returns. It prints
-// nothing but to Config.Output, touches no signal handler, and never re-executes
-// the host program.
+// nothing but to Config.Output and touches no signal handler. A program that
+// begins its main, or its TestMain, with
+//
+//	if script.Keeper() {
+//		return
+//	}
+//
+// lets Run execute it once more as the keeper of a run's processes, which makes
+// sure that none of them outlives it even when it is killed: see package
+// runtime/process. One that does not is never executed again.
 package script
 
 import (
@@ -52,7 +60,7 @@ type Config struct {
 
 	// What comes in place of the ini's settings; nil leaves them.
 	Timeout, TimeLimit, Drain, Grace *time.Duration
-	Listen                           string // "" leaves it
+	Listen, Contain                  string // "" leaves it
 
 	RunsDir string // where the run's folder is made; "" is "runs"
 	// Component is the dagon-star binary that component = sections run, and
@@ -107,6 +115,10 @@ func (r *Result) ExitCode() int {
 	}
 	return 1
 }
+
+// Keeper lets this program contain the processes of its runs; it belongs at the
+// very top of main or TestMain. See process.Keeper.
+func Keeper() bool { return process.Keeper() }
 
 // Run runs a script against a topology until it ends, or ctx is done. The error
 // tells that it could not be started: Mistakes in the script or the ini, found
@@ -376,6 +388,12 @@ func (p *plan) settle() {
 	}
 	if p.config.Listen != "" {
 		s.Listen = p.config.Listen
+	}
+	if contain := p.config.Contain; contain != "" {
+		s.Contain = contain
+		if !slices.Contains(process.Containments(), contain) {
+			p.mistakes = append(p.mistakes, Mistake{Text: fmt.Sprintf("contain is %q: expected one of %s", contain, strings.Join(process.Containments(), ", "))})
+		}
 	}
 	switch {
 	case p.config.Seed != nil:

@@ -23,6 +23,9 @@ type Mistake struct {
 
 func (m Mistake) Error() string {
 	at := m.File
+	if at == "" { // it is of the call, and not of a file
+		return m.Text
+	}
 	if m.Line > 0 {
 		at += fmt.Sprintf(":%d", m.Line)
 	}

@@ -17,6 +17,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"github.com/dagon-star/dagon-star/script"
 )
 
 // The exit codes of what is no run; those of a run are script.Result's.
@@ -52,6 +54,9 @@ func subcommands() []subcommand {
 }
 
 func main() {
+	if script.Keeper() {
+		return
+	}
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 

@@ -19,11 +19,15 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/dagon-star/dagon-star/runtime/event"
+	"github.com/dagon-star/dagon-star/script"
 )
 
 // TestMain makes programs of the test binary: dagon-star itself, and a child
 // that behaves as it is told.
 func TestMain(m *testing.M) {
+	if script.Keeper() {
+		return
+	}
 	testscript.Main(m, map[string]func(){
 		"dagon-star": main,
 		"child":      func() { os.Exit(child(os.Args[1:])) },

@@ -77,6 +77,7 @@ func runFlags(f *pflag.FlagSet, c *script.Config) (seed *string) {
 	f.VarP(duration{&c.Drain}, "drain", "t", "the time between done and shutdown (config.drain)")
 	f.Var(duration{&c.Grace}, "grace", "how long a node has to end before it is killed (config.grace)")
 	f.StringVar(&c.Listen, "listen", "", "HOST:PORT of one control socket for all nodes, instead of a port for each")
+	f.StringVar(&c.Contain, "contain", "", "how surely nothing outlives the run: auto, sealed, cgroup or supervised (config.contain)")
 	f.Var(params{&c.Params}, "param", "NAME=VALUE for the script's param(), may be repeated")
 	seed = f.String("seed", "", "the seed of all that is drawn; without it a new one")
 	f.StringVar(&c.RunsDir, "runs-dir", "runs", "where the run's folder is made")

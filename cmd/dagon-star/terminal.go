@@ -10,6 +10,7 @@ import (
 
 	"github.com/dagon-star/dagon-star/runtime"
 	"github.com/dagon-star/dagon-star/runtime/event"
+	"github.com/dagon-star/dagon-star/runtime/process"
 	"github.com/dagon-star/dagon-star/script"
 )
 
@@ -22,6 +23,19 @@ type terminal struct {
 func (t *terminal) show(e event.Event) {
 	what := ""
 	switch d := e.Detail.(type) {
+	case event.Contained:
+		what = contained(d)
+	case event.Fault:
+		what = "fault: " + strings.Join(append([]string{d.What}, d.Nodes...), " ")
+		if d.Detail != "" {
+			what += " (" + d.Detail + ")"
+		}
+	case event.Applied:
+		if len(d.Dead) > 0 {
+			what = "fault: already dead: " + strings.Join(d.Dead, " ")
+		}
+	case event.Healed:
+		what = "healed: " + strings.Join(d.Nodes, " ")
 	case event.Forked:
 		what = fmt.Sprintf("forked, pid %d", d.PID)
 		if d.Incarnation > 1 {
@@ -47,6 +61,9 @@ func (t *terminal) show(e event.Event) {
 		if len(d.Left) > 0 {
 			what += fmt.Sprintf(", and left %d processes, which were killed", len(d.Left))
 		}
+		if d.OutOfMemory > 0 {
+			what += ", out of the memory it is limited to"
+		}
 	case event.Print:
 		what = d.Text
 	case event.Notice:
@@ -63,6 +80,17 @@ func (t *terminal) show(e event.Event) {
 	for line := range strings.Lines(what + "\n") {
 		fmt.Fprintf(t.w, "%8.3fs  %-*s  %s", e.T.Seconds(), t.width, e.Node, line)
 	}
+}
+
+// contained says which rung of the containment ladder a run is on, and why it
+// is on none above it.
+func contained(d event.Contained) string {
+	rung := process.Rung(d.Rung)
+	text := fmt.Sprintf("containment: %s, %s", rung, rung.Promise())
+	for _, r := range d.Refused {
+		text += fmt.Sprintf("\n  not %s: %s", r.Rung, r.Reason)
+	}
+	return text
 }
 
 func seconds(s float64) time.Duration {

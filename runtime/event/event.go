@@ -30,6 +30,7 @@ type Kind string
 // The kinds of events, each with a detail type of the same name.
 const (
 	KindRunStarted   Kind = "run_started"
+	KindContained    Kind = "contained"
 	KindListening    Kind = "listening"
 	KindForked       Kind = "forked"
 	KindConnected    Kind = "connected"
@@ -39,6 +40,9 @@ const (
 	KindSent         Kind = "sent"
 	KindState        Kind = "state"
 	KindExited       Kind = "exited"
+	KindFault        Kind = "fault"
+	KindApplied      Kind = "applied"
+	KindHealed       Kind = "healed"
 	KindAwait        Kind = "await"
 	KindAwaitEnded   Kind = "await_ended"
 	KindPrint        Kind = "print"
@@ -73,6 +77,19 @@ type RunStarted struct {
 	Version   string            `json:"version"` // of dagon-star
 	Argv      []string          `json:"argv,omitempty"`
 	StartedAt time.Time         `json:"started_at"`
+}
+
+// Contained says how surely no process of the run outlives it: the rung of the
+// containment ladder that it is on, and why it is on none that is higher.
+type Contained struct {
+	Rung    string    `json:"rung"`
+	Refused []Refusal `json:"refused,omitempty"`
+}
+
+// Refusal is a rung that the machine does not give.
+type Refusal struct {
+	Rung   string `json:"rung"`
+	Reason string `json:"reason"`
 }
 
 // Listening says where the control socket listens: for the event's node, or
@@ -135,7 +152,35 @@ type Exited struct {
 	UserS    float64 `json:"user_s"`
 	SystemS  float64 `json:"system_s"`
 	MaxRSSKB int64   `json:"max_rss_kb"`
-	Left     []int   `json:"left,omitempty"` // processes of its group that outlived it and were killed
+	Left     []int   `json:"left,omitempty"` // processes of its tree that outlived it and were killed
+	// OutOfMemory is how many of its processes the kernel killed as they were at
+	// their memory limit.
+	OutOfMemory int    `json:"out_of_memory,omitempty"`
+	Note        string `json:"note,omitempty"` // what else is known of its end
+}
+
+// Fault is the intent to do something to nodes, logged before it is done;
+// Applied under the same id tells that it has been.
+type Fault struct {
+	ID     int64    `json:"id"`
+	What   string   `json:"what"` // "kill", "pause", "resume", …
+	Nodes  []string `json:"nodes"`
+	Detail string   `json:"detail,omitempty"` // "HUP", "memory=64MiB", …
+}
+
+// Applied tells that a fault has been applied, to all its nodes but those that
+// were dead.
+type Applied struct {
+	ID    int64    `json:"id"`
+	TookS float64  `json:"took_s"`
+	Dead  []string `json:"dead,omitempty"`
+}
+
+// Healed tells that a fault that stays in force has been undone for nodes, or
+// has ended with their processes.
+type Healed struct {
+	ID    int64    `json:"id"`
+	Nodes []string `json:"nodes"`
 }
 
 // Await is the beginning of a wait, AwaitEnded its end under the same id.
@@ -188,6 +233,7 @@ type Unknown struct {
 }
 
 func (RunStarted) Kind() Kind   { return KindRunStarted }
+func (Contained) Kind() Kind    { return KindContained }
 func (Listening) Kind() Kind    { return KindListening }
 func (Forked) Kind() Kind       { return KindForked }
 func (Connected) Kind() Kind    { return KindConnected }
@@ -197,6 +243,9 @@ func (Received) Kind() Kind     { return KindReceived }
 func (Sent) Kind() Kind         { return KindSent }
 func (State) Kind() Kind        { return KindState }
 func (Exited) Kind() Kind       { return KindExited }
+func (Fault) Kind() Kind        { return KindFault }
+func (Applied) Kind() Kind      { return KindApplied }
+func (Healed) Kind() Kind       { return KindHealed }
 func (Await) Kind() Kind        { return KindAwait }
 func (AwaitEnded) Kind() Kind   { return KindAwaitEnded }
 func (Print) Kind() Kind        { return KindPrint }
@@ -210,6 +259,8 @@ func decode(kind Kind, line []byte) (Detail, error) {
 	switch kind {
 	case KindRunStarted:
 		return as[RunStarted](line)
+	case KindContained:
+		return as[Contained](line)
 	case KindListening:
 		return as[Listening](line)
 	case KindForked:
@@ -228,6 +279,12 @@ func decode(kind Kind, line []byte) (Detail, error) {
 		return as[State](line)
 	case KindExited:
 		return as[Exited](line)
+	case KindFault:
+		return as[Fault](line)
+	case KindApplied:
+		return as[Applied](line)
+	case KindHealed:
+		return as[Healed](line)
 	case KindAwait:
 		return as[Await](line)
 	case KindAwaitEnded:

@@ -7,8 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	goruntime "runtime"
-	"strings"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -22,45 +21,65 @@ const (
 	continueSignal = unix.SIGCONT
 )
 
-// spawners is how many threads fork. The forking thread sleeps until its child
-// has called exec, so that two are faster than one; more are not.
-const spawners = 2
-
-// New makes the driver of this machine.
-func New() (Driver, error) {
+// New makes the driver of this machine, on the highest rung of the containment
+// ladder that it gives, or on the one that is asked for; it is a *ContainError
+// where that one cannot be had.
+func New(o Options) (Driver, error) {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return nil, err
 	}
-	d := &driver{null: null, fork: make(chan func())}
-	for range spawners {
-		d.threads.Go(d.spawn)
+	d := &driver{null: null}
+	if d.forker, d.contain, err = climb(o, func(r Rung) (forker, error) { return newForker(r, o) }); err != nil {
+		null.Close()
+		return nil, err
 	}
 	return d, nil
 }
 
+// forker is what forks: this process, or a keeper.
+type forker interface {
+	fork(image) (tree, error)
+	close() error
+}
+
+// image is what is executed: a path that is absolute, and the files that are
+// its 0, 1 and 2.
+type image struct {
+	path  string
+	argv  []string
+	env   []string
+	dir   string // absolute
+	tag   string
+	tty   bool // the files are a terminal, which it shall own
+	files []*os.File
+}
+
+// tree is a process that was forked, with all that it starts. Its methods may
+// be called from any goroutine.
+type tree interface {
+	pid() int
+	signal(syscall.Signal, Reach) error
+	pause() error
+	resume() error
+	limit(Limits) error
+	ended() <-chan struct{}
+	exit() Exit // once ended
+}
+
+// driver starts processes with their output captured.
 type driver struct {
 	null    *os.File
-	fork    chan func()
-	threads sync.WaitGroup
+	forker  forker
+	contain Containment
 	living  sync.WaitGroup // the processes
 
 	mu     sync.Mutex
 	closed bool
 }
 
-// spawn forks on one thread for as long as the driver lives: the parent-death
-// signal comes at the end of the thread that forked (prctl(2),
-// PR_SET_PDEATHSIG), and a thread that a goroutine has locked ends with it.
-// When the driver closes there are no children left, and the thread is given
-// back.
-func (d *driver) spawn() {
-	goruntime.LockOSThread()
-	defer goruntime.UnlockOSThread()
-	for fork := range d.fork {
-		fork()
-	}
-}
+func (d *driver) Containment() Containment { return d.contain }
+func (d *driver) Can(fault string) error   { return Can(fault) }
 
 func (d *driver) Close() error {
 	d.mu.Lock()
@@ -71,9 +90,7 @@ func (d *driver) Close() error {
 	d.closed = true
 	d.mu.Unlock()
 	d.living.Wait()
-	close(d.fork)
-	d.threads.Wait()
-	return d.null.Close()
+	return errors.Join(d.forker.close(), d.null.Close())
 }
 
 func (d *driver) Start(s Spec) (Process, error) {
@@ -105,44 +122,41 @@ func (d *driver) Start(s Spec) (Process, error) {
 
 // running is a process of the driver.
 type running struct {
-	pid     int
+	tree    tree
 	outputs []*output
 	reading sync.WaitGroup
 	done    chan struct{}
-	exit    Exit // once done is closed
-
-	mu      sync.Mutex
-	process *os.Process // nil once it has been reaped
 }
 
-func (p *running) PID() int              { return p.pid }
+func (p *running) PID() int              { return p.tree.pid() }
 func (p *running) Done() <-chan struct{} { return p.done }
-func (p *running) Exit() Exit            { return p.exit }
+func (p *running) Exit() Exit            { return p.tree.exit() }
+func (p *running) Pause() error          { return p.tree.pause() }
+func (p *running) Resume() error         { return p.tree.resume() }
+func (p *running) Limit(l Limits) error  { return p.tree.limit(l) }
 
-func (p *running) Signal(s os.Signal) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.process == nil {
-		return os.ErrProcessDone
-	}
+func (p *running) Signal(s os.Signal, to Reach) error {
 	sig, ok := s.(syscall.Signal)
 	if !ok {
 		return fmt.Errorf("process: %v is no signal of this system", s)
 	}
-	// The leader, dead or alive, has not been reaped: its number is its group's.
-	if err := unix.Kill(-p.pid, sig); err != nil && !errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("cannot signal process group %d: %w", p.pid, err)
-	}
-	return nil
+	return p.tree.signal(sig, to)
 }
 
-func (p *running) start(d *driver, path string, s Spec) error {
-	attr := &os.ProcAttr{Dir: s.Dir, Env: s.Env, Sys: &syscall.SysProcAttr{Setpgid: true}}
-	dieWithParent(attr.Sys)
+func (p *running) start(d *driver, path string, s Spec) (err error) {
+	im := image{path: path, argv: s.Argv, env: s.Env, tag: s.Tag, tty: s.TTY}
+	if im.dir, err = filepath.Abs(s.Dir); err != nil {
+		return err
+	}
 	var ends []*os.File // the child's
 	defer func() {
 		for _, f := range ends {
 			f.Close()
+		}
+		if err != nil {
+			for _, o := range p.outputs {
+				o.from.Close()
+			}
 		}
 	}()
 	if s.TTY {
@@ -152,47 +166,29 @@ func (p *running) start(d *driver, path string, s Spec) error {
 		}
 		ends = append(ends, slave)
 		p.outputs = append(p.outputs, &output{from: master, to: s.Stdout})
-		attr.Files = []*os.File{slave, slave, slave}
-		attr.Sys.Setpgid = false // a session leader leads its group
-		attr.Sys.Setsid, attr.Sys.Setctty, attr.Sys.Ctty = true, true, 0
+		im.files = []*os.File{slave, slave, slave}
 	} else {
-		attr.Files = []*os.File{d.null}
+		im.files = []*os.File{d.null}
 		for _, to := range []io.Writer{s.Stdout, s.Stderr} {
 			if to == nil {
 				to = io.Discard
 			}
 			r, w, err := os.Pipe()
 			if err != nil {
-				p.closeOutputs()
 				return fmt.Errorf("cannot open a pipe for %s: %w", s.Argv[0], err)
 			}
 			ends = append(ends, w)
 			p.outputs = append(p.outputs, &output{from: r, to: to})
-			attr.Files = append(attr.Files, w)
+			im.files = append(im.files, w)
 		}
 	}
-	var err error
-	forked := make(chan struct{})
-	d.fork <- func() {
-		defer close(forked)
-		p.process, err = os.StartProcess(path, s.Argv, attr)
-	}
-	<-forked
-	if err != nil {
-		p.closeOutputs()
+	if p.tree, err = d.forker.fork(im); err != nil {
 		return startError(s.Argv[0], err)
 	}
-	p.pid = p.process.Pid
 	for _, o := range p.outputs {
 		p.reading.Go(o.read)
 	}
 	return nil
-}
-
-func (p *running) closeOutputs() {
-	for _, o := range p.outputs {
-		o.from.Close()
-	}
 }
 
 // openTTY opens a terminal whose master end can be waited for without a thread.
@@ -217,53 +213,12 @@ func openTTY() (master, slave *os.File, err error) {
 
 // watch sees the process to its end.
 func (p *running) watch() {
-	awaitExit(p.process)
-	// Until it is reaped its number is not given to another, so that what is
-	// left of the group can be killed without a doubt about whose it is.
-	p.exit.Left, _ = groupMembers(p.pid, p.pid+1)
-	unix.Kill(-p.pid, unix.SIGKILL)
-	p.mu.Lock()
-	state, err := p.process.Wait()
-	p.process = nil
-	p.mu.Unlock()
-	awaitGroup(p.pid)
+	<-p.tree.ended()
 	for _, o := range p.outputs {
 		o.from.SetReadDeadline(time.Now()) // what it wrote is in the pipe
 	}
 	p.reading.Wait()
-	p.exit.Code = -1
-	if err == nil {
-		p.exit.User, p.exit.System = state.UserTime(), state.SystemTime()
-		if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-			p.exit.Signal = strings.TrimPrefix(unix.SignalName(status.Signal()), "SIG")
-		} else {
-			p.exit.Code = state.ExitCode()
-		}
-		if usage, ok := state.SysUsage().(*syscall.Rusage); ok {
-			p.exit.MaxRSS = int64(usage.Maxrss) * maxRSSUnit
-		}
-	}
 	close(p.done)
-}
-
-// killedWithin bounds the wait for killed processes to be gone.
-const killedWithin = 5 * time.Second
-
-// awaitGroup waits until a group that was killed is gone. Its processes are not
-// our children, so that nothing tells when they end, and their zombies are
-// another's to reap.
-func awaitGroup(pgid int) {
-	var pause time.Duration
-	for began := time.Now(); time.Since(began) < killedWithin; {
-		if errors.Is(unix.Kill(-pgid, 0), unix.ESRCH) {
-			return
-		}
-		if _, alive := groupMembers(pgid, 1); !alive {
-			return
-		}
-		pause = min(max(2*pause, time.Millisecond), 50*time.Millisecond)
-		time.Sleep(pause)
-	}
 }
 
 // output is one stream of a process and its reader.

@@ -1,12 +1,29 @@
-// Package process starts, stops and captures the processes of a run.
+// Package process starts, stops, freezes and kills the processes of a run, and
+// captures their output.
 //
-// A Driver starts processes; New is this machine's, and another - a sealed
-// namespace, a container or cluster engine - may stand in its place. Only
-// processes that the driver started itself are ever signalled or waited for.
+// A Driver starts processes; New is this machine's, and another - a container
+// or cluster engine - may stand in its place. A Process is a whole tree: the
+// process that was started with all that it started itself, whether or not it
+// has left its group or session. Only what the driver started is ever signalled
+// or waited for.
 //
-// On Linux a process dies with its driver's: it has a parent-death signal, sent
-// from threads that live as long as the driver. Elsewhere there is no such
-// thing.
+// # Containment
+//
+// How surely nothing outlives a run is a ladder of rungs, of which New takes the
+// highest that the machine gives:
+//
+//   - Sealed: one small process, the keeper, is the init of a PID namespace, in
+//     a user namespace where the user is not root. It forks on request. When it
+//     ends, or whoever holds it does, the kernel kills all in it.
+//   - Cgroup: every process is born into a control group of its own; the keeper
+//     kills the groups when the orchestrator is gone.
+//   - Supervised: the keeper is what orphans are given to (a subreaper), and
+//     kills all of them when the orchestrator is gone.
+//   - Bare: no keeper. A process dies with the orchestrator by its parent-death
+//     signal; what has left its process group may live on until the next sweep.
+//
+// The keeper is the program itself, executed once more, which takes one call at
+// the top of its main: see Keeper. Without it, all a driver can be is bare.
 package process
 
 import (
@@ -32,6 +49,9 @@ type Spec struct {
 	Env []string
 	// Dir is the working folder; "" is the driver's own.
 	Dir string
+	// Tag is the one variable of Env, KEY=VALUE, that no other process has: where
+	// the kernel keeps nothing better, the tree is known by it.
+	Tag string
 	// TTY gives the process a terminal instead of pipes; what it writes there
 	// goes to Stdout.
 	TTY bool
@@ -47,41 +67,80 @@ type Driver interface {
 	// Start starts a process; it is a *StartError where the program or the
 	// working folder is at fault.
 	Start(Spec) (Process, error)
+	// Containment tells how surely nothing of the driver's outlives it.
+	Containment() Containment
+	// Can tells why a fault cannot be done here; nil where it can.
+	Can(fault string) error
 	// Close waits for the processes that are still running, and then gives
 	// back what the driver holds.
 	Close() error
 }
 
-// Process is a process that was started, with what it started itself and left
-// in its process group.
+// What can be done to a process, for Can.
+const (
+	FaultSignal      = "signal"
+	FaultPause       = "pause"
+	FaultLimitCPU    = "limit.cpu"
+	FaultLimitMemory = "limit.memory"
+	FaultLimitFiles  = "limit.files"
+)
+
+// Reach is how much of a tree a signal is sent to.
+type Reach bool
+
+// A signal goes to the process that was started alone, or to its whole tree.
+const (
+	Leader Reach = false
+	Tree   Reach = true
+)
+
+// Process is a process that was started, with its whole tree.
 type Process interface {
+	// PID is its number as the orchestrator's own machine shows it.
 	PID() int
-	// Signal sends a signal to the whole group. It is os.ErrProcessDone once
-	// the process has ended, and then reaches nobody.
-	Signal(os.Signal) error
-	// Done is closed when the process has ended, what it left in its group has
+	// Signal sends a signal. To kill a tree returns when nothing of it runs any
+	// more. It is os.ErrProcessDone once the process has ended, and then
+	// reaches nobody.
+	Signal(os.Signal, Reach) error
+	// Pause stops the tree, and returns when all of it has stopped. Resume lets
+	// go on what Pause stopped, and not what had been stopped before it.
+	Pause() error
+	Resume() error
+	// Limit puts limits on the tree, in the place of those that it has; the
+	// zero Limits are none.
+	Limit(Limits) error
+	// Done is closed when the process has ended, what it left of its tree has
 	// been killed, and its output has been read to the end.
 	Done() <-chan struct{}
 	// Exit tells how it ended, once Done is closed.
 	Exit() Exit
 }
 
-// Exit is how a process ended.
-type Exit struct {
-	Code         int    // -1 where a signal ended it
-	Signal       string // "KILL", "SEGV", …; "" where it exited
-	User, System time.Duration
-	MaxRSS       int64 // bytes
-	Left         []int // processes of its group that outlived it and were killed, as far as they were seen
+// Limits are what a tree may use; a zero field is no limit.
+type Limits struct {
+	CPU    float64 // processors
+	Memory int64   // bytes, in RAM
+	Files  int     // open files of each process, by its soft limit
 }
 
-// Stop ends a process: TERM to its group, with CONT for one that is stopped,
+// Exit is how a process ended.
+type Exit struct {
+	Code         int           // -1 where a signal ended it
+	Signal       string        // "KILL", "SEGV", …; "" where it exited
+	User, System time.Duration // of the tree, as far as its ends were seen
+	MaxRSS       int64         // bytes, of the largest process of the tree
+	Left         []int         // what of its tree outlived it and was killed
+	OutOfMemory  int           // processes that the kernel killed as the tree was at its memory limit
+	Note         string        // what else is known of it, or ""
+}
+
+// Stop ends a process: TERM to its tree, with CONT for what is stopped,
 // and KILL where it is not gone after the grace or once ctx is done. It returns
 // when the process is Done, and tells whether KILL was needed.
 func Stop(ctx context.Context, p Process, grace time.Duration) (killed bool, err error) {
 	if ctx.Err() == nil {
 		for _, s := range []os.Signal{syscall.SIGTERM, continueSignal} {
-			if err := p.Signal(s); errors.Is(err, os.ErrProcessDone) {
+			if err := p.Signal(s, Tree); errors.Is(err, os.ErrProcessDone) {
 				<-p.Done()
 				return false, nil
 			} else if err != nil {
@@ -97,7 +156,7 @@ func Stop(ctx context.Context, p Process, grace time.Duration) (killed bool, err
 		case <-ctx.Done():
 		}
 	}
-	err = p.Signal(os.Kill)
+	err = p.Signal(os.Kill, Tree)
 	if errors.Is(err, os.ErrProcessDone) {
 		err = nil
 	} else {

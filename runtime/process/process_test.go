@@ -27,14 +27,17 @@ import (
 // TestMain makes a child of the test binary: with CHILD set it behaves as that
 // says.
 func TestMain(m *testing.M) {
+	if Keeper() {
+		return
+	}
 	if mode := os.Getenv("CHILD"); mode != "" {
-		os.Exit(child(mode))
+		os.Exit(behave(mode))
 	}
 	os.Setenv("GORACE", "atexit_sleep_ms=0") // or every child takes a second to exit
 	goleak.VerifyTestMain(m)
 }
 
-func child(mode string) int {
+func behave(mode string) int {
 	mode, argument, _ := strings.Cut(mode, " ")
 	n, _ := strconv.Atoi(argument)
 	switch mode {
@@ -78,7 +81,7 @@ func child(mode string) int {
 	case "group":
 		fmt.Println("own group", syscall.Getpgrp() == os.Getpid())
 	case "orchestrate": // start two, say who they are, and wait to be killed
-		d, err := New()
+		d, err := New(Options{Run: fmt.Sprint("test-", os.Getpid()), Contain: argument})
 		if err != nil {
 			return 9
 		}
@@ -95,9 +98,9 @@ func child(mode string) int {
 	return 0
 }
 
-func newDriver(t testing.TB) Driver {
+func newDriver(t testing.TB, rung Rung) Driver {
 	t.Helper()
-	d, err := New()
+	d, err := New(Options{Run: fmt.Sprintf("test-%d-%s", os.Getpid(), rung), Contain: string(rung)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,17 +112,77 @@ func newDriver(t testing.TB) Driver {
 	return d
 }
 
+// rungs are those that the tests run on: all that the machine can be expected
+// to give.
+func rungs() []Rung {
+	if goruntime.GOOS != "linux" {
+		return []Rung{Bare}
+	}
+	if os.Geteuid() != 0 { // control groups are root's, unless they are delegated
+		return []Rung{Sealed, Supervised, Bare}
+	}
+	return []Rung{Sealed, Cgroup, Supervised, Bare}
+}
+
+func TestRungs(t *testing.T) {
+	for _, rung := range rungs() {
+		for name, test := range map[string]func(*testing.T, Driver){
+			"Exit":             testExit,
+			"Output":           testOutput,
+			"CrashKeepsOutput": testCrashKeepsOutput,
+			"ManyAtOnce":       testManyAtOnce,
+			"Stop":             testStop,
+			"OwnGroupAndTTY":   testOwnGroupAndTTY,
+			"StartErrors":      testStartErrors,
+			"UnrelatedThreads": testUnrelatedThreads,
+			"Left":             testLeft,
+		} {
+			t.Run(string(rung)+"/"+name, func(t *testing.T) { test(t, newDriver(t, rung)) })
+		}
+	}
+}
+
+// TestOrdinaryUser runs the tests again as a user without rights.
+func TestOrdinaryUser(t *testing.T) {
+	if os.Geteuid() != 0 || goruntime.GOOS != "linux" {
+		t.Skip("only root can become another user")
+	}
+	dir, err := os.MkdirTemp("", "dagon-star-test-") // go test's own folder is root's
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	binary, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "process.test")
+	if err := errors.Join(os.Chmod(dir, 0o777), os.WriteFile(path, binary, 0o755), os.Chmod(path, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command(path, "-test.run=^TestRungs$")
+	c.Dir = dir
+	c.Env = append(os.Environ(), "TMPDIR="+dir)
+	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 // start starts the test binary as a child.
 func start(t testing.TB, d Driver, mode string, s Spec) Process {
 	t.Helper()
 	s.Argv = []string{os.Args[0]}
 	s.Env = append(os.Environ(), "CHILD="+mode)
+	if s.Tag != "" {
+		s.Env = append(s.Env, s.Tag)
+	}
 	p, err := d.Start(s)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { // before the driver's, which waits for it
-		p.Signal(os.Kill)
+		p.Signal(os.Kill, Tree)
 		<-p.Done()
 	})
 	return p
@@ -152,15 +215,14 @@ func (l *lines) String() string {
 	return l.buf.String()
 }
 
-func TestExit(t *testing.T) {
-	d := newDriver(t)
+func testExit(t *testing.T, d Driver) {
 	for _, code := range []int{0, 1, 3, 255} {
 		p := start(t, d, fmt.Sprintf("exit %d", code), Spec{})
 		<-p.Done()
 		if e := p.Exit(); e.Code != code || e.Signal != "" || len(e.Left) != 0 {
 			t.Errorf("exit %d: %+v", code, e)
 		}
-		if err := p.Signal(os.Kill); !errors.Is(err, os.ErrProcessDone) {
+		if err := p.Signal(os.Kill, Tree); !errors.Is(err, os.ErrProcessDone) {
 			t.Errorf("a signal after its end: %v", err)
 		}
 	}
@@ -171,8 +233,7 @@ func TestExit(t *testing.T) {
 	}
 }
 
-func TestOutput(t *testing.T) {
-	d := newDriver(t)
+func testOutput(t *testing.T, d Driver) {
 	var out, errs bytes.Buffer
 	<-start(t, d, "echo hello", Spec{Stdout: &out, Stderr: &errs}).Done()
 	if out.String() != "hello\n" || errs.String() != "err hello\n" {
@@ -191,8 +252,7 @@ type failing struct{}
 func (failing) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
 
 // TestCrashKeepsOutput: every byte that was written before a crash is read.
-func TestCrashKeepsOutput(t *testing.T) {
-	d := newDriver(t)
+func testCrashKeepsOutput(t *testing.T, d Driver) {
 	for _, n := range []int{1, 4096, 65536, 1 << 20} {
 		var out bytes.Buffer
 		p := start(t, d, fmt.Sprintf("crash %d", n), Spec{Stdout: &out})
@@ -203,8 +263,7 @@ func TestCrashKeepsOutput(t *testing.T) {
 	}
 }
 
-func TestManyAtOnce(t *testing.T) {
-	d := newDriver(t)
+func testManyAtOnce(t *testing.T, d Driver) {
 	var wg sync.WaitGroup
 	for i := range 200 {
 		wg.Go(func() {
@@ -223,8 +282,7 @@ func TestManyAtOnce(t *testing.T) {
 	wg.Wait()
 }
 
-func TestStop(t *testing.T) {
-	d := newDriver(t)
+func testStop(t *testing.T, d Driver) {
 	up := newLines("up\n")
 	p := start(t, d, "sleep", Spec{Stdout: up})
 	<-up.seen
@@ -256,56 +314,33 @@ func TestStop(t *testing.T) {
 	up = newLines("up\n")
 	p = start(t, d, "sleep", Spec{Stdout: up})
 	<-up.seen
-	p.Signal(syscall.SIGSTOP)
+	p.Signal(syscall.SIGSTOP, Leader)
 	if killed, err := Stop(context.Background(), p, time.Minute); killed || err != nil {
 		t.Errorf("stopped: killed %v, %v", killed, err)
 	}
 }
 
-// TestGrandchildInGroup: what a process leaves in its group is killed.
-func TestGrandchildInGroup(t *testing.T) {
+// testLeft: what a process leaves of its tree is killed, in its group or
+// outside of it, and told; it does not hold up the end.
+func testLeft(t *testing.T, d Driver) {
 	if goruntime.GOOS != "linux" {
-		t.Skip("who is in a group is known on Linux")
+		t.Skip("who is in a tree is known on Linux")
 	}
-	d := newDriver(t)
-	var out bytes.Buffer
-	p := start(t, d, "grandchild", Spec{Stdout: &out})
-	<-p.Done()
-	pid := pidIn(t, out.String())
-	if e := p.Exit(); len(e.Left) != 1 || e.Left[0] != pid {
-		t.Errorf("left %v, want %d", e.Left, pid)
-	}
-	if alive(pid) {
-		t.Errorf("%d is alive", pid)
-	}
-}
-
-// TestGrandchildHoldsPipe: one that has left the group and holds the pipe does
-// not hold up the end, and nothing that was written before is lost.
-func TestGrandchildHoldsPipe(t *testing.T) {
-	d := newDriver(t)
-	var out bytes.Buffer
-	p := start(t, d, "daemon", Spec{Stdout: &out})
-	<-p.Done()
-	pid := pidIn(t, out.String())
-	defer syscall.Kill(pid, syscall.SIGKILL)
-	if !alive(pid) {
-		t.Error("it was killed, and is in a group of its own")
-	}
-}
-
-func pidIn(t *testing.T, text string) int {
-	t.Helper()
-	for line := range strings.Lines(text) {
-		if rest, ok := strings.CutPrefix(line, "pid "); ok {
-			pid, err := strconv.Atoi(strings.TrimSpace(rest))
-			if err == nil {
-				return pid
-			}
+	for i, mode := range []string{"grandchild", "daemon"} {
+		var out bytes.Buffer
+		p := start(t, d, mode, Spec{Stdout: &out, Tag: fmt.Sprintf("TAG=left-%s-%d", d.Containment().Rung, i)})
+		<-p.Done()
+		if !strings.HasPrefix(out.String(), "pid ") {
+			t.Errorf("%s: output %q", mode, out.String())
+		}
+		e := p.Exit()
+		if len(e.Left) != 1 {
+			t.Fatalf("%s: left %v, want one", mode, e.Left)
+		}
+		if alive(e.Left[0]) {
+			t.Errorf("%s: %d is alive", mode, e.Left[0])
 		}
 	}
-	t.Fatalf("no pid in %q", text)
-	return 0
 }
 
 // alive tells whether a process is there and no zombie.
@@ -314,8 +349,7 @@ func alive(pid int) bool {
 	return err == nil && stat[bytes.LastIndexByte(stat, ')')+2] != 'Z'
 }
 
-func TestOwnGroupAndTTY(t *testing.T) {
-	d := newDriver(t)
+func testOwnGroupAndTTY(t *testing.T, d Driver) {
 	var out bytes.Buffer
 	<-start(t, d, "group", Spec{Stdout: &out}).Done()
 	if out.String() != "own group true\n" {
@@ -334,8 +368,7 @@ func TestOwnGroupAndTTY(t *testing.T) {
 	}
 }
 
-func TestStartErrors(t *testing.T) {
-	d := newDriver(t)
+func testStartErrors(t *testing.T, d Driver) {
 	dir := t.TempDir()
 	write := func(name, text string, mode os.FileMode) string {
 		path := filepath.Join(dir, name)
@@ -371,7 +404,7 @@ func TestParentDeath(t *testing.T) {
 		t.Skip("the parent-death signal is Linux's")
 	}
 	c := exec.Command(os.Args[0])
-	c.Env = append(os.Environ(), "CHILD=orchestrate")
+	c.Env = append(os.Environ(), "CHILD=orchestrate bare")
 	out, err := c.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -403,8 +436,7 @@ func TestParentDeath(t *testing.T) {
 
 // TestUnrelatedThreads: threads that come and go do not take children with
 // them, which the parent-death signal of a thread that ends would.
-func TestUnrelatedThreads(t *testing.T) {
-	d := newDriver(t)
+func testUnrelatedThreads(t *testing.T, d Driver) {
 	var all []Process
 	for range 10 {
 		for range 5 {
@@ -500,7 +532,7 @@ func BenchmarkStart(b *testing.B) {
 	if err != nil {
 		b.Skip(err)
 	}
-	d := newDriver(b)
+	d := newDriver(b, Bare)
 	const each = 200
 	var ours, theirs time.Duration
 	for range b.N {

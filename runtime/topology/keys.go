@@ -50,7 +50,7 @@ func SettingKeys() []Key {
 		{"time_limit", "DURATION", fmt.Sprintf("of the run, %s", d.TimeLimit)},
 		{"seed", "NUMBER", "of all that is drawn; without it each run has a new one"},
 		{"links", "auto|direct", "how nodes reach each other; both are direct in this version"},
-		{"contain", "auto", "how processes are contained; this version has one way"},
+		{"contain", "auto|sealed|cgroup|supervised", "how surely nothing outlives the run: the rung of the containment ladder that it must be on, or the highest that the machine gives"},
 	}
 }
 
@@ -305,7 +305,7 @@ func (t *Topology) readSettings(s *section) {
 		case "links":
 			set.Links, expected = k.value, oneOf(k.value, "auto", "direct")
 		case "contain":
-			set.Contain, expected = k.value, oneOf(k.value, "auto")
+			set.Contain, expected = k.value, oneOf(k.value, "auto", "sealed", "cgroup", "supervised")
 		default:
 			t.file.mistake(k.line, "[dagon] has no key %s%s", k.key, settingMeant(k.key))
 		}

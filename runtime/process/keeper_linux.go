@@ -1,0 +1,374 @@
+package process
+
+import (
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	goruntime "runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// keeperName is the argv[0] of a keeper: what it is known by, also to people.
+const keeperName = "dagon-star-keeper"
+
+// mainThreadChildren is the file that tells the children of a keeper's main
+// thread.
+func mainThreadChildren() string {
+	pid := os.Getpid()
+	return fmt.Sprintf("/proc/%d/task/%d/children", pid, pid)
+}
+
+// called tells that this program calls Keeper, so that it can be executed once
+// more as one. It is a fact about the program, and only ever becomes true.
+var called atomic.Bool
+
+func init() {
+	if len(os.Args) > 0 && os.Args[0] == keeperName {
+		goruntime.LockOSThread() // main shall run on the main thread, which is given the orphans
+	}
+}
+
+// Keeper lets this program contain what it starts on a higher rung than bare. It
+// belongs at the very top of main, or of TestMain:
+//
+//	func main() {
+//		if process.Keeper() {
+//			return
+//		}
+//		...
+//
+// A driver executes the program once more as its keeper, and in that one Keeper
+// does the keeper's work and returns true when it is over. In any other it does
+// nothing and returns false at once.
+func Keeper() bool {
+	if len(os.Args) != 3 || os.Args[0] != keeperName {
+		called.Store(true)
+		return false
+	}
+	keep(Rung(os.Args[1]), os.Args[2])
+	return true
+}
+
+// A keeper and its driver talk over a socket that the keeper has as its file 3:
+// requests one way, with the files of a fork attached, replies the other.
+type (
+	request struct {
+		ID     uint64
+		Op     op
+		Child  uint64 // the ID of the request that forked it
+		Image  *wireImage
+		Signal int
+		Reach  Reach
+		Limits Limits
+	}
+	wireImage struct {
+		Path, Dir, Tag string
+		Argv, Env      []string
+		TTY            bool
+	}
+	reply struct {
+		ID     uint64 // of the request; for an exit, that which forked the child
+		Forked bool
+		PID    int
+		Exit   *Exit
+		Error  *wireError
+
+		child *remote // what the driver made of it
+	}
+	wireError struct {
+		Text  string
+		Errno int // of the system, 0 for another
+		Done  bool
+	}
+)
+
+type op int
+
+const (
+	opFork op = iota
+	opSignal
+	opPause
+	opResume
+	opLimit
+	opClose
+)
+
+// files is how many files come with a fork.
+const files = 3
+
+func (e *wireError) Error() string { return e.Text }
+
+func (e *wireError) Is(target error) bool {
+	return e.Done && target == os.ErrProcessDone || e.Errno != 0 && errors.Is(syscall.Errno(e.Errno), target)
+}
+
+func toWire(err error) *wireError {
+	if err == nil {
+		return nil
+	}
+	w := &wireError{Text: err.Error(), Done: errors.Is(err, os.ErrProcessDone)}
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		w.Errno = int(errno)
+	}
+	return w
+}
+
+// keeper is the work of a keeper.
+type keeper struct {
+	rung     Rung
+	local    *local
+	hostProc *os.File // the machine's own /proc, where this one is another's
+	requests *rightsReader
+	decoder  *gob.Decoder
+	main     chan func() // done on the main thread
+	running  sync.WaitGroup
+
+	mu       sync.Mutex
+	encoder  *gob.Encoder
+	children map[uint64]*child
+}
+
+// keep does the work of a keeper until its driver is gone.
+func keep(rung Rung, run string) {
+	socket := os.NewFile(3, "driver")
+	unix.CloseOnExec(3)
+	conn, err := net.FileConn(socket)
+	socket.Close()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: it is started by a driver alone: %v\n", keeperName, err)
+		return
+	}
+	k := &keeper{rung: rung, requests: &rightsReader{conn: conn.(*net.UnixConn)}, encoder: gob.NewEncoder(conn),
+		children: map[uint64]*child{}, main: make(chan func())}
+	k.decoder = gob.NewDecoder(k.requests)
+	// Handled, and not ignored: that would be inherited.
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGPIPE, unix.SIGUSR1, unix.SIGUSR2, unix.SIGCHLD)
+	err = k.settle()
+	k.send(reply{Error: toWire(err)})
+	if err != nil {
+		return
+	}
+	k.local = newLocal(kin{rung: rung, adopts: true, groups: newGroups(run), hostProc: k.hostProc})
+	over := make(chan uint64)
+	go func() { over <- k.serve() }()
+	var usage syscall.Rusage
+	for {
+		select {
+		case <-signals:
+			k.local.reaping.Lock()
+			for _, pid := range adopted() {
+				reap(pid, &usage)
+			}
+			k.local.reaping.Unlock()
+		case do := <-k.main:
+			do()
+		case id := <-over:
+			err := k.end()
+			if id != 0 {
+				k.send(reply{ID: id, Error: toWire(err)})
+			}
+			return
+		}
+	}
+}
+
+// settle makes this process what its rung asks for.
+func (k *keeper) settle() (err error) {
+	if _, err := os.Stat(mainThreadChildren()); err != nil {
+		return errors.New("the kernel does not tell a process's children (/proc/PID/task/TID/children)")
+	}
+	if k.rung != Sealed {
+		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+			return fmt.Errorf("cannot become a subreaper: %w", err)
+		}
+		return nil
+	}
+	if os.Getpid() != 1 {
+		return errors.New("the keeper is not the first process of a PID namespace")
+	}
+	if k.hostProc, err = os.Open("/proc"); err != nil {
+		return err
+	}
+	// What is mounted outside is seen here, and nothing the other way.
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+		return fmt.Errorf("cannot take the mounts apart%s: %w", appArmor(), err)
+	}
+	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return fmt.Errorf("cannot mount a /proc for the namespace%s: %w", appArmor(), err)
+	}
+	return nil
+}
+
+func appArmor() string {
+	if text, _ := os.ReadFile("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"); strings.HasPrefix(string(text), "1") {
+		return " (AppArmor restricts user namespaces: see the sysctl kernel.apparmor_restrict_unprivileged_userns)"
+	}
+	return ""
+}
+
+func (k *keeper) send(r reply) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.encoder.Encode(r) // a driver that is gone shows when it is read from
+}
+
+// serve answers requests until the driver asks to close, and returns the
+// request's ID, or is gone, and returns 0.
+func (k *keeper) serve() uint64 {
+	for {
+		var r request
+		if k.decoder.Decode(&r) != nil {
+			return 0
+		}
+		switch r.Op {
+		case opClose:
+			return r.ID
+		case opFork:
+			attached := k.requests.take(files)
+			k.running.Go(func() { k.fork(r, attached) })
+		default:
+			k.running.Go(func() { k.send(reply{ID: r.ID, Error: toWire(k.do(r))}) })
+		}
+	}
+}
+
+func (k *keeper) fork(r request, attached []*os.File) {
+	defer func() {
+		for _, f := range attached {
+			f.Close()
+		}
+	}()
+	if len(attached) != files || r.Image == nil {
+		k.send(reply{ID: r.ID, Error: &wireError{Text: "the files of the process did not arrive"}})
+		return
+	}
+	c, err := k.local.start(image{path: r.Image.Path, argv: r.Image.Argv, env: r.Image.Env, dir: r.Image.Dir,
+		tag: r.Image.Tag, tty: r.Image.TTY, files: attached})
+	if err != nil {
+		k.send(reply{ID: r.ID, Error: toWire(err)})
+		return
+	}
+	k.mu.Lock()
+	k.children[r.ID] = c
+	k.mu.Unlock()
+	k.send(reply{ID: r.ID, Forked: true, PID: c.mark.outside})
+	k.running.Go(func() {
+		<-c.done
+		k.mu.Lock()
+		delete(k.children, r.ID)
+		k.mu.Unlock()
+		e := c.ending
+		k.send(reply{ID: r.ID, Exit: &e})
+	})
+}
+
+func (k *keeper) do(r request) error {
+	k.mu.Lock()
+	c := k.children[r.Child]
+	k.mu.Unlock()
+	if c == nil {
+		return os.ErrProcessDone
+	}
+	switch r.Op {
+	case opSignal:
+		return c.signal(syscall.Signal(r.Signal), r.Reach)
+	case opPause:
+		return c.pause()
+	case opResume:
+		return c.resume()
+	case opLimit:
+		if r.Limits != (Limits{}) && k.rung == Sealed {
+			// Control groups outlive the namespace: the keeper no longer dies at
+			// once with its driver, but sees that it is gone, and removes them.
+			k.main <- func() { unix.Prctl(unix.PR_SET_PDEATHSIG, 0, 0, 0, 0) }
+		}
+		return c.limit(r.Limits)
+	}
+	return fmt.Errorf("the keeper knows no operation %d", r.Op)
+}
+
+// end kills all that is left in the keeper's care.
+func (k *keeper) end() error {
+	killAll(func() []stat {
+		k.local.reaping.Lock()
+		defer k.local.reaping.Unlock()
+		var usage syscall.Rusage
+		for _, pid := range adopted() {
+			reap(pid, &usage)
+		}
+		return k.left()
+	})
+	return k.local.close()
+}
+
+// left are the processes in the keeper's care that run.
+func (k *keeper) left() []stat {
+	all := processes(1)
+	self := os.Getpid()
+	in := map[int]bool{self: true}
+	if k.rung == Sealed {
+		for _, s := range all {
+			in[s.pid] = true
+		}
+	}
+	descendants(all, in)
+	return slices.DeleteFunc(all, func(s stat) bool { return !in[s.pid] || !s.runs() || s.pid == self })
+}
+
+// rightsReader reads a stream and keeps the files that come with it. The kernel
+// gives the files of a message no later than its first byte, and never those of
+// two messages at once (unix(7), SCM_RIGHTS).
+type rightsReader struct {
+	conn     *net.UnixConn
+	received []*os.File
+}
+
+func (r *rightsReader) Read(p []byte) (int, error) {
+	oob := make([]byte, unix.CmsgSpace(4*files))
+	n, oobn, _, _, err := r.conn.ReadMsgUnix(p, oob)
+	if oobn > 0 {
+		messages, _ := unix.ParseSocketControlMessage(oob[:oobn])
+		for _, m := range messages {
+			fds, _ := unix.ParseUnixRights(&m)
+			for _, fd := range fds {
+				r.received = append(r.received, os.NewFile(uintptr(fd), "node"))
+			}
+		}
+	}
+	if n == 0 && err == nil {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// take takes the next files.
+func (r *rightsReader) take(n int) []*os.File {
+	n = min(n, len(r.received))
+	taken := slices.Clone(r.received[:n])
+	r.received = r.received[n:]
+	return taken
+}
+
+// dropInheritable sees to it that this thread's children have none of the
+// capabilities that the keeper has in its user namespace.
+func dropInheritable() {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if unix.Capget(&header, &data[0]) != nil {
+		return
+	}
+	data[0].Inheritable, data[1].Inheritable = 0, 0
+	unix.Capset(&header, &data[0]) // what is ambient goes with it (capabilities(7))
+}

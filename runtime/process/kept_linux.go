@@ -1,0 +1,353 @@
+package process
+
+import (
+	"bytes"
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	goruntime "runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// answersWithin is how long a keeper may take to answer: one that takes longer
+// is stuck, and is killed with all that it keeps.
+const answersWithin = 30 * time.Second
+
+func newForker(r Rung, o Options) (forker, error) {
+	switch {
+	case r == Bare:
+		return newLocal(kin{rung: Bare, groups: newGroups(o.Run)}), nil
+	case !called.Load():
+		return nil, errors.New("this program does not call process.Keeper at the top of its main")
+	case r == Cgroup:
+		if err := newGroups(o.Run).can(""); err != nil {
+			return nil, err
+		}
+	}
+	return newKept(r, o.Run)
+}
+
+// kept forks by a keeper.
+type kept struct {
+	rung    Rung
+	run     string
+	conn    *net.UnixConn
+	process *os.Process
+	release func() // lets go of the thread that forked the keeper
+	reading sync.WaitGroup
+	dead    chan struct{} // closed when the keeper and all that it kept are gone
+
+	mu       sync.Mutex
+	buffer   bytes.Buffer // what encoder has encoded
+	encoder  *gob.Encoder
+	last     uint64
+	waiting  map[uint64]*question
+	children map[uint64]*remote
+	failure  error // why the keeper can be asked no more
+}
+
+// question is a request that waits for its reply.
+type question struct {
+	tag    string // of the process that it forks
+	answer chan reply
+}
+
+// namespaces says how a keeper is sealed, or why it cannot be.
+func namespaces(attr *syscall.SysProcAttr) error {
+	attr.Cloneflags = unix.CLONE_NEWPID | unix.CLONE_NEWNS
+	attr.Pdeathsig = syscall.SIGKILL
+	if os.Geteuid() == 0 {
+		return nil // in a user namespace it would have fewer rights
+	}
+	if status, _ := os.ReadFile("/proc/self/status"); ambient(string(status)) {
+		return errors.New("this process has ambient capabilities, which its nodes would lose in a user namespace")
+	}
+	attr.Cloneflags |= unix.CLONE_NEWUSER
+	attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: os.Geteuid(), HostID: os.Geteuid(), Size: 1}}
+	attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getegid(), HostID: os.Getegid(), Size: 1}}
+	attr.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SYS_PTRACE, unix.CAP_KILL}
+	return nil
+}
+
+func ambient(status string) bool {
+	for line := range strings.Lines(status) {
+		if set, ok := strings.CutPrefix(line, "CapAmb:"); ok {
+			return strings.Trim(strings.TrimSpace(set), "0") != ""
+		}
+	}
+	return false
+}
+
+// refused words why a namespace was refused.
+func refused(err error) error {
+	read := func(path string) string {
+		text, _ := os.ReadFile(path)
+		return strings.TrimSpace(string(text))
+	}
+	switch {
+	case os.Geteuid() == 0 && errors.Is(err, unix.EPERM):
+		return errors.New("the kernel refuses a PID namespace: CAP_SYS_ADMIN is needed, which containers mostly lack")
+	case read("/proc/sys/kernel/unprivileged_userns_clone") == "0":
+		return errors.New("user namespaces are switched off (sysctl kernel.unprivileged_userns_clone is 0)")
+	case read("/proc/sys/user/max_user_namespaces") == "0":
+		return errors.New("user namespaces are switched off (sysctl user.max_user_namespaces is 0)")
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("the kernel refuses a user namespace%s, as it does in most containers", appArmor())
+	}
+	return fmt.Errorf("cannot start a keeper: %w", err)
+}
+
+func newKept(rung Rung, run string) (*kept, error) {
+	attr := &syscall.SysProcAttr{Setsid: true} // no terminal of ours is its, or its children's
+	if rung == Sealed {
+		if err := namespaces(attr); err != nil {
+			return nil, err
+		}
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	ours, theirs := os.NewFile(uintptr(pair[0]), "keeper"), os.NewFile(uintptr(pair[1]), "driver")
+	defer theirs.Close()
+	conn, err := net.FileConn(ours)
+	ours.Close()
+	if err != nil {
+		return nil, err
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	defer null.Close()
+	k := &kept{rung: rung, run: run, conn: conn.(*net.UnixConn), dead: make(chan struct{}),
+		waiting: map[uint64]*question{}, children: map[uint64]*remote{}}
+	k.encoder = gob.NewEncoder(&k.buffer)
+	// The keeper is sealed to the thread that forks it, which has to live as
+	// long.
+	forked, release := make(chan error), make(chan struct{})
+	go func() {
+		goruntime.LockOSThread()
+		defer goruntime.UnlockOSThread()
+		var err error
+		k.process, err = os.StartProcess("/proc/self/exe", []string{keeperName, string(rung), run},
+			&os.ProcAttr{Dir: "/", Files: []*os.File{null, null, os.Stderr, theirs}, Sys: attr})
+		forked <- err
+		if err == nil {
+			<-release
+		}
+	}()
+	if err := <-forked; err != nil {
+		conn.Close()
+		if rung == Sealed {
+			return nil, refused(err)
+		}
+		return nil, err
+	}
+	k.release = sync.OnceFunc(func() { close(release) })
+	theirs.Close()
+	settled := &question{answer: make(chan reply, 1)}
+	k.waiting[0] = settled
+	k.reading.Go(k.read)
+	if _, err := k.await(settled); err != nil {
+		k.bury()
+		return nil, err
+	}
+	return k, nil
+}
+
+// read takes the keeper's replies until it is gone, and then buries it.
+func (k *kept) read() {
+	decoder := gob.NewDecoder(k.conn)
+	for {
+		var r reply
+		if decoder.Decode(&r) != nil {
+			break
+		}
+		k.mu.Lock()
+		child, waiting := k.children[r.ID], k.waiting[r.ID]
+		if r.Exit != nil {
+			delete(k.children, r.ID)
+		} else {
+			delete(k.waiting, r.ID)
+			if r.Forked {
+				r.child = &remote{keeper: k, id: r.ID, number: r.PID, tag: waiting.tag, done: make(chan struct{})}
+				k.children[r.ID] = r.child
+			}
+		}
+		k.mu.Unlock()
+		switch {
+		case r.Exit != nil && child != nil:
+			child.end(*r.Exit)
+		case r.Exit == nil && waiting != nil:
+			waiting.answer <- r
+		}
+	}
+	k.mu.Lock()
+	if k.failure == nil {
+		k.failure = errors.New("the keeper of the run's processes has ended")
+	}
+	children, waiting, why := k.children, k.waiting, k.failure
+	k.children, k.waiting = map[uint64]*remote{}, map[uint64]*question{}
+	k.mu.Unlock()
+	k.process.Kill()
+	k.process.Wait() // of a sealed one: until all that it kept is gone
+	if k.rung != Sealed {
+		var tags []string
+		for _, c := range children {
+			tags = append(tags, c.tag)
+		}
+		killAll(func() []stat { return tagged(tags) })
+		SweepGroups()
+	}
+	for _, c := range children {
+		c.end(Exit{Code: -1, Signal: "KILL", Note: why.Error()})
+	}
+	for _, q := range waiting {
+		close(q.answer)
+	}
+	k.release()
+	close(k.dead)
+}
+
+// bury kills the keeper, and waits until all that it kept is gone.
+func (k *kept) bury() {
+	k.process.Kill()
+	<-k.dead
+	k.reading.Wait()
+	k.conn.Close()
+}
+
+// ask sends a request and waits for its reply.
+func (k *kept) ask(r request, attached ...*os.File) (reply, error) {
+	k.mu.Lock()
+	if k.failure != nil {
+		k.mu.Unlock()
+		return reply{}, k.failure
+	}
+	k.last++
+	r.ID = k.last
+	q := &question{answer: make(chan reply, 1)}
+	if r.Image != nil {
+		q.tag = r.Image.Tag
+	}
+	k.waiting[r.ID] = q
+	k.buffer.Reset()
+	err := k.encoder.Encode(r)
+	if err == nil {
+		err = k.write(k.buffer.Bytes(), attached)
+	}
+	if err != nil {
+		delete(k.waiting, r.ID)
+		k.mu.Unlock()
+		return reply{}, fmt.Errorf("the keeper of the run's processes cannot be asked: %w", err)
+	}
+	k.mu.Unlock()
+	return k.await(q)
+}
+
+func (k *kept) await(q *question) (reply, error) {
+	timer := time.NewTimer(answersWithin)
+	defer timer.Stop()
+	select {
+	case r, ok := <-q.answer:
+		if !ok {
+			return reply{}, k.failed()
+		}
+		if r.Error != nil {
+			return r, r.Error
+		}
+		return r, nil
+	case <-timer.C:
+		k.mu.Lock()
+		k.failure = fmt.Errorf("the keeper of the run's processes did not answer within %s, and was killed", answersWithin)
+		k.mu.Unlock()
+		k.process.Kill()
+		<-k.dead
+		return reply{}, k.failed()
+	}
+}
+
+func (k *kept) failed() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.failure
+}
+
+func (k *kept) write(p []byte, attached []*os.File) error {
+	var rights []byte
+	if len(attached) > 0 {
+		fds := make([]int, len(attached))
+		for i, f := range attached {
+			fds[i] = int(f.Fd())
+		}
+		rights = unix.UnixRights(fds...)
+	}
+	n, _, err := k.conn.WriteMsgUnix(p, rights, nil)
+	goruntime.KeepAlive(attached)
+	if err == nil && n < len(p) {
+		_, err = k.conn.Write(p[n:])
+	}
+	return err
+}
+
+func (k *kept) fork(im image) (tree, error) {
+	r, err := k.ask(request{Op: opFork, Image: &wireImage{Path: im.path, Argv: im.argv, Env: im.env, Dir: im.dir,
+		Tag: im.tag, TTY: im.tty}}, im.files...)
+	if err != nil {
+		return nil, err
+	}
+	return r.child, nil
+}
+
+// close ends the keeper; there are no processes of the driver's any more.
+func (k *kept) close() error {
+	_, err := k.ask(request{Op: opClose})
+	k.bury()
+	return err
+}
+
+// remote is a tree whose leader is a keeper's child.
+type remote struct {
+	keeper *kept
+	id     uint64
+	number int
+	tag    string
+	done   chan struct{}
+	ending Exit // once done is closed
+}
+
+func (c *remote) pid() int               { return c.number }
+func (c *remote) ended() <-chan struct{} { return c.done }
+func (c *remote) exit() Exit             { return c.ending }
+
+func (c *remote) end(e Exit) {
+	c.ending = e
+	close(c.done)
+}
+
+func (c *remote) ask(r request) error {
+	select {
+	case <-c.done:
+		return os.ErrProcessDone
+	default:
+	}
+	r.Child = c.id
+	_, err := c.keeper.ask(r)
+	return err
+}
+
+func (c *remote) signal(s syscall.Signal, to Reach) error {
+	return c.ask(request{Op: opSignal, Signal: int(s), Reach: to})
+}
+func (c *remote) pause() error         { return c.ask(request{Op: opPause}) }
+func (c *remote) resume() error        { return c.ask(request{Op: opResume}) }
+func (c *remote) limit(l Limits) error { return c.ask(request{Op: opLimit, Limits: l}) }

@@ -1,0 +1,475 @@
+package process
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	goruntime "runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxRSSUnit is the unit of ru_maxrss in bytes (getrusage(2)).
+const maxRSSUnit = 1 << 10
+
+// kin knows which processes belong to a tree, by a mark that the kernel hands
+// down from parent to child:
+//
+//   - sealed: a UTS namespace for each tree, which costs nothing and which an
+//     ordinary process cannot leave (unshare(2));
+//   - cgroup: a control group for each tree;
+//   - else: a variable of the environment, which execve(2) can drop.
+//
+// Beside the mark there are the process group and session of the leader, and
+// who is whose parent.
+type kin struct {
+	rung   Rung
+	adopts bool // orphans are given to this process, which is a keeper
+	groups *groups
+	// hostProc is the machine's own /proc, where this process sees another.
+	hostProc *os.File
+}
+
+type mark struct {
+	pidfd     int // of the leader, -1 where the kernel has none
+	outside   int // the leader's number as the machine shows it
+	namespace string
+	tag       []byte // as it stands in an environment, with a 0 before and after it
+	group     *group // of the tree, nil where it has none
+	files     uint64 // the soft limit before it was limited; 0 where it is not
+}
+
+func (k kin) lockThread() {
+	if k.rung == Sealed {
+		dropInheritable()
+	}
+}
+
+func (k kin) releaseThread() {
+	if k.rung != Sealed { // there it is in a namespace of its own, and ends
+		goruntime.UnlockOSThread()
+	}
+}
+
+func (k kin) fork(m *mark, im image, attr *syscall.ProcAttr) (pid int, err error) {
+	m.pidfd = -1
+	attr.Sys.PidFD = &m.pidfd
+	switch k.rung {
+	case Sealed:
+		// The thread moves, and the child is born there: it can be gone before
+		// anything could be asked of it.
+		if err := unix.Unshare(unix.CLONE_NEWUTS); err != nil {
+			return 0, fmt.Errorf("cannot make a UTS namespace: %w", err)
+		}
+		if m.namespace, err = os.Readlink("/proc/thread-self/ns/uts"); err != nil {
+			return 0, err
+		}
+	case Cgroup:
+		if m.group, err = k.groups.make(); err != nil {
+			return 0, err
+		}
+		dir, err := m.group.open()
+		if err != nil {
+			m.group.remove()
+			return 0, err
+		}
+		defer dir.Close()
+		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, int(dir.Fd())
+		fallthrough
+	default:
+		attr.Sys.Pdeathsig = syscall.SIGKILL
+		if im.tag != "" {
+			m.tag = []byte("\x00" + im.tag + "\x00")
+		}
+	}
+	if pid, err = syscall.ForkExec(im.path, im.argv, attr); err != nil {
+		if m.group != nil {
+			m.group.remove()
+		}
+		return 0, err
+	}
+	if m.outside = pid; k.hostProc != nil {
+		m.outside = k.onHost(m.pidfd)
+	}
+	return pid, nil
+}
+
+// onHost is the number on the whole machine of the process that a pidfd is of;
+// 0 where it is not known.
+func (k kin) onHost(pidfd int) int {
+	fd, err := unix.Openat(int(k.hostProc.Fd()), "self/fdinfo/"+strconv.Itoa(pidfd), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0
+	}
+	defer unix.Close(fd)
+	text := make([]byte, 512)
+	n, _ := unix.Read(fd, text)
+	for line := range strings.Lines(string(text[:max(n, 0)])) {
+		if rest, ok := strings.CutPrefix(line, "Pid:"); ok { // as the file system of the file numbers it
+			pid, _ := strconv.Atoi(strings.TrimSpace(rest))
+			return pid
+		}
+	}
+	return 0
+}
+
+// outside is a process's number as the machine shows it.
+func (k kin) outside(pid int) int {
+	if k.hostProc == nil {
+		return pid
+	}
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return 0
+	}
+	defer unix.Close(pidfd)
+	return k.onHost(pidfd)
+}
+
+// conclude takes leave of a tree that has ended.
+func (k kin) conclude(m *mark, e *Exit) {
+	if m.group == nil {
+		return
+	}
+	e.OutOfMemory = m.group.outOfMemory()
+	if err := m.group.remove(); err != nil {
+		e.Note = err.Error()
+	}
+}
+
+func (k kin) close() error { return k.groups.close() }
+
+// Can tells why a fault cannot be done on this machine; nil where it can.
+func Can(fault string) error {
+	switch fault {
+	case FaultSignal, FaultPause, FaultLimitFiles:
+		return nil
+	case FaultLimitCPU:
+		return newGroups("").can("cpu")
+	case FaultLimitMemory:
+		return newGroups("").can("memory")
+	}
+	return fmt.Errorf("no fault is named %q", fault)
+}
+
+// awaitExit waits until a child has ended, and leaves it unreaped.
+func awaitExit(pid int, m *mark) {
+	if m.pidfd >= 0 {
+		polled := pollExit(m.pidfd)
+		m.pidfd = -1
+		if polled {
+			return
+		}
+	}
+	var info unix.Siginfo
+	for unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
+	}
+}
+
+// pollExit waits for a child's pidfd to become readable, which takes no thread;
+// false where that does not work. It closes it.
+func pollExit(pidfd int) bool {
+	if unix.SetNonblock(pidfd, true) != nil {
+		unix.Close(pidfd)
+		return false
+	}
+	file := os.NewFile(uintptr(pidfd), "pidfd")
+	defer file.Close()
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return false
+	}
+	return raw.Read(func(fd uintptr) bool {
+		var info unix.Siginfo
+		err := unix.Waitid(unix.P_PIDFD, int(fd), &info, unix.WEXITED|unix.WNOWAIT|unix.WNOHANG, nil)
+		return err == nil && info.Signo != 0
+	}) == nil
+}
+
+// stat is what /proc/PID/stat tells of a process (proc_pid_stat(5)).
+type stat struct {
+	pid, parent, group, session int
+	state                       byte
+	began                       string // in clock ticks since boot
+}
+
+// runs tells whether the process is more than what is left of a dead one.
+func (s stat) runs() bool { return s.state != 'Z' && s.state != 'X' }
+
+// stopped tells whether the process has stopped. One that is in a wait which
+// only a fatal signal ends stops before it goes on.
+func (s stat) stopped() bool { return s.state == 'T' || s.state == 't' || s.state == 'D' }
+
+func readStat(pid int) (s stat, ok bool) {
+	text, err := os.ReadFile(procPath(pid, "stat"))
+	if err != nil {
+		return s, false
+	}
+	// pid (name) state ppid pgrp …; the name may have spaces and brackets
+	f := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
+	if len(f) < 20 {
+		return s, false
+	}
+	s = stat{pid: pid, state: f[0][0], began: string(f[19])}
+	for i, to := range []*int{&s.parent, &s.group, &s.session} {
+		*to, _ = strconv.Atoi(string(f[1+i]))
+	}
+	return s, true
+}
+
+func procPath(pid int, file string) string { return "/proc/" + strconv.Itoa(pid) + "/" + file }
+
+// processes are all that /proc shows whose numbers are at least from.
+func processes(from int) []stat {
+	proc, err := os.Open("/proc")
+	if err != nil {
+		return nil
+	}
+	defer proc.Close()
+	names, _ := proc.Readdirnames(-1)
+	var all []stat
+	for _, name := range names {
+		if pid, err := strconv.Atoi(name); err == nil && pid >= from {
+			if s, ok := readStat(pid); ok {
+				all = append(all, s)
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b stat) int { return a.pid - b.pid })
+	return all
+}
+
+// descendants adds to the processes that are in those whose parent is.
+func descendants(all []stat, in map[int]bool) {
+	for found := true; found; {
+		found = false
+		for _, s := range all {
+			if !in[s.pid] && in[s.parent] {
+				in[s.pid], found = true, true
+			}
+		}
+	}
+}
+
+// members are the processes of the tree that run, but for its leader, in the
+// order of their numbers. The leader has not been reaped.
+func (c *child) members() []stat {
+	// What a process has started has a higher number than itself, until the
+	// numbers begin again: where this is the keeper of all that /proc shows
+	// there are few, else the rest of the machine's are not looked at.
+	from := c.id + 1
+	if c.local.kin.adopts {
+		from = 1
+	}
+	all := processes(from)
+	self := os.Getpid()
+	in := map[int]bool{c.id: true}
+	for _, s := range all {
+		if s.pid != self && (s.group == c.id || s.session == c.id || c.mark.on(s.pid)) {
+			in[s.pid] = true
+		}
+	}
+	descendants(all, in)
+	return slices.DeleteFunc(all, func(s stat) bool { return !in[s.pid] || !s.runs() || s.pid == c.id })
+}
+
+// on tells whether a process bears the mark.
+func (m *mark) on(pid int) bool {
+	switch {
+	case m.namespace != "":
+		namespace, err := os.Readlink(procPath(pid, "ns/uts"))
+		return err == nil && namespace == m.namespace
+	case m.group != nil && m.group.holds(pid):
+		return true
+	case m.tag != nil:
+		return hasVariable(pid, m.tag)
+	}
+	return false
+}
+
+// hasVariable tells whether a process was executed with a variable, given with
+// a 0 before and after it.
+func hasVariable(pid int, variable []byte) bool {
+	environment, err := os.ReadFile(procPath(pid, "environ"))
+	return err == nil && (bytes.Contains(environment, variable) || bytes.HasPrefix(environment, variable[1:]))
+}
+
+// send signals a process that was seen, and nobody who has its number since.
+func (s stat) send(sig syscall.Signal) error {
+	pidfd, err := unix.PidfdOpen(s.pid, 0)
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) {
+		return unix.Kill(s.pid, sig)
+	}
+	if err != nil {
+		return err
+	}
+	defer unix.Close(pidfd)
+	if now, ok := readStat(s.pid); !ok || now.began != s.began {
+		return unix.ESRCH
+	}
+	return unix.PidfdSendSignal(pidfd, sig, nil, 0)
+}
+
+// signalTree sends a signal to the leader first, which so cannot replace what
+// else is hit.
+func (c *child) signalTree(sig syscall.Signal) error {
+	return c.each(func(s stat) error { return s.send(sig) }, sig)
+}
+
+func (c *child) each(do func(stat) error, sig syscall.Signal) error {
+	members := c.members() // before it: a leader that has ended does not know its own any more
+	if err := c.held(func() error { return unix.Kill(c.id, sig) }, "signal process"); err != nil {
+		return err
+	}
+	var errs []error
+	for _, s := range members {
+		if err := do(s); err != nil && !errors.Is(err, unix.ESRCH) {
+			errs = append(errs, fmt.Errorf("cannot signal process %d: %w", s.pid, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// waiter waits a little, and longer each time.
+type waiter struct {
+	began time.Time
+	pause time.Duration
+}
+
+// wait returns false once the time within has passed.
+func (w *waiter) wait(within time.Duration) bool {
+	if w.began.IsZero() {
+		w.began = time.Now()
+	}
+	w.pause = min(max(2*w.pause, 100*time.Microsecond), 20*time.Millisecond)
+	time.Sleep(w.pause)
+	return time.Since(w.began) < within
+}
+
+// sweep kills what of the tree has outlived its leader, and waits until it is
+// gone. It returns who that was, and adds what they have used as far as it is
+// this process that reaps them.
+func (c *child) sweep(usage *syscall.Rusage) (left []int) {
+	l := c.local
+	if l.kin.rung == Cgroup && !c.mark.group.populated() {
+		return nil
+	}
+	if l.kin.adopts {
+		l.reaping.Lock()
+		defer l.reaping.Unlock()
+		// The top of whatever outlives the leader was given to this process.
+		if len(adopted()) == 0 {
+			return nil
+		}
+	}
+	seen := map[int]bool{}
+	for w := (waiter{}); ; {
+		members := c.members()
+		for _, s := range members {
+			if !seen[s.pid] {
+				seen[s.pid] = true
+				left = append(left, l.kin.outside(s.pid))
+			}
+			s.send(syscall.SIGKILL)
+		}
+		dying := false
+		if l.kin.adopts {
+			for _, pid := range adopted() {
+				if seen[pid] {
+					dying = !reap(pid, usage) || dying
+				}
+			}
+		}
+		if len(members) == 0 && !dying || !w.wait(killedWithin) {
+			return left
+		}
+	}
+}
+
+// reap reaps a child if it has ended.
+func reap(pid int, usage *syscall.Rusage) bool {
+	var own syscall.Rusage
+	n, err := syscall.Wait4(pid, nil, syscall.WNOHANG, &own)
+	if n == pid {
+		addUsage(usage, &own)
+	}
+	return n == pid || err != nil
+}
+
+// adopted are the children of this process that it has not forked: orphans are
+// given to its main thread, which forks none.
+func adopted() []int {
+	text, _ := os.ReadFile(mainThreadChildren())
+	var pids []int
+	for _, f := range strings.Fields(string(text)) {
+		if pid, err := strconv.Atoi(f); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// stopTree stops the tree, and returns when all of it has stopped: what was
+// started meanwhile too.
+func (c *child) stopTree() error {
+	if c.paused {
+		return nil
+	}
+	stopped, sent := map[int]bool{}, map[int]bool{}
+	for w := (waiter{}); ; {
+		members := c.members()
+		if leader, ok := readStat(c.id); ok && leader.runs() {
+			members = append(members, leader)
+		} else {
+			return os.ErrProcessDone
+		}
+		var running []int
+		for _, s := range members {
+			if !sent[s.pid] {
+				sent[s.pid] = true
+				if s.state == 'T' {
+					stopped[s.pid] = true
+					continue
+				}
+				running = append(running, s.pid)
+				if err := s.send(unix.SIGSTOP); err != nil && !errors.Is(err, unix.ESRCH) {
+					return fmt.Errorf("cannot stop process %d: %w", s.pid, err)
+				}
+			} else if !s.stopped() {
+				running = append(running, s.pid)
+			}
+		}
+		c.paused, c.stopped = true, stopped
+		if len(running) == 0 {
+			return nil
+		}
+		if !w.wait(stoppedWithin) {
+			return fmt.Errorf("processes %v did not stop within %s", running, stoppedWithin)
+		}
+	}
+}
+
+func (c *child) continueTree() error {
+	if !c.paused {
+		return nil
+	}
+	c.paused = false
+	var errs []error
+	for _, s := range c.members() {
+		if !c.stopped[s.pid] {
+			if err := s.send(unix.SIGCONT); err != nil && !errors.Is(err, unix.ESRCH) {
+				errs = append(errs, fmt.Errorf("cannot resume process %d: %w", s.pid, err))
+			}
+		}
+	}
+	if !c.stopped[c.id] {
+		errs = append(errs, c.held(func() error { return unix.Kill(c.id, unix.SIGCONT) }, "resume process"))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,84 @@
+//go:build unix && !linux
+
+package process
+
+import (
+	"errors"
+	"fmt"
+	goruntime "runtime"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxRSSUnit is the unit of ru_maxrss in bytes: bytes on darwin, kilobytes on
+// the BSDs (getrusage(2)).
+var maxRSSUnit = map[bool]int64{true: 1, false: 1 << 10}[goruntime.GOOS == "darwin"]
+
+// Keeper does nothing here: what a keeper does takes Linux.
+func Keeper() bool { return false }
+
+func newForker(r Rung, _ Options) (forker, error) {
+	if r != Bare {
+		return nil, errors.New("it takes Linux, and this is " + goruntime.GOOS)
+	}
+	return newLocal(kin{}), nil
+}
+
+// kin: a tree is known by its process group alone here.
+type kin struct{}
+
+type mark struct{}
+
+func (kin) lockThread()    {}
+func (kin) releaseThread() { goruntime.UnlockOSThread() }
+func (kin) fork(_ *mark, im image, attr *syscall.ProcAttr) (int, error) {
+	return syscall.ForkExec(im.path, im.argv, attr)
+}
+func (kin) conclude(*mark, *Exit) {}
+func (kin) close() error          { return nil }
+
+// Can tells why a fault cannot be done on this machine; nil where it can.
+func Can(fault string) error {
+	switch fault {
+	case FaultSignal, FaultPause:
+		return nil
+	}
+	return fmt.Errorf("%s takes Linux, and this is %s", fault, goruntime.GOOS)
+}
+
+// awaitExit waits until a child has ended. There is no wait here that leaves
+// it unreaped, so that its number could in theory be another's by the time its
+// group is killed: the kernel gives numbers out in turn.
+func awaitExit(pid int, _ *mark) {
+	queue, err := unix.Kqueue()
+	if err != nil {
+		return
+	}
+	defer unix.Close(queue)
+	unix.CloseOnExec(queue)
+	var event unix.Kevent_t
+	unix.SetKevent(&event, pid, unix.EVFILT_PROC, unix.EV_ADD|unix.EV_ONESHOT)
+	event.Fflags = unix.NOTE_EXIT
+	events := make([]unix.Kevent_t, 1)
+	for {
+		// An error means that it has ended already.
+		if _, err := unix.Kevent(queue, []unix.Kevent_t{event}, events, nil); err != unix.EINTR {
+			return
+		}
+	}
+}
+
+// sweep kills what the child has left in its group. Who that was is not known.
+func (c *child) sweep(*syscall.Rusage) []int {
+	unix.Kill(-c.id, unix.SIGKILL)
+	return nil
+}
+
+func (c *child) signalTree(s syscall.Signal) error {
+	return c.held(func() error { return unix.Kill(-c.id, s) }, "signal process group")
+}
+
+func (c *child) stopTree() error     { return c.signalTree(unix.SIGSTOP) }
+func (c *child) continueTree() error { return c.signalTree(unix.SIGCONT) }
+func (c *child) limit(Limits) error  { return Can(FaultLimitCPU) }

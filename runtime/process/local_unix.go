@@ -1,0 +1,212 @@
+//go:build unix
+
+package process
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	goruntime "runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// spawners is how many threads fork. The forking thread sleeps until its child
+// has called exec, so that two are faster than one; more are not.
+const spawners = 2
+
+// killedWithin bounds the wait for killed processes to be gone, and stoppedWithin
+// that for stopped ones to have stopped.
+const (
+	killedWithin  = 5 * time.Second
+	stoppedWithin = 2 * time.Second
+)
+
+// local forks children of this process.
+type local struct {
+	kin     kin // how the members of a tree are known
+	work    chan func()
+	threads sync.WaitGroup
+	living  sync.WaitGroup // the children
+	reaping sync.Mutex     // of orphans, by one at a time
+}
+
+func newLocal(k kin) *local {
+	l := &local{kin: k, work: make(chan func())}
+	for range spawners {
+		l.threads.Go(l.spawn)
+	}
+	return l
+}
+
+// spawn forks on one thread for as long as the forker lives: the parent-death
+// signal comes at the end of the thread that forked (prctl(2),
+// PR_SET_PDEATHSIG), and a thread that a goroutine has locked ends with it.
+// When the forker closes there are no children left.
+func (l *local) spawn() {
+	goruntime.LockOSThread()
+	defer l.kin.releaseThread()
+	l.kin.lockThread()
+	for fork := range l.work {
+		fork()
+	}
+}
+
+func (l *local) close() error {
+	l.living.Wait()
+	close(l.work)
+	l.threads.Wait()
+	return l.kin.close()
+}
+
+func (l *local) fork(im image) (tree, error) { return l.start(im) }
+
+func (l *local) start(im image) (*child, error) {
+	attr := &syscall.ProcAttr{Dir: im.dir, Env: im.env, Sys: &syscall.SysProcAttr{Setpgid: true}}
+	for _, f := range im.files {
+		attr.Files = append(attr.Files, f.Fd())
+	}
+	if im.tty { // a session leader leads its group
+		attr.Sys.Setpgid = false
+		attr.Sys.Setsid, attr.Sys.Setctty, attr.Sys.Ctty = true, true, 0
+	}
+	c := &child{local: l, done: make(chan struct{})}
+	var err error
+	forked := make(chan struct{})
+	l.work <- func() {
+		defer close(forked)
+		c.id, err = l.kin.fork(&c.mark, im, attr)
+	}
+	<-forked
+	goruntime.KeepAlive(im.files)
+	if err != nil {
+		return nil, err
+	}
+	l.living.Go(c.watch)
+	return c, nil
+}
+
+// child is a tree whose leader is a child of this process.
+type child struct {
+	local  *local
+	id     int
+	mark   mark
+	done   chan struct{}
+	ending Exit // once done is closed
+
+	faults  sync.Mutex // one at a time
+	paused  bool
+	stopped map[int]bool // what had been stopped before it was paused
+
+	mu     sync.Mutex
+	reaped bool
+	killed bool // the whole tree, on request
+}
+
+func (c *child) pid() int               { return c.id }
+func (c *child) ended() <-chan struct{} { return c.done }
+func (c *child) exit() Exit             { return c.ending }
+
+// watch sees the child to its end.
+func (c *child) watch() {
+	awaitExit(c.id, &c.mark)
+	// Until it is reaped its number is not given to another, so that what is
+	// left of its tree can be found without a doubt about whose it is.
+	e := &c.ending
+	var usage syscall.Rusage
+	e.Left = c.sweep(&usage)
+	c.mu.Lock()
+	if c.killed {
+		e.Left = nil // it has not outlived its leader
+	}
+	c.mu.Unlock()
+	c.mu.Lock()
+	var status syscall.WaitStatus
+	var own syscall.Rusage
+	var err error
+	for {
+		if _, err = syscall.Wait4(c.id, &status, 0, &own); err != unix.EINTR {
+			break
+		}
+	}
+	c.reaped = true
+	c.mu.Unlock()
+	e.Code = -1
+	switch {
+	case err != nil:
+		e.Note = "how it ended is not known: " + err.Error()
+	case status.Signaled():
+		e.Signal = SignalName(status.Signal())
+	default:
+		e.Code = status.ExitStatus()
+	}
+	addUsage(&usage, &own)
+	e.User, e.System = time.Duration(usage.Utime.Nano()), time.Duration(usage.Stime.Nano())
+	e.MaxRSS = int64(usage.Maxrss) * maxRSSUnit
+	c.local.kin.conclude(&c.mark, e)
+	close(c.done)
+}
+
+func addUsage(to, more *syscall.Rusage) {
+	to.Utime = syscall.NsecToTimeval(to.Utime.Nano() + more.Utime.Nano())
+	to.Stime = syscall.NsecToTimeval(to.Stime.Nano() + more.Stime.Nano())
+	to.Maxrss = max(to.Maxrss, more.Maxrss)
+}
+
+func (c *child) signal(s syscall.Signal, to Reach) error {
+	if to == Tree {
+		c.faults.Lock()
+		defer c.faults.Unlock()
+		if s == syscall.SIGKILL {
+			return c.kill()
+		}
+		return c.signalTree(s)
+	}
+	return c.held(func() error { return unix.Kill(c.id, s) }, "signal process")
+}
+
+// held does something to the child's own number, as long as that is its own.
+func (c *child) held(do func() error, what string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.reaped {
+		return os.ErrProcessDone
+	}
+	if err := do(); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("cannot %s %d: %w", what, c.id, err)
+	}
+	return nil
+}
+
+func (c *child) pause() error {
+	c.faults.Lock()
+	defer c.faults.Unlock()
+	return c.stopTree()
+}
+
+func (c *child) resume() error {
+	c.faults.Lock()
+	defer c.faults.Unlock()
+	return c.continueTree()
+}
+
+// kill kills the tree and waits until nothing of it runs.
+func (c *child) kill() error {
+	c.mu.Lock()
+	c.killed = true
+	c.mu.Unlock()
+	if err := c.signalTree(syscall.SIGKILL); err != nil {
+		return err
+	}
+	timer := time.NewTimer(2 * killedWithin)
+	defer timer.Stop()
+	select {
+	case <-c.done:
+		return nil
+	case <-timer.C:
+		return fmt.Errorf("process %d was killed and has not ended within %s", c.id, 2*killedWithin)
+	}
+}
