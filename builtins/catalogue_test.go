@@ -89,6 +89,9 @@ func TestCatalogue(t *testing.T) {
 	for _, a := range NodeAttributes() {
 		known["node."+a] = true
 	}
+	for _, a := range (&fault{}).AttrNames() {
+		known["fault."+a] = true
+	}
 	for _, a := range (&Task{}).AttrNames() {
 		known["task."+a] = true
 	}

@@ -33,34 +33,9 @@ func fork(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	var o runtime.ForkOptions
-	if c.arg("args") != nil {
-		words, err := c.sequence("args")
-		if err != nil {
-			return nil, err
-		}
-		for i, w := range words {
-			s, ok := starlark.AsString(w)
-			if !ok {
-				return nil, c.wrong("args", "element %d is %s, want a string", i, w.Type())
-			}
-			o.Args = append(o.Args, s)
-		}
-	}
-	if v := c.arg("env"); v != nil {
-		d, ok := v.(starlark.IterableMapping)
-		if !ok {
-			return nil, c.wrong("env", "got %s, want a dict of strings", v.Type())
-		}
-		o.Env = map[string]string{}
-		for _, item := range d.Items() {
-			key, isKey := starlark.AsString(item[0])
-			value, isValue := starlark.AsString(item[1])
-			if !isKey || !isValue {
-				return nil, c.wrong("env", "has %s: %s, want strings", item[0], item[1])
-			}
-			o.Env[key] = value
-		}
+	o, err := c.forkOptions()
+	if err != nil {
+		return nil, err
 	}
 	for _, name := range nodes {
 		if err := c.host.run.Fork(name, o); err != nil {
@@ -68,6 +43,39 @@ func fork(c *call) (starlark.Value, error) {
 		}
 	}
 	return nil, nil
+}
+
+// forkOptions are the parameters args and env.
+func (c *call) forkOptions() (o runtime.ForkOptions, err error) {
+	if c.arg("args") != nil {
+		words, err := c.sequence("args")
+		if err != nil {
+			return o, err
+		}
+		for i, w := range words {
+			s, ok := starlark.AsString(w)
+			if !ok {
+				return o, c.wrong("args", "element %d is %s, want a string", i, w.Type())
+			}
+			o.Args = append(o.Args, s)
+		}
+	}
+	if v := c.arg("env"); v != nil {
+		d, ok := v.(starlark.IterableMapping)
+		if !ok {
+			return o, c.wrong("env", "got %s, want a dict of strings", v.Type())
+		}
+		o.Env = map[string]string{}
+		for _, item := range d.Items() {
+			key, isKey := starlark.AsString(item[0])
+			value, isValue := starlark.AsString(item[1])
+			if !isKey || !isValue {
+				return o, c.wrong("env", "has %s: %s, want strings", item[0], item[1])
+			}
+			o.Env[key] = value
+		}
+	}
+	return o, nil
 }
 
 func awaitState(s runtime.State) func(*call) (starlark.Value, error) {

@@ -40,6 +40,7 @@ func nodeAttributes() []attribute {
 		}},
 		{"name", "Its name.", func(i runtime.NodeInfo) starlark.Value { return starlark.String(i.Name) }},
 		{"options", "A dict of the other keys of its section, as they stand in the ini.", func(i runtime.NodeInfo) starlark.Value { return dict(i.Options) }},
+		{"paused", "True while it is paused.", func(i runtime.NodeInfo) starlark.Value { return starlark.Bool(i.Paused) }},
 		{"pid", "The process id of its present or last incarnation, None before its first.", func(i runtime.NodeInfo) starlark.Value {
 			if i.PID == 0 {
 				return starlark.None
@@ -70,6 +71,10 @@ func valueDocs() []Doc {
 	for _, k := range topology.SettingKeys() {
 		add("config."+k.Name, "config."+k.Name, "The [dagon] key of this name, with what the command line put in its place: "+k.Text+".")
 	}
+	add("fault.heal", "fault.heal()", "Undoes the fault, on the nodes where it is in force. To heal it once more does nothing.")
+	add("fault.id", "fault.id", "The fault's id in the event log.")
+	add("fault.nodes", "fault.nodes", "A tuple of the nodes on which the fault is in force.")
+	add("fault.what", "fault.what", "The name of the builtin that made it.")
 	add("task.wait", "task.wait(timeout=None)", "Waits for the task to end, and returns what its function returned.", Param{Name: "timeout", Optional: true})
 	add("task.cancel", "task.cancel()", "Ends the task: at once where it waits.")
 	add("task.name", "task.name", "The task's place in the tree of spawns.")

@@ -56,7 +56,7 @@ func verdict() family {
 		{"assert.lt", "x, y, message=None, soft=False", "Fails the run unless x < y. Example: assert.lt(m.t, 2, soft=True).", compare(syntax.LT, "is not less than")},
 		{"assert.contains", "x, y, message=None, soft=False", "Fails the run unless y in x. Example: assert.contains(output(leader), \"elected\").", assertContains},
 		{"assert.fails", "fn, pattern=\"\", soft=False", "Fails the run unless fn() is an error whose message the regular expression matches anywhere. Example: assert.fails(lambda: await_ready(worker_1, timeout=1), \"not within\").", assertFails},
-		{"catch", "fn, *args", "Calls fn with the arguments; returns None, or the error where it failed: a value with message and kind, \"timeout\", \"impossible\", \"state\", \"start\", \"fail\", \"inconclusive\" or \"error\". It catches neither a node's unasked exit nor an interruption nor the time limit. Example: e = catch(lambda: await_ready(worker_1, timeout=1)).", catch},
+		{"catch", "fn, *args", "Calls fn with the arguments; returns None, or the error where it failed: a value with message and kind, \"timeout\", \"impossible\", \"state\", \"start\", \"unsupported\", \"fail\", \"inconclusive\" or \"error\". It catches neither a node's unasked exit nor an interruption nor the time limit. Example: e = catch(lambda: await_ready(worker_1, timeout=1)).", catch},
 	}}
 }
 
@@ -170,6 +170,7 @@ func kind(err error) string {
 		impossible *runtime.ImpossibleError
 		state      *runtime.StateError
 		start      *process.StartError
+		cannot     *runtime.UnsupportedError
 		failed     *FailError
 		shown      *InconclusiveError
 	)
@@ -182,6 +183,8 @@ func kind(err error) string {
 		return "state"
 	case errors.As(err, &start):
 		return "start"
+	case errors.As(err, &cannot):
+		return "unsupported"
 	case errors.As(err, &failed):
 		return "fail"
 	case errors.As(err, &shown):

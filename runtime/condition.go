@@ -286,7 +286,7 @@ func (r *Run) answered(w *Watch) bool {
 	case a.met:
 		r.finish(w, "met", nil)
 	case len(a.impossible) > 0:
-		r.finish(w, "impossible", &ImpossibleError{What: w.c.What, Missing: missing(a.impossible)})
+		r.finish(w, "impossible", &ImpossibleError{What: w.c.What, Missing: r.missing(a.impossible)})
 	}
 	return w.ended
 }
@@ -299,7 +299,7 @@ func (r *Run) expire(w *Watch) {
 	case w.c.expiry:
 		r.finish(w, "met", nil)
 	default:
-		r.finish(w, "timeout", &TimeoutError{What: w.c.What, Timeout: w.c.Timeout, Missing: missing(w.last.missing)})
+		r.finish(w, "timeout", &TimeoutError{What: w.c.What, Timeout: w.c.Timeout, Missing: r.missing(w.last.missing)})
 	}
 }
 
@@ -329,10 +329,13 @@ func (r *Run) finish(w *Watch, outcome string, err error) {
 	}
 }
 
-func missing(nodes []*node) []Missing {
+func (r *Run) missing(nodes []*node) []Missing {
 	out := make([]Missing, len(nodes))
 	for i, n := range nodes {
 		out[i] = Missing{Node: n.spec.Name, State: n.state, Note: n.note()}
+		if r.pausing(n) != nil {
+			out[i].Note = strings.TrimSuffix("it is paused; "+out[i].Note, "; ")
+		}
 	}
 	return out
 }

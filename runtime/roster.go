@@ -192,6 +192,7 @@ type NodeInfo struct {
 	WasDone     bool
 	Finished    bool // it has reported its end, or exited as it was allowed to
 	MayExit     bool
+	Paused      bool
 	Args        []string          // its command line, program first
 	Env         map[string]string // what the ini and the script set
 	Options     map[string]string // its other keys in the ini, as they stand there
@@ -204,7 +205,7 @@ func (r *Run) info(n *node) NodeInfo {
 		Name: n.spec.Name, Section: n.spec.Section, Role: n.spec.Role, State: n.state,
 		PID: n.pid, Incarnation: n.incarnation, Restarts: max(0, n.incarnation-1),
 		Connected: n.connected, WasReady: n.wasReady, WasDone: n.wasDone,
-		Finished: n.state != "" && n.finished(), MayExit: n.mayExit, Args: slices.Clone(n.argv),
+		Finished: n.state != "" && n.finished(), MayExit: n.mayExit, Paused: r.pausing(n) != nil, Args: slices.Clone(n.argv),
 		Env: map[string]string{}, Options: map[string]string{}, Endpoints: map[string]string{},
 		LogFile: r.logPath(n.spec.Name),
 	}

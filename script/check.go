@@ -12,6 +12,7 @@ import (
 	"go.starlark.net/syntax"
 
 	"github.com/dagon-star/dagon-star/builtins"
+	"github.com/dagon-star/dagon-star/runtime"
 	"github.com/dagon-star/dagon-star/runtime/topology"
 )
 
@@ -47,6 +48,9 @@ func (p *plan) read(main *source) {
 	known := p.names()
 	byKey := map[string]*module{}
 	p.main = p.readModule(main, known, byKey, nil)
+	for _, m := range p.modules {
+		p.findAsked(m)
+	}
 	for _, m := range p.modules {
 		p.checkModule(m, known)
 	}
@@ -305,9 +309,42 @@ func (p *plan) checkCall(call *syntax.CallExpr, d builtins.Doc) {
 			p.checkNodes(e)
 		}
 	}
+	for _, fault := range runtime.Faults() {
+		of, parameter, dotted := strings.Cut(fault, ".")
+		if of != d.Name || dotted && (values[parameter] == nil || isNone(values[parameter])) || p.asked[fault] {
+			continue
+		}
+		if err := runtime.Can(p.config.Driver, fault); err != nil {
+			pos, _ := call.Span()
+			p.mistake(pos, "%v; a script that asks can(%q) first may run without it", err, fault)
+		}
+	}
 	if d.Name == "topology.node" {
 		p.checkNodes(values["name"])
 	}
+}
+
+// findAsked finds which faults a file asks for with can: it knows what to do
+// where one cannot be done.
+func (p *plan) findAsked(m *module) {
+	if m.file == nil || m.file.Module == nil {
+		return
+	}
+	syntax.Walk(m.file, func(n syntax.Node) bool {
+		if call, ok := n.(*syntax.CallExpr); ok && vocabularyName(call.Fn) == "can" && len(call.Args) == 1 {
+			if name, ok := call.Args[0].(*syntax.Literal); ok {
+				if fault, ok := name.Value.(string); ok {
+					p.asked[fault] = true
+				}
+			}
+		}
+		return true
+	})
+}
+
+func isNone(e syntax.Expr) bool {
+	name, ok := e.(*syntax.Ident)
+	return ok && name.Name == "None"
 }
 
 // checkNodes checks the names of nodes that are written out.

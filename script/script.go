@@ -318,12 +318,13 @@ type plan struct {
 	version  string
 	notices  []string
 	mistakes Mistakes
+	asked    map[string]bool // faults that the scripts ask for with can
 }
 
 // prepare finds and reads all that a run needs, and all that is wrong with it.
 // The error is one of reading; mistakes are in the plan.
 func prepare(c Config) (*plan, error) {
-	p := &plan{config: c, version: c.Version}
+	p := &plan{config: c, version: c.Version, asked: map[string]bool{}}
 	if p.version == "" {
 		p.version = Version()
 	}

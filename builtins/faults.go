@@ -1,0 +1,201 @@
+package builtins
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"go.starlark.net/starlark"
+
+	"github.com/dagon-star/dagon-star/runtime"
+	"github.com/dagon-star/dagon-star/runtime/process"
+)
+
+func processFaults() family {
+	return family{"process faults", "Do harm to the processes of nodes: to the whole tree of each, whatever it has started. Each is in the event log, its intent before it is done, and that it is applied after. A node that has exited is passed over, and the log says so; one that was never forked is an error. What stays in force ends with the node's process, with the run, or when it is healed.", []builtin{
+		{"kill", "nodes, signal=\"KILL\"", "Sends a signal to the whole tree of each node, all at the same time. After KILL it returns when the nodes have exited; any other signal leaves that to them. An exit that follows KILL, TERM, INT or QUIT, or that the very signal causes, was asked for and does not fail the run. Example: kill(worker_1).", kill},
+		{"signal", "nodes, signal, tree=False", "Sends a signal to the process that was forked for each node, or with tree=True to all that it has started too. What it says of exits is as for kill. Example: signal(leader, \"HUP\").", sendSignal},
+		{"pause", "nodes", "Stops the whole tree of each node, and returns when all of it has stopped: a fault with .heal(), .id, .what and .nodes. It is an error if a node is paused already. Example: f = pause(worker_1).", pause},
+		{"resume", "nodes", "Lets paused nodes go on. It is an error if a node is not paused. Example: resume(worker_1).", resume},
+		{"restart", "nodes, graceful=True, args=None, env=None", "Ends the nodes, all at the same time, and forks each again as a new incarnation. A node is asked to shut down if it is connected, then gets TERM, and after config.grace KILL; with graceful=False it is killed at once. args and env are as for fork; where neither is given they are those of the last fork. It returns when the processes run, which says nothing of their being ready. Example: restart(worker_1, graceful=False).", restart},
+		{"limit", "nodes, cpu=None, memory=None, files=None", "Limits what the whole tree of each node may use, and returns a fault with .heal(). cpu is a number of processors, such as 0.2; memory a number of bytes or such as \"64MiB\" or \"64MB\", counting what is taken from then on; files the number of open files of each process. Of two limits of a kind the later one holds. A process that the kernel kills for want of memory is told as such. It is an error where the machine cannot do it: see can. Example: slow = limit(worker_1, cpu=0.1).", limit},
+		{"can", "fault", "True if this machine can do a fault: \"" + strings.Join(runtime.Faults(), "\", \"") + "\". A script that asks is not told by check that its call of limit cannot be done. Example: if can(\"limit.memory\"): limit(worker_1, memory=\"64MiB\").", can},
+	}}
+}
+
+// signal is an argument that is a signal's name.
+func (c *call) signal(otherwise string) (syscall.Signal, error) {
+	name, err := c.text("signal", otherwise)
+	if err != nil {
+		return 0, err
+	}
+	s := process.ParseSignal(name)
+	if s == 0 {
+		return 0, c.wrong("signal", "got %q, want the name of a signal, such as \"TERM\"", name)
+	}
+	return s, nil
+}
+
+// wait does something to nodes while other tasks run.
+func (c *call) wait(do func(ctx context.Context, nodes []string) error) error {
+	nodes, err := c.nodes("nodes")
+	if err != nil {
+		return err
+	}
+	return Wait(c.thread, func(ctx context.Context) error { return do(ctx, nodes) })
+}
+
+func kill(c *call) (starlark.Value, error) {
+	s, err := c.signal("KILL")
+	if err != nil {
+		return nil, err
+	}
+	return nil, c.wait(func(_ context.Context, nodes []string) error { return c.host.run.Kill(nodes, s) })
+}
+
+func sendSignal(c *call) (starlark.Value, error) {
+	s, err := c.signal("")
+	if err != nil {
+		return nil, err
+	}
+	reach := process.Reach(c.truth("tree"))
+	return nil, c.wait(func(_ context.Context, nodes []string) error { return c.host.run.Signal(nodes, s, reach) })
+}
+
+func pause(c *call) (starlark.Value, error) {
+	return c.fault(c.host.run.Pause)
+}
+
+// fault does something that stays in force to nodes.
+func (c *call) fault(do func(nodes []string) (*runtime.Fault, error)) (starlark.Value, error) {
+	var f *runtime.Fault
+	err := c.wait(func(_ context.Context, nodes []string) (err error) {
+		f, err = do(nodes)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &fault{c.host, f}, nil
+}
+
+func resume(c *call) (starlark.Value, error) {
+	return nil, c.wait(func(_ context.Context, nodes []string) error { return c.host.run.Resume(nodes) })
+}
+
+func restart(c *call) (starlark.Value, error) {
+	o := runtime.RestartOptions{Kill: c.arg("graceful") != nil && !c.truth("graceful")}
+	if c.arg("args") != nil || c.arg("env") != nil {
+		fork, err := c.forkOptions()
+		if err != nil {
+			return nil, err
+		}
+		o.Fork = &fork
+	}
+	return nil, c.wait(func(ctx context.Context, nodes []string) error { return c.host.run.Restart(ctx, nodes, o) })
+}
+
+func limit(c *call) (starlark.Value, error) {
+	var l process.Limits
+	var err error
+	if l.CPU, err = c.number("cpu", 0); err != nil {
+		return nil, err
+	}
+	if c.arg("cpu") != nil && (l.CPU < leastCPU || l.CPU > mostCPU) {
+		return nil, c.wrong("cpu", "got %g, want a number of processors from %g to %d", l.CPU, leastCPU, mostCPU)
+	}
+	if l.Memory, err = c.size("memory"); err != nil {
+		return nil, err
+	}
+	files, err := c.integer("files", 0, 1)
+	if err != nil {
+		return nil, err
+	}
+	if files > math.MaxInt32 {
+		return nil, c.wrong("files", "got %d, want at most %d", files, math.MaxInt32)
+	}
+	l.Files = int(files)
+	if l == (process.Limits{}) {
+		return nil, fmt.Errorf("nothing is limited: give cpu, memory or files")
+	}
+	return c.fault(func(nodes []string) (*runtime.Fault, error) { return c.host.run.Limit(nodes, l) })
+}
+
+// A CPU limit is a whole number of microseconds, at least 1000, of each 100 ms.
+const (
+	leastCPU = 0.01
+	mostCPU  = 10_000
+)
+
+// units are those of sizes, by their names.
+var units = [...]struct {
+	name string
+	size float64
+}{
+	{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"kB", 1e3}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1},
+}
+
+// size is an argument that is a number of bytes, over 0; 0 where it was left
+// out.
+func (c *call) size(name string) (int64, error) {
+	text, isText := starlark.AsString(c.arg(name))
+	if c.arg(name) == nil || !isText {
+		return c.integer(name, 0, 1)
+	}
+	for _, u := range units {
+		if number, ok := strings.CutSuffix(text, u.name); ok {
+			n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+			if size := n * u.size; err == nil && size >= 1 && size < 1<<62 {
+				return int64(size), nil
+			}
+			break
+		}
+	}
+	return 0, c.wrong(name, "got %q, want a number of bytes, or such as \"64MiB\" or \"64MB\"", text)
+}
+
+func can(c *call) (starlark.Value, error) {
+	name, err := c.text("fault", "")
+	if err != nil {
+		return nil, err
+	}
+	err = c.host.run.Can(name)
+	if unsupported := (*runtime.UnsupportedError)(nil); err != nil && !errors.As(err, &unsupported) {
+		return nil, c.wrong("fault", "%v", err)
+	}
+	return starlark.Bool(err == nil), nil
+}
+
+// fault is a fault that stays in force.
+type fault struct {
+	host *Host
+	f    *runtime.Fault
+}
+
+func (f *fault) String() string        { return fmt.Sprintf("fault(%q, id=%d)", f.f.What, f.f.ID) }
+func (f *fault) Type() string          { return "fault" }
+func (f *fault) Freeze()               {}
+func (f *fault) Truth() starlark.Bool  { return true }
+func (f *fault) Hash() (uint32, error) { return uint32(f.f.ID), nil }
+func (f *fault) AttrNames() []string   { return []string{"heal", "id", "nodes", "what"} }
+
+// Attr is an attribute of the fault now.
+func (f *fault) Attr(name string) (starlark.Value, error) {
+	switch name {
+	case "heal":
+		return builtin{name: "fault.heal", call: func(c *call) (starlark.Value, error) {
+			return nil, Wait(c.thread, func(context.Context) error { return f.f.Heal() })
+		}}.make(), nil
+	case "id":
+		return starlark.MakeInt64(f.f.ID), nil
+	case "nodes":
+		return f.host.nodeValues(f.f.Nodes()), nil
+	case "what":
+		return starlark.String(f.f.What), nil
+	}
+	return nil, nil
+}
