@@ -19,6 +19,19 @@ import (
 	"github.com/dagon-star/dagon-star/runtime/osc"
 )
 
+// evil starts what a careless program may: a child, one in a session of its own,
+// and two daemons that were forked twice and three times, the last of them with
+// an empty environment. All have closed their files and are deaf to every
+// signal that can be ignored. $1 tells whose they are.
+const evil = `
+trap "" TERM HUP INT
+exec <&- >&- 2>&-
+sleep "$1" &
+setsid sleep "$1" &
+(setsid sh -c 'sleep "$1" & exit' sh "$1" &)
+((setsid env -i PATH="$PATH" setsid sh -c '(sleep "$1" &) & exit' sh "$1" &) &)
+`
+
 // child is a node that behaves as --mode says, well or ill.
 func child(args []string) int {
 	mode, name, phoneHome := "", "", ""
@@ -35,6 +48,12 @@ func child(args []string) int {
 		return 9
 	}
 	switch mode {
+	case "evil":
+		signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+		if err := exec.Command("sh", "-c", evil, "sh", os.Getenv("EVIL")).Run(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 9
+		}
 	case "never-ready":
 		fmt.Println("thinking about it")
 		time.Sleep(time.Hour)

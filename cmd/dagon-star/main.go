@@ -48,6 +48,7 @@ func subcommands() []subcommand {
 		{"check", "SCRIPT [TOPOLOGY]", "find every mistake that can be found without forking anything", runCheck},
 		{"boot", "-f PATH -n NAME -h HOST -p PORT", "boot one component, the oldest documented call", runBoot},
 		{"component", "NAME [FLAG...]", "a built-in component, as its own process", runComponent},
+		{"doctor", "", "what this machine can do, and what earlier runs left", runDoctor},
 		{"docs", "[NAME]", "the vocabulary of scripts and the keys of the ini", runDocs},
 		{"version", "", "the version of this program", runVersion},
 	}

@@ -301,15 +301,23 @@ func (k *keeper) do(r request) error {
 
 // end kills all that is left in the keeper's care.
 func (k *keeper) end() error {
-	killAll(func() []stat {
+	for w := (waiter{}); ; {
+		for _, s := range k.left() {
+			s.send(syscall.SIGKILL)
+		}
 		k.local.reaping.Lock()
-		defer k.local.reaping.Unlock()
 		var usage syscall.Rusage
 		for _, pid := range adopted() {
 			reap(pid, &usage)
 		}
-		return k.left()
-	})
+		k.local.reaping.Unlock()
+		// All that runs in its care has a parent that does, or is its child.
+		var info unix.Siginfo
+		none := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil) == unix.ECHILD
+		if none || !w.wait(2*killedWithin) {
+			break
+		}
+	}
 	return k.local.close()
 }
 

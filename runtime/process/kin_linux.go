@@ -336,6 +336,11 @@ func (c *child) each(do func(stat) error, sig syscall.Signal) error {
 	return errors.Join(errs...)
 }
 
+// sureAfter is how often in a row nothing is to be found before there is
+// nothing: a list of processes is not of one moment, and one that forks and
+// exits while it is made hides its child.
+const sureAfter = 2
+
 // waiter waits a little, and longer each time.
 type waiter struct {
 	began time.Time
@@ -369,7 +374,7 @@ func (c *child) sweep(usage *syscall.Rusage) (left []int) {
 		}
 	}
 	seen := map[int]bool{}
-	for w := (waiter{}); ; {
+	for w, quiet := (waiter{}), 0; ; {
 		members := c.members()
 		for _, s := range members {
 			if !seen[s.pid] {
@@ -386,7 +391,10 @@ func (c *child) sweep(usage *syscall.Rusage) (left []int) {
 				}
 			}
 		}
-		if len(members) == 0 && !dying || !w.wait(killedWithin) {
+		if quiet++; len(members) > 0 || dying {
+			quiet = 0
+		}
+		if quiet == sureAfter || !w.wait(killedWithin) {
 			return left
 		}
 	}
@@ -422,7 +430,7 @@ func (c *child) stopTree() error {
 		return nil
 	}
 	stopped, sent := map[int]bool{}, map[int]bool{}
-	for w := (waiter{}); ; {
+	for w, quiet := (waiter{}), 0; ; {
 		members := c.members()
 		if leader, ok := readStat(c.id); ok && leader.runs() {
 			members = append(members, leader)
@@ -446,7 +454,10 @@ func (c *child) stopTree() error {
 			}
 		}
 		c.paused, c.stopped = true, stopped
-		if len(running) == 0 {
+		if quiet++; len(running) > 0 {
+			quiet = 0
+		}
+		if quiet == sureAfter {
 			return nil
 		}
 		if !w.wait(stoppedWithin) {

@@ -58,12 +58,15 @@ func tagged(tags []string) []stat {
 
 // killAll kills what is found until nothing is.
 func killAll(find func() []stat) {
-	for w := (waiter{}); ; {
+	for w, quiet := (waiter{}), 0; ; {
 		found := find()
 		for _, s := range found {
 			s.send(syscall.SIGKILL)
 		}
-		if len(found) == 0 || !w.wait(killedWithin) {
+		if quiet++; len(found) > 0 {
+			quiet = 0
+		}
+		if quiet == sureAfter || !w.wait(killedWithin) {
 			return
 		}
 	}
