@@ -71,6 +71,10 @@ func (c *Conn) Receive() ([]byte, error) {
 	return packet, err
 }
 
+// SetMaxFrame changes ConnOptions.MaxFrame from the next packet on. It is for
+// the goroutine that calls Receive.
+func (c *Conn) SetMaxFrame(n int) { c.r.SetMax(n) }
+
 // More tells whether Receive would return without reading from the peer: while
 // it does, what is to be sent in return may wait for the rest.
 func (c *Conn) More() bool { return c.r.More() }

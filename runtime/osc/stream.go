@@ -83,6 +83,9 @@ func NewReader(r io.Reader, max int) *Reader {
 	return &Reader{r: r, max: min(max, MaxFrame)}
 }
 
+// SetMax changes the largest packet that Next takes from now on.
+func (r *Reader) SetMax(max int) { r.max = min(max, MaxFrame) }
+
 // Framing is the stream's framing, Unknown before its first byte.
 func (r *Reader) Framing() Framing { return r.framing }
 
@@ -230,7 +233,7 @@ func (r *Reader) fill() {
 	switch {
 	case r.start == r.end:
 		r.start, r.end = 0, 0
-		if r.full && len(r.buf) < bufferSize {
+		if r.full && len(r.buf) < min(bufferSize, 4*r.max) { // one who may send little has no use for more
 			r.buf = make([]byte, min(4*len(r.buf), bufferSize))
 		}
 	case r.end == len(r.buf) && r.start > 0:
