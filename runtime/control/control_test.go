@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -179,7 +180,7 @@ func TestDialectsAndFramings(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	patient := Options{IdentifyTimeout: time.Hour, FrameTimeout: time.Hour, MaxFrame: 1024}
+	patient := Options{IdentifyTimeout: time.Hour, FrameTimeout: time.Hour}
 	ready := frame(t, osc.SizePrefix, "/ready", "x")
 	for name, test := range map[string]struct {
 		send  []byte
@@ -187,7 +188,7 @@ func TestRefusals(t *testing.T) {
 		want  string
 	}{
 		"http":            {[]byte("GET / HTTP/1.0\r\n\r\n"), false, "neither a size prefix nor SLIP"},
-		"too large":       {[]byte{0, 0, 8, 0}, false, "over the limit of 1024"},
+		"too large":       {[]byte{0, 0, 8, 0}, false, "a frame of 2048 bytes, over the limit of 1024"},
 		"zero":            {[]byte{0, 0, 0, 0}, false, "a frame of 0 bytes"},
 		"half a frame":    {ready[:10], false, "half a frame, and no more within 5ms"},
 		"closed in frame": {ready[:10], true, "closed inside a frame"},
@@ -198,6 +199,7 @@ func TestRefusals(t *testing.T) {
 		"a number":        {frame(t, osc.SizePrefix, "/ready", int32(1)), false, "argument 1 of /ready was a int32"},
 		"not believed":    {frame(t, osc.SizePrefix, "/ready", "stranger"), false, "no node is named so"},
 		"malformed":       {[]byte("\x00\x00\x00\x08/x\x00\x00xxxx"), false, "malformed: no type tags"},
+		"unknown type":    {[]byte("\x00\x00\x00\x08/x\x00\x00,z\x00\x00"), false, "malformed: unknown type tag"},
 		"bundle":          {append([]byte{0, 0, 0, 16}, "#bundle\x00\x00\x00\x00\x00\x00\x00\x00\x01"...), false, "malformed: a bundle"},
 	} {
 		o := patient
@@ -251,7 +253,7 @@ received x /done [x]`
 // of once, and a node is heard all the while.
 func TestStrangers(t *testing.T) {
 	const limit = 100
-	_, l, address := server(t, Options{MaxUnidentified: limit, IdentifyTimeout: time.Minute})
+	_, l, address := server(t, Options{MaxUnidentified: limit, IdentifyTimeout: time.Minute, MaxRefused: 1000, GiveWayAfter: time.Millisecond})
 	node := dial(t, address)
 	node.Write(frame(t, osc.SizePrefix, "/ready", "node"))
 	l.wait(t, "ready node")
@@ -273,6 +275,164 @@ func TestStrangers(t *testing.T) {
 	l.mu.Unlock()
 	node.Write(frame(t, osc.SizePrefix, "/done", "node"))
 	l.wait(t, "received node /done")
+}
+
+// TestPlaces: no more are taken in than there are places, and who has one keeps
+// it for its time.
+func TestPlaces(t *testing.T) {
+	_, l, address := server(t, Options{MaxUnidentified: 1, GiveWayAfter: time.Hour})
+	first, second := dial(t, address), dial(t, address)
+	second.Write(frame(t, osc.SizePrefix, "/ready", "second"))
+	first.Write(frame(t, osc.SizePrefix, "/ready", "first"))
+	l.wait(t, "ready second")
+	if lines := l.all(); !strings.HasPrefix(lines, "ready first") {
+		t.Error(lines)
+	}
+}
+
+// slow is a Handler that takes its time to hear of refusals.
+type slow struct {
+	*ledger
+	inside  int
+	most    int
+	proceed chan struct{}
+}
+
+func (s *slow) Refused(node, peer, reason string) {
+	s.mu.Lock()
+	s.inside++
+	s.most = max(s.most, s.inside)
+	s.note("refusing")
+	s.mu.Unlock()
+	<-s.proceed
+	s.mu.Lock()
+	s.inside--
+	s.mu.Unlock()
+	s.ledger.Refused(node, peer, reason)
+}
+
+// TestBackPressure: those who are being turned away have their places until
+// they are gone, and nobody is lost by that.
+func TestBackPressure(t *testing.T) {
+	const limit, strangers = 4, 40
+	h := &slow{ledger: newLedger(), proceed: make(chan struct{})}
+	s := New(h, Options{MaxUnidentified: limit, MaxRefused: strangers})
+	defer s.Close()
+	p, err := s.ListenFor("127.0.0.1", "node", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range strangers {
+		dial(t, p.Addr().String()).Write([]byte("garbage"))
+	}
+	h.mu.Lock()
+	for h.inside < limit {
+		h.cond.Wait()
+	}
+	h.mu.Unlock()
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		p.Close()
+		<-p.Heard()
+	}()
+	close(h.proceed)
+	<-closed
+	if h.most > limit || len(h.lines) != 2*strangers {
+		t.Errorf("%d were refused at a time, %d in all", h.most, len(h.lines)/2)
+	}
+}
+
+// TestFirstFrame: a stranger is given little room, and a node its due, from the
+// first byte after it has said who it is.
+func TestFirstFrame(t *testing.T) {
+	_, l, address := server(t, Options{})
+	stranger := dial(t, address)
+	stranger.Write([]byte{0, 0, 4, 4})
+	l.wait(t, "malformed: a frame of 1028 bytes, over the limit of 1024")
+	slip := dial(t, address)
+	slip.Write(append([]byte{0xC0}, make([]byte, 4<<10)...))
+	l.wait(t, "malformed: a SLIP frame of over 1024 bytes")
+	for _, framing := range []osc.Framing{osc.SizePrefix, osc.SLIP} {
+		c := dial(t, address)
+		name := framing.String()
+		c.Write(append(frame(t, framing, "/ready", name), frame(t, framing, "/x", make([]byte, 60<<10))...))
+		l.wait(t, "received "+name+" /x")
+	}
+}
+
+// TestCounted: of many refusals a few are told, and the rest as their number,
+// by who they are of; none is lost when the server closes in the same second.
+func TestCounted(t *testing.T) {
+	s, l, address := server(t, Options{})
+	port, err := s.ListenFor("127.0.0.1", "other", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := dial(t, address)
+	node.Write(bytes.Repeat(frame(t, osc.SizePrefix, "/ready", "node"), 1+1000))
+	node.Write(frame(t, osc.SizePrefix, "/done", "node"))
+	l.wait(t, "received node /done")
+	l.wait(t, `refused "node": and `)
+	refuse := func(address string) {
+		c := dial(t, address)
+		c.Write([]byte("garbage"))
+		c.Read(make([]byte, 1))
+	}
+	for range 1000 {
+		refuse(address)
+	}
+	refuse(port.Addr().String())
+	l.wait(t, `refused "other": malformed`)
+	s.Close()
+	told, counted := map[string]int{}, map[string]int{}
+	for _, line := range strings.Split(l.all(), "\n") {
+		who, rest, refused := strings.Cut(strings.TrimPrefix(line, "refused "), ": ")
+		if !refused || !strings.HasPrefix(line, "refused ") {
+			continue
+		}
+		n := 0
+		if fmt.Sscanf(rest, "and %d more ", &n); n > 0 {
+			counted[who] += n
+		} else {
+			told[who]++
+		}
+	}
+	for _, who := range []string{`"node"`, `""`} {
+		// A slow machine takes several seconds.
+		if told[who]+counted[who] != 1000 || told[who] < 10 || told[who] > 500 {
+			t.Errorf("of %s %d were told and %d counted", who, told[who], counted[who])
+		}
+	}
+}
+
+// TestManyHosts: a machine with many addresses is not told of once more for
+// each.
+func TestManyHosts(t *testing.T) {
+	s, l, address := server(t, Options{MaxRefused: 1})
+	const hosts = 200
+	for i := range hosts {
+		c, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 7, 0, byte(1+i))}}).Dial("tcp", address)
+		if err != nil {
+			t.Skip("this machine has one loopback address: ", err)
+		}
+		c.Write([]byte("garbage"))
+		c.Read(make([]byte, 1))
+		c.Close()
+	}
+	s.Close()
+	told, counted := 0, 0
+	for _, line := range strings.Split(l.all(), "\n") {
+		n := 0
+		if fmt.Sscanf(line, `refused "": and %d more connections from other addresses`, &n); n > 0 {
+			counted += n
+		} else {
+			told++
+		}
+	}
+	if told+counted != hosts || told > hosts/2 {
+		t.Errorf("%d were told and %d counted", told, counted)
+	}
 }
 
 // TestPort: a port of one incarnation says who it is for; when it closes, those

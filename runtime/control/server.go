@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,9 +38,11 @@ type Handler interface {
 	Received(c *Conn, m *osc.Message)
 	// Disconnected is the end of a node's connection, called once.
 	Disconnected(c *Conn, reason string)
-	// Refused is a connection that was turned away, called once for it, or a
-	// second /ready on a node's connection. node is who the port or connection
-	// belongs to, "" for a shared port.
+	// Refused is a connection that was turned away, or a second /ready on a
+	// node's connection. node is who the port or connection belongs to, "" for a
+	// shared port. It is called once for each, or, for those beyond
+	// Options.MaxRefused, once a second with their number; peer is then the host
+	// that they came from, "" for several.
 	Refused(node, peer, reason string)
 	// Failed is a listener that went down by itself.
 	Failed(err error)
@@ -51,7 +54,15 @@ type Options struct {
 	FrameTimeout    time.Duration // for a frame that has begun to end; 5 s
 	WriteTimeout    time.Duration // for a node to take what it is sent; 5 s
 	MaxFrame        int           // bytes; 64 KiB
-	MaxUnidentified int           // connections that have not said who they are; the oldest gives way; 256
+	MaxFirstFrame   int           // bytes, of one who has not said who it is; 1 KiB, and never over MaxFrame
+	MaxRefused      int           // refusals a second of one host's connections that are told one by one; 10
+
+	// MaxUnidentified connections have not said who they are, or are being
+	// turned away, at a time; 256. Another one waits to be accepted until the
+	// oldest of them is gone, which gives way after GiveWayAfter; 100 ms. So a
+	// node has that long to say who it is, whoever else comes.
+	MaxUnidentified int
+	GiveWayAfter    time.Duration
 }
 
 func (o Options) withDefaults() Options {
@@ -67,8 +78,18 @@ func (o Options) withDefaults() Options {
 	if o.MaxFrame <= 0 {
 		o.MaxFrame = osc.DefaultMaxFrame
 	}
+	if o.MaxFirstFrame <= 0 {
+		o.MaxFirstFrame = 1 << 10
+	}
+	o.MaxFirstFrame = min(o.MaxFirstFrame, o.MaxFrame)
+	if o.MaxRefused <= 0 {
+		o.MaxRefused = 10
+	}
 	if o.MaxUnidentified <= 0 {
 		o.MaxUnidentified = 256
+	}
+	if o.GiveWayAfter <= 0 {
+		o.GiveWayAfter = 100 * time.Millisecond
 	}
 	return o
 }
@@ -80,17 +101,21 @@ type Server struct {
 	stop    context.Context // done when the Server closes
 	cancel  context.CancelFunc
 	running sync.WaitGroup
+	places  chan struct{} // one for each that is not identified, until the last of it is done
+	counted sync.Once     // the refusals that were left when all had ended
 
 	mu        sync.Mutex
 	closed    bool
 	ports     map[*Port]bool
 	conns     map[*Conn]bool
-	strangers []*Conn // not yet identified, the oldest first
+	strangers []*Conn           // they have not spoken yet; the oldest first
+	refusals  map[source]*tally // of the present second; nil where none is counted
 }
 
 // New makes a Server that listens nowhere yet.
 func New(h Handler, o Options) *Server {
 	s := &Server{handler: h, o: o.withDefaults(), ports: map[*Port]bool{}, conns: map[*Conn]bool{}}
+	s.places = make(chan struct{}, s.o.MaxUnidentified)
 	s.stop, s.cancel = context.WithCancel(context.Background())
 	return s
 }
@@ -145,6 +170,7 @@ func (s *Server) Close() error {
 	}
 	s.mu.Unlock()
 	s.running.Wait()
+	s.counted.Do(s.tellCounted)
 	return nil
 }
 
@@ -156,6 +182,7 @@ type Port struct {
 	incarnation int
 	done        chan struct{} // accept has returned
 	conns       sync.WaitGroup
+	refused     bool // one of its connections; guarded by the Server's lock
 }
 
 // Addr is where the port listens.
@@ -229,6 +256,7 @@ type Conn struct {
 	peer   string
 	hello  Hello   // once it is identified
 	speaks Dialect // "
+	since  time.Time
 	closed chan struct{}
 
 	mu     sync.Mutex
@@ -265,10 +293,15 @@ func (c *Conn) end(reason string) error {
 	return c.osc.Close()
 }
 
+// serve takes a connection in, once there is a place for it.
 func (s *Server) serve(p *Port, nc net.Conn) {
-	c := &Conn{s: s, port: p, peer: nc.RemoteAddr().String(), closed: make(chan struct{}),
-		osc: osc.NewConn(nc, osc.ConnOptions{MaxFrame: s.o.MaxFrame, FrameTimeout: s.o.FrameTimeout, WriteTimeout: s.o.WriteTimeout})}
-	c.osc.SetReadDeadline(time.Now().Add(s.o.IdentifyTimeout))
+	if !s.place() {
+		nc.Close()
+		return
+	}
+	c := &Conn{s: s, port: p, peer: nc.RemoteAddr().String(), since: time.Now(), closed: make(chan struct{}),
+		osc: osc.NewConn(nc, osc.ConnOptions{MaxFrame: s.o.MaxFirstFrame, FrameTimeout: s.o.FrameTimeout, WriteTimeout: s.o.WriteTimeout})}
+	c.osc.SetReadDeadline(c.since.Add(s.o.IdentifyTimeout))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -276,10 +309,7 @@ func (s *Server) serve(p *Port, nc net.Conn) {
 		return
 	}
 	s.conns[c] = true
-	if s.strangers = append(s.strangers, c); len(s.strangers) > s.o.MaxUnidentified {
-		s.strangers[0].end(fmt.Sprintf("it had not said who it is, and %d others after it had not either", s.o.MaxUnidentified))
-		s.strangers = s.strangers[1:]
-	}
+	s.strangers = append(s.strangers, c)
 	p.conns.Add(1)
 	s.running.Go(func() {
 		defer p.conns.Done()
@@ -287,22 +317,64 @@ func (s *Server) serve(p *Port, nc net.Conn) {
 	})
 }
 
-// known takes a connection off the strangers.
-func (s *Server) known(c *Conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i, x := range s.strangers {
-		if x == c {
-			s.strangers = append(s.strangers[:i:i], s.strangers[i+1:]...)
-			return
+// place waits for a place among those who are not identified; false where the
+// Server closes. To wait here is what keeps a crowd from taking memory: it is
+// accepted no faster than those before it are gone.
+func (s *Server) place() bool {
+	for {
+		select {
+		case s.places <- struct{}{}:
+			return true
+		default:
+		}
+		timer := time.NewTimer(s.giveWay())
+		select {
+		case s.places <- struct{}{}:
+			timer.Stop()
+			return true
+		case <-timer.C:
+		case <-s.stop.Done():
+			timer.Stop()
+			return false
 		}
 	}
 }
 
+// giveWay closes the oldest stranger if it has had its time, and returns when
+// one may have to be closed next.
+func (s *Server) giveWay() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.strangers) == 0 { // those who have the places are about to leave them
+		return s.o.GiveWayAfter
+	}
+	oldest := s.strangers[0]
+	if wait := time.Until(oldest.since.Add(s.o.GiveWayAfter)); wait > 0 {
+		return wait
+	}
+	s.strangers = s.strangers[1:]
+	oldest.end(fmt.Sprintf("it had not said who it is, and %d others after it had not either", s.o.MaxUnidentified))
+	return s.o.GiveWayAfter
+}
+
+// heard takes a connection off the strangers, for it has spoken or ended; false
+// where it has given way already.
+func (s *Server) heard(c *Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.Index(s.strangers, c)
+	if i < 0 {
+		return false
+	}
+	s.strangers = slices.Delete(s.strangers, i, i+1)
+	return true
+}
+
 func (c *Conn) run() {
 	identified, reason := c.identify()
-	c.s.known(c)
 	if identified {
+		<-c.s.places
+		c.osc.SetMaxFrame(c.s.o.MaxFrame)
 		reason = c.listen()
 	}
 	c.osc.Close()
@@ -312,7 +384,8 @@ func (c *Conn) run() {
 	if identified {
 		c.s.handler.Disconnected(c, reason)
 	} else {
-		c.s.handler.Refused(c.port.node, c.peer, reason)
+		c.s.refused(c, "", reason)
+		<-c.s.places
 	}
 	close(c.closed)
 }
@@ -321,10 +394,11 @@ func (c *Conn) run() {
 // believes; it returns why not.
 func (c *Conn) identify() (bool, string) {
 	m, err := c.receive()
+	inTime := c.s.heard(c)
 	if errors.Is(err, io.EOF) {
 		return false, "it closed without saying who it is"
 	}
-	if err != nil {
+	if err != nil || !inTime {
 		return false, c.why(err, fmt.Sprintf("it did not say who it is within %s", c.s.o.IdentifyTimeout))
 	}
 	address, dialect := Canonical(m.Address)
@@ -374,12 +448,16 @@ func parseHello(args []any) (h Hello, wrong string) {
 func (c *Conn) listen() string {
 	for {
 		m, err := c.receive()
-		if err != nil {
+		var broken *osc.ProtocolError
+		switch {
+		case errors.As(err, &broken) && broken.UnknownTag: // OSC asks to pass over it
+			continue
+		case err != nil:
 			return c.why(err, "a frame did not end in time")
 		}
 		address, _ := Canonical(m.Address)
 		if address == AddressReady {
-			c.s.handler.Refused(c.hello.Name, c.peer, "it is ready already: a second "+AddressReady+" changes nothing")
+			c.s.refused(c, c.hello.Name, "it is ready already: a second "+AddressReady+" changes nothing")
 			continue
 		}
 		m.Address = address
@@ -387,24 +465,17 @@ func (c *Conn) listen() string {
 	}
 }
 
-// receive returns the next message that is well-formed; one with a type of
-// argument that is not known is passed over, as OSC asks.
+// receive returns the next message.
 func (c *Conn) receive() (*osc.Message, error) {
-	for {
-		packet, err := c.osc.Receive()
-		if err != nil {
-			return nil, err
-		}
-		v, err := osc.Parse(packet)
-		var broken *osc.ProtocolError
-		if errors.As(err, &broken) && broken.UnknownTag {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		return v.Message(), nil
+	packet, err := c.osc.Receive()
+	if err != nil {
+		return nil, err
 	}
+	v, err := osc.Parse(packet)
+	if err != nil {
+		return nil, err
+	}
+	return v.Message(), nil
 }
 
 // why says why a connection ended.

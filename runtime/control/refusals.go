@@ -1,0 +1,90 @@
+package control
+
+import (
+	"fmt"
+	"net"
+	"time"
+)
+
+// maxSources bounds the hosts that refusals are counted of in a second: a
+// machine may have any number of addresses, and on the loopback has millions.
+const maxSources = 16
+
+// source is what refusals are counted by: a node's second /ready by the node,
+// else the host that the connection came from, "" for those beyond maxSources.
+type source struct{ node, host string }
+
+// tally is the refusals of a source in a second.
+type tally struct{ told, counted int }
+
+// refused tells of a refusal, or counts it where its source has had its number
+// of this second. The first of a node's port is told whatever others were, for
+// it may be why the node is awaited in vain.
+func (s *Server) refused(c *Conn, node, reason string) {
+	host, _, err := net.SplitHostPort(c.peer)
+	if err != nil {
+		host = c.peer
+	}
+	from := source{node, host}
+	s.mu.Lock()
+	if s.refusals == nil {
+		s.refusals = map[source]*tally{}
+		s.running.Go(s.second)
+	}
+	t := s.refusals[from]
+	if t == nil && node == "" && len(s.refusals) >= maxSources {
+		from = source{}
+		t = s.refusals[from]
+	}
+	if t == nil {
+		t = &tally{}
+		s.refusals[from] = t
+	}
+	first := node == "" && c.port.node != "" && !c.port.refused
+	tell := first || t.told < s.o.MaxRefused
+	switch {
+	case first:
+		c.port.refused = true
+	case tell:
+		t.told++
+	default:
+		t.counted++
+	}
+	s.mu.Unlock()
+	if tell {
+		if node == "" {
+			node = c.port.node
+		}
+		s.handler.Refused(node, c.peer, reason)
+	}
+}
+
+// second tells what was counted when a second is over. What is counted while
+// the Server closes is told when all have ended.
+func (s *Server) second() {
+	timer := time.NewTimer(time.Second)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		s.tellCounted()
+	case <-s.stop.Done():
+	}
+}
+
+func (s *Server) tellCounted() {
+	s.mu.Lock()
+	refusals := s.refusals
+	s.refusals = nil
+	s.mu.Unlock()
+	for from, t := range refusals {
+		switch {
+		case t.counted == 0:
+		case from.node != "":
+			s.handler.Refused(from.node, from.host, fmt.Sprintf("and %d more times it said %s again in this second", t.counted, AddressReady))
+		case from.host == "":
+			s.handler.Refused("", "", fmt.Sprintf("and %d more connections from other addresses were refused in this second", t.counted))
+		default:
+			s.handler.Refused("", from.host, fmt.Sprintf("and %d more connections from %s were refused in this second", t.counted, from.host))
+		}
+	}
+}
