@@ -56,7 +56,8 @@ func (r *Run) Fork(name string, o ForkOptions) error {
 	}
 	if err := r.start(n, incarnation, phoneHome(home), o); err != nil {
 		if port != nil {
-			port.Close()
+			// Not here: it waits for strangers on it, and they for the lock.
+			r.tasks.Go(func() { port.Close() })
 		}
 		return fmt.Errorf("%s: %w", name, err)
 	}
@@ -100,6 +101,7 @@ func (r *Run) start(n *node, incarnation int, home string, o ForkOptions) error 
 		return err
 	}
 	n.argv, n.token, n.process, n.gone, n.options = argv, token, p, make(chan struct{}), o
+	n.showsToken = n.spec.Component != "" && len(n.spec.Wrapper) == 0 // a wrapper may keep the environment back
 	n.stopAsked, n.signalled, n.neededKill, n.lost, n.sent = false, false, false, false, nil
 	clear(n.returned)
 	clear(n.outputRead)
@@ -269,7 +271,11 @@ func (r *Run) MayExit(names []string) error {
 // handler is the Run as the control socket sees it.
 type handler Run
 
-// Ready believes a connection, or says why not.
+// Ready believes a connection, or says why not. Where only this machine reaches
+// the socket, a node need not show its token, for a program that knows nothing
+// of it may be one; but one that has, or is built in and always does, cannot be
+// mistaken for another that has only heard its name. The reason goes to the log
+// alone: who is refused is told nothing.
 func (h *handler) Ready(c *control.Conn, hello control.Hello) error {
 	r := (*Run)(h)
 	r.mu.Lock()
@@ -282,19 +288,20 @@ func (h *handler) Ready(c *control.Conn, hello control.Hello) error {
 	case n == nil:
 		return fmt.Errorf("no node of this run is named %q", hello.Name)
 	case hello.Run != "" && hello.Run != r.id:
-		return fmt.Errorf("%s belongs to run %s, this is run %s", hello.Name, hello.Run, r.id)
+		return fmt.Errorf("%s belongs to run %q, this is run %s", hello.Name, hello.Run, r.id)
 	case !n.alive():
 		return fmt.Errorf("%s is not running", hello.Name)
 	case hello.Incarnation != 0 && hello.Incarnation != n.incarnation,
 		hello.ForIncarnation != 0 && hello.ForIncarnation != n.incarnation:
 		return fmt.Errorf("it is incarnation %d of %s, the present one is %d",
 			cmp.Or(hello.Incarnation, hello.ForIncarnation), hello.Name, n.incarnation)
-	case (hello.Token != "" || r.needToken) && subtle.ConstantTimeCompare([]byte(hello.Token), []byte(n.token)) == 0:
+	case (hello.Token != "" || r.needToken || n.showsToken) && subtle.ConstantTimeCompare([]byte(hello.Token), []byte(n.token)) == 0:
 		return fmt.Errorf("the token is not that of %s: DAGON_TOKEN of its environment is expected", hello.Name)
 	case n.conn != nil:
 		return fmt.Errorf("%s is already connected, from %s", hello.Name, n.conn.Peer())
 	}
 	n.conn, n.lost = c, false
+	n.showsToken = n.showsToken || hello.Token != ""
 	r.record(hello.Name, event.Connected{Peer: c.Peer()})
 	r.record(hello.Name, event.Received{Address: control.AddressReady, Args: event.Args{hello.Name}})
 	return nil

@@ -57,6 +57,7 @@ type node struct {
 	sent       []syscall.Signal // by the script, to its present incarnation
 	lost       bool             // its connection has been gone for a while, and it lives
 	token      string           // of the present incarnation
+	showsToken bool             // it has shown it, or will: who does not is another
 	returned   map[string]int
 	outputRead map[string]int64
 	options    ForkOptions // of the present incarnation

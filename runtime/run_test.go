@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -145,7 +147,7 @@ func TestLifecycle(t *testing.T) {
 // changes nothing, and the await says why nobody came.
 func TestRefusals(t *testing.T) {
 	for mode, want := range map[string]string{
-		"stranger": "the token is not that of node", "late": "it is incarnation 7 of node, the present one is 1", "other-run": "node belongs to run another",
+		"stranger": "the token is not that of node", "late": "it is incarnation 7 of node, the present one is 1", "other-run": `node belongs to run "another"`,
 	} {
 		top := ini(t, "node "+mode)
 		top.Settings.Timeout = time.Minute
@@ -192,6 +194,51 @@ func TestSharedSocket(t *testing.T) {
 	if _, err := Start(context.Background(), Config{Topology: top, Settings: top.Settings, RunsDir: t.TempDir()}); err == nil || !strings.Contains(err.Error(), "control socket") {
 		t.Errorf("listening on nonsense: %v", err)
 	}
+}
+
+// TestToken: a socket that other machines reach believes nobody without the
+// token, and tells nobody what was wrong.
+func TestToken(t *testing.T) {
+	top := ini(t, "node silent")
+	top.Settings.Listen = "0.0.0.0:0"
+	r := begin(t, Config{Topology: top})
+	must(t, r.Fork("node", ForkOptions{}))
+	r.mu.Lock()
+	token := r.nodes["node"].token
+	r.mu.Unlock()
+	say := func(args ...any) net.Conn {
+		c, err := net.Dial("tcp", phoneHome(r.shared))
+		must(t, err)
+		t.Cleanup(func() { c.Close() })
+		must(t, osc.NewConn(c, osc.ConnOptions{}).Send(osc.NewMessage("/ready", args...)))
+		return c
+	}
+	for _, args := range [][]any{
+		{"node"}, {"node", r.ID()}, {"node", r.ID(), int32(1)}, {"node", r.ID(), int32(1), ""},
+		{"node", r.ID(), int32(1), token[1:]}, {"node", r.ID(), int32(1), token[1:] + "x"},
+		{"nobody", r.ID(), int32(1), token}, {"node", "another", int32(1), token}, {"node", r.ID(), int32(2), token},
+	} {
+		if answer, err := io.ReadAll(say(args...)); len(answer) > 0 || err != nil {
+			t.Errorf("%v: answered %q, %v", args, answer, err)
+		}
+	}
+	reasons := map[string]int{}
+	must(t, r.Wait(Condition{What: "refusals", check: func() answer {
+		clear(reasons)
+		n := 0
+		for _, e := range r.events {
+			if d, ok := e.Detail.(event.Refused); ok {
+				reasons[d.Reason]++
+				n++
+			}
+		}
+		return answer{met: n == 9}
+	}}))
+	if reasons["the token is not that of node: DAGON_TOKEN of its environment is expected"] != 6 || len(reasons) != 4 {
+		t.Errorf("%v", reasons)
+	}
+	say("node", r.ID(), int32(1), token)
+	must(t, r.Wait(r.Reached([]string{"node"}, StateReady)))
 }
 
 // TestIncarnations: a node that is forked again is another, with messages and

@@ -248,19 +248,8 @@ func sequence(ts *testscript.TestScript, neg bool, args []string) {
 // samePayloads checks that what the senders sent is what the receiver received.
 func samePayloads(ts *testscript.TestScript, neg bool, args []string) {
 	read := func(pattern string) []string {
-		files, err := filepath.Glob(ts.MkAbs(pattern))
+		all, err := payloads(ts.MkAbs(pattern))
 		ts.Check(err)
-		var all []string
-		for _, file := range files {
-			f, err := os.Open(file)
-			ts.Check(err)
-			defer f.Close()
-			for lines := bufio.NewScanner(f); lines.Scan(); {
-				_, payload, _ := strings.Cut(lines.Text(), ", ")
-				all = append(all, payload)
-			}
-		}
-		slices.Sort(all)
 		return all
 	}
 	sent := read(cmp.Or(append(args, "")[0], "runs/latest/nodes/*/sent.txt"))
@@ -268,6 +257,28 @@ func samePayloads(ts *testscript.TestScript, neg bool, args []string) {
 	if len(sent) == 0 || !slices.Equal(sent, received) {
 		ts.Fatalf("%d payloads were sent and %d received, or other ones", len(sent), len(received))
 	}
+}
+
+// payloads are those that files of Giles Sender or Receiver have, sorted.
+func payloads(pattern string) ([]string, error) {
+	files, err := filepath.Glob(pattern)
+	if err != nil {
+		return nil, err
+	}
+	var all []string
+	for _, file := range files {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		for lines := bufio.NewScanner(f); lines.Scan(); {
+			_, payload, _ := strings.Cut(lines.Text(), ", ")
+			all = append(all, payload)
+		}
+	}
+	slices.Sort(all)
+	return all, nil
 }
 
 // gone checks that no process of the run's nodes is left, nor of their groups.
