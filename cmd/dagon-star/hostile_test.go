@@ -292,7 +292,7 @@ func (s *stranger) come(a *attack, i int) error {
 		s.idle = append(s.idle, c)
 		return wait(&s.idle)
 	case 1:
-		c.Write([]byte{0, 0, 3})
+		c.Write([]byte{0, 0, 3, 0xE8}) // of which it never sends all
 		s.slow = append(s.slow, c)
 		return wait(&s.slow)
 	case 2:
@@ -300,7 +300,7 @@ func (s *stranger) come(a *attack, i int) error {
 		for from, j := rand.NewPCG(1, uint64(i)), 0; j < len(say); j++ {
 			say[j] = byte(from.Uint64())
 		}
-		say[0] |= 1 // no size, which could be waited for
+		say[0] = 0x81 // no framing, whose end could be waited for
 	case 3:
 		say = append([]byte{0, 1, 0, 0}, bytes.Repeat([]byte{'/'}, 64<<10)...)
 	case 4:
