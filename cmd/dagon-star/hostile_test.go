@@ -282,8 +282,8 @@ func (s *stranger) come(a *attack, i int) error {
 	if err != nil {
 		return err
 	}
-	for _, c := range s.slow {
-		c.Write([]byte{'/'})
+	if len(s.slow) > 0 {
+		s.slow[i%len(s.slow)].Write([]byte{'/'})
 	}
 	const otherRun, otherToken = "0123456789abcdef", "0123456789abcdef0123456789abcdef"
 	var say []byte
