@@ -189,7 +189,8 @@ type Port struct {
 func (p *Port) Addr() net.Addr { return p.listener.Addr() }
 
 // Close stops listening. Connections that were made before it are still
-// accepted and served.
+// accepted and served; that may wait for calls of the Handler, so it is not to
+// be called with a lock that these take.
 func (p *Port) Close() error {
 	p.listener.Settle() // where it fails, there is nothing to be accepted
 	err := p.listener.Close()
