@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -54,6 +55,8 @@ func child(args []string) int {
 			fmt.Fprintln(os.Stderr, err)
 			return 9
 		}
+	case "late": // an incarnation that is gone
+		config.Name, config.Incarnation = "a", 1
 	case "never-ready":
 		fmt.Println("thinking about it")
 		time.Sleep(time.Hour)
@@ -100,6 +103,16 @@ func child(args []string) int {
 	defer home.Close()
 	home.Ready()
 	switch mode {
+	case "late":
+		<-home.Stop()
+		fmt.Println("refused", home.StopReason())
+		time.Sleep(time.Hour)
+	case "watch":
+		for m := range home.Messages() {
+			if m.Address == "/look" {
+				home.Send(osc.NewMessage("/states", states(os.Getenv("LOOK"))))
+			}
+		}
 	case "exit-3-after-ready":
 		fmt.Println("line one")
 		fmt.Fprintln(os.Stderr, "the disk is on fire")
@@ -174,6 +187,22 @@ func child(args []string) int {
 	}
 	home.DoneShutdown()
 	return 0
+}
+
+// states are those of the processes that were started with a word in their
+// command line, or as EVIL in their environment.
+func states(word string) string {
+	all := ""
+	folders, _ := filepath.Glob("/proc/[0-9]*")
+	for _, folder := range folders {
+		environ, _ := os.ReadFile(filepath.Join(folder, "environ"))
+		cmdline, _ := os.ReadFile(filepath.Join(folder, "cmdline"))
+		stat, err := os.ReadFile(filepath.Join(folder, "stat"))
+		if err == nil && (bytes.Contains(environ, []byte("EVIL="+word+"\x00")) || bytes.HasSuffix(cmdline, []byte("\x00"+word+"\x00"))) {
+			all += string(stat[bytes.LastIndexByte(stat, ')')+2])
+		}
+	}
+	return all
 }
 
 // foreign is a node that speaks SLIP, or the numbers of 2016, and expects to be

@@ -18,6 +18,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/dagon-star/dagon-star/runtime"
 	"github.com/dagon-star/dagon-star/runtime/event"
 	"github.com/dagon-star/dagon-star/script"
 )
@@ -49,6 +50,9 @@ func scriptParams(t *testing.T) testscript.Params {
 		Condition: func(cond string) (bool, error) {
 			// [has:oscsend] is true where the program is installed; under CI it
 			// must be, so that nothing is passed over in silence.
+			if fault, ok := strings.CutPrefix(cond, "can:"); ok {
+				return runtime.Can(nil, fault) == nil, nil
+			}
 			program, ok := strings.CutPrefix(cond, "has:")
 			if !ok {
 				return false, fmt.Errorf("unknown condition %q", cond)
