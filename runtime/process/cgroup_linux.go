@@ -378,7 +378,10 @@ func removeOnce(dir string) error {
 			}
 		}
 	}
-	return &os.PathError{Op: "rmdir", Path: dir, Err: syscall.Rmdir(dir)}
+	if err := syscall.Rmdir(dir); err != nil {
+		return &os.PathError{Op: "rmdir", Path: dir, Err: err}
+	}
+	return nil
 }
 
 // limit sets the limits of a tree, in the place of those it has.

@@ -80,14 +80,53 @@ func behave(mode string) int {
 		fmt.Println("tty", err == nil)
 	case "group":
 		fmt.Println("own group", syscall.Getpgrp() == os.Getpid())
-	case "orchestrate": // start two, say who they are, and wait to be killed
+	case "tree": // two more that are up
+		for _, setsid := range []bool{false, true} {
+			c := exec.Command(os.Args[0])
+			c.Env = append(os.Environ(), "CHILD=sleep")
+			c.SysProcAttr = &syscall.SysProcAttr{Setsid: setsid}
+			out, err := c.StdoutPipe()
+			if err != nil || c.Start() != nil {
+				return 9
+			}
+			if _, err := out.Read(make([]byte, 1)); err != nil {
+				return 9
+			}
+		}
+		fmt.Println("up")
+		time.Sleep(time.Hour)
+	case "hog": // once it is told to
+		told := make(chan os.Signal, 1)
+		signal.Notify(told, syscall.SIGUSR1)
+		fmt.Println("up")
+		<-told
+		b := make([]byte, 256<<20)
+		for i := 0; i < len(b); i += 4096 {
+			b[i] = 1
+		}
+		goruntime.KeepAlive(b)
+	case "uncalled": // as a program that does not call Keeper
+		called.Store(false)
+		for _, contain := range Containments() {
+			d, err := New(Options{Run: fmt.Sprint("test-", os.Getpid()), Contain: contain})
+			if err != nil {
+				fmt.Printf("%s: %v\n", contain, err)
+				continue
+			}
+			fmt.Printf("%s: %s %v\n", contain, d.Containment().Rung, d.Containment().Refused)
+			d.Close()
+		}
+	case "orchestrate", "orchestrate-limited": // start two, say who they are, and wait to be killed
 		d, err := New(Options{Run: fmt.Sprint("test-", os.Getpid()), Contain: argument})
 		if err != nil {
 			return 9
 		}
 		for _, kid := range []string{"sleep", "deaf"} {
-			p, err := d.Start(Spec{Argv: []string{os.Args[0]}, Env: append(os.Environ(), "CHILD="+kid)})
+			p, err := d.Start(Spec{Argv: []string{os.Args[0]}, Env: append([]string{"CHILD=" + kid}, os.Environ()...)}) // of two the first one counts
 			if err != nil {
+				return 9
+			}
+			if mode == "orchestrate-limited" && p.Limit(Limits{CPU: 1}) != nil {
 				return 9
 			}
 			fmt.Println(p.PID())
@@ -100,7 +139,7 @@ func behave(mode string) int {
 
 func newDriver(t testing.TB, rung Rung) Driver {
 	t.Helper()
-	d, err := New(Options{Run: fmt.Sprintf("test-%d-%s", os.Getpid(), rung), Contain: string(rung)})
+	d, err := New(Options{Run: testRun(t, rung), Contain: string(rung)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,6 +149,11 @@ func newDriver(t testing.TB, rung Rung) Driver {
 		}
 	})
 	return d
+}
+
+// testRun is the run of a test's driver.
+func testRun(t testing.TB, rung Rung) string {
+	return fmt.Sprintf("test-%d-%s", os.Getpid(), rung)
 }
 
 // rungs are those that the tests run on: all that the machine can be expected
@@ -160,7 +204,7 @@ func TestOrdinaryUser(t *testing.T) {
 	if err := errors.Join(os.Chmod(dir, 0o777), os.WriteFile(path, binary, 0o755), os.Chmod(path, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	c := exec.Command(path, "-test.run=^TestRungs$")
+	c := exec.Command(path, "-test.run=^Test(Rungs|Faults|NoSuchRung)$")
 	c.Dir = dir
 	c.Env = append(os.Environ(), "TMPDIR="+dir)
 	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
@@ -403,28 +447,9 @@ func TestParentDeath(t *testing.T) {
 	if goruntime.GOOS != "linux" {
 		t.Skip("the parent-death signal is Linux's")
 	}
-	c := exec.Command(os.Args[0])
-	c.Env = append(os.Environ(), "CHILD=orchestrate bare")
-	out, err := c.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	var pids []int
-	for s := bufio.NewScanner(out); s.Scan() && s.Text() != "up"; {
-		pid, err := strconv.Atoi(s.Text())
-		if err != nil {
-			t.Fatal(err)
-		}
-		pids = append(pids, pid)
-	}
+	c, pids := orchestrator(t, "orchestrate bare")
 	c.Process.Kill()
 	c.Wait()
-	if len(pids) != 2 {
-		t.Fatalf("pids %v", pids)
-	}
 	for _, pid := range pids {
 		for deadline := time.Now().Add(time.Minute); alive(pid); goruntime.Gosched() {
 			if time.Now().After(deadline) {
@@ -434,7 +459,34 @@ func TestParentDeath(t *testing.T) {
 	}
 }
 
-// TestUnrelatedThreads: threads that come and go do not take children with
+// orchestrator starts one that has a driver, and tells who the two are that it
+// has started.
+func orchestrator(t *testing.T, mode string) (c *exec.Cmd, pids []int) {
+	t.Helper()
+	c = exec.Command(os.Args[0])
+	c.Env = append(os.Environ(), "CHILD="+mode)
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for s := bufio.NewScanner(out); s.Scan() && s.Text() != "up"; {
+		pid, err := strconv.Atoi(s.Text())
+		if err != nil {
+			t.Fatal(err)
+		}
+		pids = append(pids, pid)
+	}
+	if len(pids) != 2 {
+		c.Process.Kill()
+		t.Fatalf("it has started %v, want two", pids)
+	}
+	return c, pids
+}
+
+// testUnrelatedThreads: threads that come and go do not take children with
 // them, which the parent-death signal of a thread that ends would.
 func testUnrelatedThreads(t *testing.T, d Driver) {
 	var all []Process

@@ -1,0 +1,355 @@
+package process
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestFaults(t *testing.T) {
+	for _, rung := range rungs() {
+		for name, test := range map[string]func(*testing.T, Driver){
+			"Pause":          testPause,
+			"Signal":         testSignal,
+			"Limits":         testLimits,
+			"OutOfMemory":    testOutOfMemory,
+			"KeeperDies":     testKeeperDies,
+			"NothingOutside": testNothingOutside,
+		} {
+			t.Run(string(rung)+"/"+name, func(t *testing.T) { test(t, newDriver(t, rung)) })
+		}
+	}
+}
+
+// eventually waits until ok, of what nothing tells.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within a minute", what)
+		}
+	}
+}
+
+// startTree starts a process that has started one in its group and one that is
+// a daemon, and returns the numbers of all three, the leader's first.
+func startTree(t *testing.T, d Driver, tag string) (Process, []int) {
+	t.Helper()
+	up := newLines("up\n")
+	p := start(t, d, "tree", Spec{Stdout: up, Tag: "TAG=" + tag})
+	<-up.seen
+	pids := []int{p.PID()}
+	for _, m := range FindMarked("TAG") {
+		if m.Variables["TAG"] == tag && m.PID != p.PID() {
+			pids = append(pids, m.PID)
+		}
+	}
+	if len(pids) != 3 {
+		t.Fatalf("the tree is %v, want three", pids)
+	}
+	return p, pids
+}
+
+// states are those of processes in /proc, such as "SSS".
+func states(pids []int) string {
+	var all strings.Builder
+	for _, pid := range pids {
+		if s, ok := readStat(pid); ok && s.runs() {
+			all.WriteByte(s.state)
+		} else {
+			all.WriteByte('-')
+		}
+	}
+	return all.String()
+}
+
+// testPause: a pause stops all of a tree before it returns, and what had been
+// stopped before it stays so.
+func testPause(t *testing.T, d Driver) {
+	p, pids := startTree(t, d, t.Name())
+	eventually(t, "all asleep", func() bool { return states(pids) == "SSS" })
+	if err := syscall.Kill(pids[2], syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "one stopped", func() bool { return states(pids) == "SST" })
+	if err := errors.Join(p.Pause(), p.Pause()); err != nil || states(pids) != "TTT" {
+		t.Errorf("paused: %s, %v", states(pids), err)
+	}
+	if err := errors.Join(p.Resume(), p.Resume()); err != nil {
+		t.Error(err)
+	}
+	eventually(t, "the other two asleep", func() bool { return states(pids) == "SST" })
+	if err := p.Pause(); err != nil {
+		t.Error(err)
+	}
+	if err := p.Signal(os.Kill, Tree); err != nil || states(pids) != "---" {
+		t.Errorf("killed while it was paused: %s, %v", states(pids), err)
+	}
+	<-p.Done()
+	if e := p.Exit(); e.Signal != "KILL" || e.Left != nil {
+		t.Errorf("%+v", e)
+	}
+	for what, err := range map[string]error{"pause": p.Pause(), "resume": p.Resume(), "limit": p.Limit(Limits{Files: 10})} {
+		if !errors.Is(err, os.ErrProcessDone) && err != nil {
+			t.Errorf("%s of what has ended: %v", what, err)
+		}
+	}
+}
+
+// testSignal: a signal reaches the whole tree, or the leader alone.
+func testSignal(t *testing.T, d Driver) {
+	p, pids := startTree(t, d, t.Name())
+	if err := p.Signal(syscall.SIGSTOP, Leader); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the leader stopped", func() bool { return states(pids) == "TSS" })
+	if err := p.Signal(syscall.SIGSTOP, Tree); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "all stopped", func() bool { return states(pids) == "TTT" })
+	if err := p.Signal(syscall.SIGCONT, Tree); err != nil { // the kernel hangs up on stopped groups that are orphaned
+		t.Fatal(err)
+	}
+	eventually(t, "none stopped", func() bool { return states(pids) == "SSS" })
+	if err := p.Signal(syscall.SIGKILL, Leader); err != nil {
+		t.Fatal(err)
+	}
+	<-p.Done()
+	left := slices.Sorted(slices.Values(p.Exit().Left))
+	if want := slices.Sorted(slices.Values(pids[1:])); !slices.Equal(left, want) || states(pids) != "---" {
+		t.Errorf("left %v, want %v; their states are %s", left, want, states(pids))
+	}
+}
+
+func openFiles(t *testing.T, pid int) string {
+	t.Helper()
+	limits, err := os.ReadFile(procPath(pid, "limits"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(limits)) {
+		if rest, ok := strings.CutPrefix(line, "Max open files"); ok {
+			return strings.Fields(rest)[0]
+		}
+	}
+	t.Fatalf("%s", limits)
+	return ""
+}
+
+// testLimits: limits hold for all of a tree, and end with it or before.
+func testLimits(t *testing.T, d Driver) {
+	p, pids := startTree(t, d, t.Name())
+	files := openFiles(t, pids[0])
+	all := Limits{Files: 20}
+	can := map[string]bool{"cpu": d.Can(FaultLimitCPU) == nil, "memory": d.Can(FaultLimitMemory) == nil}
+	if can["cpu"] {
+		all.CPU = 0.25
+	}
+	if can["memory"] {
+		all.Memory = 512 << 20
+	}
+	if err := p.Limit(all); err != nil {
+		t.Fatal(err)
+	}
+	limited := func() (members map[string]int, value map[string]string) {
+		members, value = map[string]int{}, map[string]string{}
+		for _, dir := range treeGroups(t, d) {
+			inside := strings.Fields(readGroup(dir, "cgroup.procs"))
+			for controller, files := range map[string][]string{"cpu": {"cpu.max", "cpu.cfs_quota_us"}, "memory": {"memory.max", "memory.limit_in_bytes"}} {
+				for _, file := range files {
+					if v := readGroup(dir, file); v != "" {
+						members[controller] += len(inside)
+						value[controller] = strings.Fields(v)[0]
+					}
+				}
+			}
+		}
+		return members, value
+	}
+	for _, pid := range pids {
+		if got := openFiles(t, pid); got != "20" {
+			t.Errorf("%d may open %s files, want 20", pid, got)
+		}
+	}
+	members, value := limited()
+	if can["cpu"] && (members["cpu"] != 3 || value["cpu"] != "25000") {
+		t.Errorf("cpu: %d processes have the limit %s", members["cpu"], value["cpu"])
+	}
+	if can["memory"] && (members["memory"] != 3 || value["memory"] != strconv.Itoa(512<<20)) {
+		t.Errorf("memory: %d processes have the limit %s", members["memory"], value["memory"])
+	}
+	if err := p.Limit(Limits{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := openFiles(t, pids[2]); got != files {
+		t.Errorf("without a limit %s files, before it %s", got, files)
+	}
+	if _, value = limited(); can["cpu"] && value["cpu"] != "max" && value["cpu"] != "-1" {
+		t.Errorf("without a limit: cpu %s", value["cpu"])
+	}
+	if err := errors.Join(p.Limit(all), p.Signal(os.Kill, Tree)); err != nil {
+		t.Fatal(err)
+	}
+	<-p.Done()
+	if left := treeGroups(t, d); len(left) > 0 {
+		t.Errorf("groups %v are left of it", left)
+	}
+}
+
+// treeGroups are the groups of the driver's trees. The driver is this test's.
+func treeGroups(t *testing.T, d Driver) []string {
+	t.Helper()
+	var all []string
+	for _, h := range hierarchies() {
+		for _, dir := range h.above() {
+			found, err := filepath.Glob(filepath.Join(dir, groupPrefix+testRun(t, d.Containment().Rung), "*", "cgroup.procs"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, file := range found {
+				if dir := filepath.Dir(file); !slices.Contains(all, dir) {
+					all = append(all, dir)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// testOutOfMemory: that the kernel killed a process at its limit is told.
+func testOutOfMemory(t *testing.T, d Driver) {
+	if err := d.Can(FaultLimitMemory); err != nil {
+		t.Skip(err)
+	}
+	up := newLines("up\n")
+	p := start(t, d, "hog", Spec{Stdout: up})
+	<-up.seen
+	if err := p.Limit(Limits{Memory: 32 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	p.Signal(syscall.SIGUSR1, Leader)
+	<-p.Done()
+	if e := p.Exit(); e.OutOfMemory < 1 || e.Signal != "KILL" {
+		t.Errorf("%+v", e)
+	}
+}
+
+// testKeeperDies: when its keeper is killed nothing runs on unwatched: all ends,
+// is told so, and the driver says why it can start nothing more.
+func testKeeperDies(t *testing.T, d Driver) {
+	k, ok := d.(*driver).forker.(*kept)
+	if !ok {
+		return // none to die
+	}
+	p, pids := startTree(t, d, t.Name())
+	k.process.Kill()
+	<-p.Done()
+	if got := states(pids); got != "---" {
+		t.Errorf("the tree is %s", got)
+	}
+	if e := p.Exit(); e.Signal != "KILL" || !strings.Contains(e.Note, "the keeper of the run's processes has ended") {
+		t.Errorf("%+v", e)
+	}
+	if _, err := d.Start(Spec{Argv: []string{os.Args[0]}}); err == nil || !strings.Contains(err.Error(), "keeper") {
+		t.Errorf("started after it: %v", err)
+	}
+	if err := d.Close(); err == nil || !strings.Contains(err.Error(), "keeper") {
+		t.Errorf("Close: %v", err)
+	}
+}
+
+// testNothingOutside: a driver that has closed has left no control group.
+func testNothingOutside(t *testing.T, d Driver) {
+	p, _ := startTree(t, d, t.Name())
+	if d.Can(FaultLimitCPU) == nil {
+		if err := p.Limit(Limits{CPU: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Signal(os.Kill, Tree); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if left := runGroups(t, testRun(t, d.Containment().Rung)); len(left) > 0 {
+		t.Errorf("groups %v are left", left)
+	}
+}
+
+// runGroups are the groups of a run.
+func runGroups(t *testing.T, run string) (all []string) {
+	t.Helper()
+	for _, h := range hierarchies() {
+		for _, dir := range h.above() {
+			if _, err := os.Stat(filepath.Join(dir, groupPrefix+run)); err == nil {
+				all = append(all, filepath.Join(dir, groupPrefix+run))
+			}
+		}
+	}
+	return all
+}
+
+// TestKilledWithLimits: an orchestrator that is killed while limits are in force
+// leaves no process, and what it leaves of control groups is gone at once with a
+// keeper, and with the next sweep without.
+func TestKilledWithLimits(t *testing.T) {
+	if err := Can(FaultLimitCPU); err != nil {
+		t.Skip(err)
+	}
+	for _, rung := range rungs() {
+		t.Run(string(rung), func(t *testing.T) {
+			c, pids := orchestrator(t, "orchestrate-limited "+string(rung))
+			run := fmt.Sprint("test-", c.Process.Pid)
+			if len(runGroups(t, run)) == 0 {
+				t.Fatal("there is no group")
+			}
+			if removed, err := SweepGroups(); err != nil || slices.ContainsFunc(removed, func(dir string) bool { return strings.HasSuffix(dir, run) }) {
+				t.Errorf("swept while it lives: %v, %v", removed, err)
+			}
+			c.Process.Kill()
+			c.Wait()
+			for _, pid := range pids {
+				eventually(t, fmt.Sprint(pid), func() bool { return !alive(pid) })
+			}
+			if rung == Bare {
+				eventually(t, "the sweep", func() bool { SweepGroups(); return len(runGroups(t, run)) == 0 })
+			}
+			eventually(t, "no group", func() bool { return len(runGroups(t, run)) == 0 })
+		})
+	}
+}
+
+// TestNoSuchRung: what was asked for and cannot be had is an error that says why.
+func TestNoSuchRung(t *testing.T) {
+	if _, err := New(Options{Run: "test-none", Contain: "tight"}); err == nil ||
+		err.Error() != `containment is "tight": expected one of auto, sealed, cgroup, supervised` {
+		t.Error(err)
+	}
+	c := exec.Command(os.Args[0])
+	c.Env = append(os.Environ(), "CHILD=uncalled")
+	out, err := c.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	why := "this program does not call process.Keeper at the top of its main"
+	for _, line := range []string{
+		`sealed: containment "sealed" cannot be had: ` + why,
+		`cgroup: containment "cgroup" cannot be had: ` + why,
+		`supervised: containment "supervised" cannot be had: ` + why,
+		fmt.Sprintf("auto: bare %v", []Refusal{{Sealed, why}, {Cgroup, why}, {Supervised, why}}),
+	} {
+		if !bytes.Contains(out, []byte(line+"\n")) {
+			t.Errorf("%q is missing in\n%s", line, out)
+		}
+	}
+}
