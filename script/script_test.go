@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -25,22 +26,52 @@ import (
 	"github.com/dagon-star/dagon-star/script"
 )
 
-// TestMain makes a node of the test binary.
+// TestMain makes a node of the test binary, and a program that embeds
+// dagon-star with EMBED: "called 1" calls Keeper, "bare 1" does not.
 func TestMain(m *testing.M) {
-	if script.Keeper() {
+	how, runs, embeds := strings.Cut(os.Getenv("EMBED"), " ")
+	if how != "bare" && script.Keeper() {
 		return
 	}
 	if os.Getenv("DAGON_NAME") != "" {
 		os.Exit(node())
 	}
+	if embeds {
+		n, _ := strconv.Atoi(runs)
+		embed(n, os.Getenv("EMBED_FOLDER"))
+		return
+	}
 	os.Setenv("GORACE", "atexit_sleep_ms=0") // or every node takes a second to exit
 	goleak.VerifyTestMain(m)
+}
+
+// embed is a program that embeds dagon-star. Each of its runs boots two nodes,
+// one of which starts a daemon, says so, and goes on until the program is killed.
+func embed(runs int, folder string) {
+	var all sync.WaitGroup
+	for i := range runs {
+		all.Go(func() {
+			result, err := script.Run(context.Background(), script.Config{
+				Source:         []byte("fork(topology.nodes)\nawait_ready(topology.nodes)\nprint('up')\nsleep('1h')"),
+				TopologySource: append(nodes("quiet", "loud"), "env.MODE = daemon\n"...),
+				RunsDir:        filepath.Join(folder, strconv.Itoa(i)),
+				Output:         os.Stdout,
+			})
+			fmt.Println(result, err) // it was to be killed
+		})
+	}
+	all.Wait()
 }
 
 func node() int {
 	config, err := component.FromEnvironment(os.Getenv, "", "")
 	if err != nil {
 		return 9
+	}
+	if os.Getenv("MODE") == "daemon" {
+		if err := exec.Command("setsid", "sleep", "1000").Start(); err != nil {
+			return 9
+		}
 	}
 	home, err := component.Dial(context.Background(), config)
 	if err != nil {
