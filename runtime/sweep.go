@@ -112,7 +112,11 @@ func (s Swept) notices() []string {
 		}
 	}
 	for _, id := range runs {
-		out = append(out, fmt.Sprintf("run %s is dead and had left %d processes, which were killed", id, killed[id]))
+		what := "a process, which was killed"
+		if killed[id] > 1 {
+			what = fmt.Sprintf("%d processes, which were killed", killed[id])
+		}
+		out = append(out, fmt.Sprintf("run %s is dead and had left %s", id, what))
 	}
 	for _, path := range s.Groups {
 		out = append(out, "a dead run had left the control group "+path+", which was removed")
