@@ -1,9 +1,11 @@
 package process
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestFaults(t *testing.T) {
@@ -351,5 +355,29 @@ func TestNoSuchRung(t *testing.T) {
 		if !bytes.Contains(out, []byte(line+"\n")) {
 			t.Errorf("%q is missing in\n%s", line, out)
 		}
+	}
+}
+
+// TestDriverGone: what is read from a driver that was killed with replies unread
+// is an error like any other.
+func TestDriverGone(t *testing.T) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := os.NewFile(uintptr(pair[0]), "keeper")
+	conn, err := net.FileConn(file)
+	file.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte("a reply")); err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(pair[1])
+	r := bufio.NewReader(&rightsReader{conn: conn.(*net.UnixConn)})
+	if _, err := r.ReadByte(); !errors.Is(err, unix.ECONNRESET) {
+		t.Error(err)
 	}
 }

@@ -358,7 +358,7 @@ func (r *rightsReader) Read(p []byte) (int, error) {
 	if n == 0 && err == nil {
 		err = io.EOF
 	}
-	return n, err
+	return max(n, 0), err // n is -1 beside an error
 }
 
 // take takes the next files.
