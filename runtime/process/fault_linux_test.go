@@ -19,6 +19,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+func init() {
+	if os.Getenv("CHILD") != "uncalled" {
+		return
+	}
+	for _, contain := range Containments() { // Keeper has not been called
+		d, err := New(Options{Run: fmt.Sprint("test-", os.Getpid()), Contain: contain})
+		if err != nil {
+			fmt.Printf("%s: %v\n", contain, err)
+			continue
+		}
+		fmt.Printf("%s: %s %v\n", contain, d.Containment().Rung, d.Containment().Refused)
+		d.Close()
+	}
+	os.Exit(0)
+}
+
 func TestFaults(t *testing.T) {
 	for _, rung := range rungs() {
 		for name, test := range map[string]func(*testing.T, Driver){
@@ -379,5 +395,40 @@ func TestDriverGone(t *testing.T) {
 	r := bufio.NewReader(&rightsReader{conn: conn.(*net.UnixConn)})
 	if _, err := r.ReadByte(); !errors.Is(err, unix.ECONNRESET) {
 		t.Error(err)
+	}
+}
+
+// TestNumbersBeginAgain: what a process has started is found also where its
+// number is lower, as the numbers have begun again.
+func TestNumbersBeginAgain(t *testing.T) {
+	text, err := os.ReadFile("/proc/sys/kernel/pid_max")
+	if err != nil {
+		t.Fatal(err)
+	}
+	most, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, rung := range rungs() {
+		again := false
+		for try := 0; try < 100 && !again; try++ { // others take numbers too
+			if err := os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(strconv.Itoa(most-20)), 0); err != nil {
+				t.Skip(err)
+			}
+			t.Run(fmt.Sprint(rung, "/", try), func(t *testing.T) {
+				d := newDriver(t, rung)
+				for i := range 10 {
+					p, pids := startTree(t, d, fmt.Sprint(t.Name(), i))
+					if err := p.Signal(os.Kill, Leader); err != nil {
+						t.Fatal(err)
+					}
+					<-p.Done()
+					if len(p.Exit().Left) != 2 || states(pids) != "---" {
+						t.Errorf("of the tree %v, %v was left; the states are %s", pids, p.Exit().Left, states(pids))
+					}
+					again = again || pids[0] > slices.Min(pids[1:])
+				}
+			})
+		}
 	}
 }

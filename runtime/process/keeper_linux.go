@@ -124,7 +124,8 @@ func toWire(err error) *wireError {
 	return w
 }
 
-// keeper is the work of a keeper.
+// keeper is the work of a keeper. What it has begun for a driver that is gone
+// ends with its process.
 type keeper struct {
 	rung     Rung
 	local    *local
@@ -132,7 +133,7 @@ type keeper struct {
 	requests *rightsReader
 	decoder  *gob.Decoder
 	main     chan func() // done on the main thread
-	running  sync.WaitGroup
+	forking  sync.WaitGroup
 
 	mu       sync.Mutex
 	encoder  *gob.Encoder
@@ -237,9 +238,9 @@ func (k *keeper) serve() uint64 {
 			return r.ID
 		case opFork:
 			attached := k.requests.take(files)
-			k.running.Go(func() { k.fork(r, attached) })
+			k.forking.Go(func() { k.fork(r, attached) })
 		default:
-			k.running.Go(func() { k.send(reply{ID: r.ID, Error: toWire(k.do(r))}) })
+			go func() { k.send(reply{ID: r.ID, Error: toWire(k.do(r))}) }()
 		}
 	}
 }
@@ -264,14 +265,14 @@ func (k *keeper) fork(r request, attached []*os.File) {
 	k.children[r.ID] = c
 	k.mu.Unlock()
 	k.send(reply{ID: r.ID, Forked: true, PID: c.mark.outside})
-	k.running.Go(func() {
+	go func() {
 		<-c.done
 		k.mu.Lock()
 		delete(k.children, r.ID)
 		k.mu.Unlock()
 		e := c.ending
 		k.send(reply{ID: r.ID, Exit: &e})
-	})
+	}()
 }
 
 func (k *keeper) do(r request) error {
@@ -301,6 +302,7 @@ func (k *keeper) do(r request) error {
 
 // end kills all that is left in the keeper's care.
 func (k *keeper) end() error {
+	k.forking.Wait() // or one that is being born would be missed
 	for w := (waiter{}); ; {
 		for _, s := range k.left() {
 			s.send(syscall.SIGKILL)

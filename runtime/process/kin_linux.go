@@ -260,14 +260,7 @@ func descendants(all []stat, in map[int]bool) {
 // members are the processes of the tree that run, but for its leader, in the
 // order of their numbers. The leader has not been reaped.
 func (c *child) members() []stat {
-	// What a process has started has a higher number than itself, until the
-	// numbers begin again: where this is the keeper of all that /proc shows
-	// there are few, else the rest of the machine's are not looked at.
-	from := c.id + 1
-	if c.local.kin.adopts {
-		from = 1
-	}
-	all := processes(from)
+	all := processes(c.leastMember())
 	self := os.Getpid()
 	in := map[int]bool{c.id: true}
 	for _, s := range all {
@@ -277,6 +270,33 @@ func (c *child) members() []stat {
 	}
 	descendants(all, in)
 	return slices.DeleteFunc(all, func(s stat) bool { return !in[s.pid] || !s.runs() || s.pid == c.id })
+}
+
+// leastMember is the least number that a process of the tree can have. What a
+// process has started has a higher number than itself, until the numbers begin
+// again, and that they cannot have done twice in youth. It spares a process that
+// ends young a look at all that the machine runs.
+func (c *child) leastMember() int {
+	if !c.local.kin.adopts && time.Since(c.began) < youth && lastNumber() >= c.id {
+		return c.id + 1
+	}
+	return 1
+}
+
+// youth is less than it takes to fork as many processes as there are numbers,
+// of which there are 32,768 at least where it is not set otherwise.
+const youth = 100 * time.Millisecond
+
+// lastNumber is the number that was last given to a process (proc_loadavg(5)),
+// or 0.
+func lastNumber() int {
+	text, _ := os.ReadFile("/proc/loadavg")
+	fields := strings.Fields(string(text))
+	if len(fields) == 0 {
+		return 0
+	}
+	last, _ := strconv.Atoi(fields[len(fields)-1])
+	return last
 }
 
 // on tells whether a process bears the mark.

@@ -73,7 +73,7 @@ func (l *local) start(im image) (*child, error) {
 		attr.Sys.Setpgid = false
 		attr.Sys.Setsid, attr.Sys.Setctty, attr.Sys.Ctty = true, true, 0
 	}
-	c := &child{local: l, done: make(chan struct{})}
+	c := &child{local: l, began: time.Now(), done: make(chan struct{})}
 	var err error
 	forked := make(chan struct{})
 	l.work <- func() {
@@ -93,6 +93,7 @@ func (l *local) start(im image) (*child, error) {
 type child struct {
 	local  *local
 	id     int
+	began  time.Time
 	mark   mark
 	done   chan struct{}
 	ending Exit // once done is closed

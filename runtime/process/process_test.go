@@ -105,17 +105,6 @@ func behave(mode string) int {
 			b[i] = 1
 		}
 		goruntime.KeepAlive(b)
-	case "uncalled": // as a program that does not call Keeper
-		called.Store(false)
-		for _, contain := range Containments() {
-			d, err := New(Options{Run: fmt.Sprint("test-", os.Getpid()), Contain: contain})
-			if err != nil {
-				fmt.Printf("%s: %v\n", contain, err)
-				continue
-			}
-			fmt.Printf("%s: %s %v\n", contain, d.Containment().Rung, d.Containment().Refused)
-			d.Close()
-		}
 	case "orchestrate", "orchestrate-limited": // start two, say who they are, and wait to be killed
 		d, err := New(Options{Run: fmt.Sprint("test-", os.Getpid()), Contain: argument})
 		if err != nil {
