@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"reflect"
+	goruntime "runtime"
 	"strings"
 	"testing"
 	"time"
@@ -98,14 +99,67 @@ func TestCutShort(t *testing.T) {
 	for cut := range log {
 		events, err := event.Read(bytes.NewReader(log[:cut]))
 		whole := bytes.Count(log[:cut], []byte("\n"))
-		if whole == 0 {
-			if !errors.Is(err, event.ErrNotALog) {
-				t.Fatalf("cut at %d: err = %v, want ErrNotALog", cut, err)
-			}
-			continue
-		}
-		if err != nil || len(events) != whole {
+		if err != nil || len(events) != whole || event.Finished(events) {
 			t.Fatalf("cut at %d: %d events, err %v; want %d", cut, len(events), err, whole)
+		}
+	}
+	for _, other := range []string{"hello", "{}", `{"seq":1`, "\x00"} {
+		if _, err := event.Read(strings.NewReader(other)); !errors.Is(err, event.ErrNotALog) {
+			t.Errorf("%q: %v", other, err)
+		}
+	}
+}
+
+// allocated is what fn allocates, in bytes.
+func allocated(fn func()) uint64 {
+	var before, after goruntime.MemStats
+	goruntime.ReadMemStats(&before)
+	fn()
+	goruntime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
+
+// bound is what Read says that it allocates at most, and as much again for what
+// the test does beside it.
+func bound(log string) uint64 { return 256*uint64(len(log)) + 256<<10 }
+
+// TestReadBounds: a line costs memory in proportion, and what is told of it is
+// short.
+func TestReadBounds(t *testing.T) {
+	first := string(write(t, everyKind()[:1]))
+	received := func(args string) string {
+		return first + `{"seq":1,"t":0,"kind":"received","node":"n","address":"/a","args":` + args + "}\n"
+	}
+	const n = 1 << 18
+	for name, test := range map[string]struct {
+		log  string
+		want string // in the error; "" for none
+	}{
+		"numbers":    {received("[0" + strings.Repeat(",0", n) + "]"), ""},
+		"lists":      {received("[[]" + strings.Repeat(",[]", n) + "]"), ""},
+		"objects":    {received("[{}" + strings.Repeat(",{}", n) + "]"), ""},
+		"keys":       {received(`[{"":0}` + strings.Repeat(`,{"":0}`, n) + "]"), ""},
+		"strings":    {received(`[""` + strings.Repeat(`,""`, n) + "]"), ""},
+		"escapes":    {received(`["` + strings.Repeat(`\u0000`, n) + `"]`), ""},
+		"deep":       {received(strings.Repeat("[", n) + strings.Repeat("]", n)), "exceeded max depth"},
+		"deep keys":  {received("[" + strings.Repeat(`{"":`, n) + "0" + strings.Repeat("}", n) + "]"), "exceeded max depth"},
+		"number":     {received(strings.Repeat("9", n)), "line 2"},
+		"field":      {first + `{"seq":` + strings.Repeat("9", n) + "}\n", "line 2"},
+		"unknown":    {first + `{"seq":1,"t":0,"kind":"` + strings.Repeat("x", n) + "\"}\n", ""},
+		"wrong kind": {strings.Repeat("x", n) + "\n", "not an event log"},
+		"no end":     {first + strings.Repeat("x", 17<<20), "longer than 16 MiB"},
+		"lines":      {first + strings.Repeat("\n", n), "line 2"},
+	} {
+		var err error
+		took := allocated(func() { _, err = event.Read(strings.NewReader(test.log)) })
+		if took > bound(test.log) {
+			t.Errorf("%s: %d bytes for %d, %d for each", name, took, len(test.log), took/uint64(len(test.log)))
+		}
+		switch {
+		case test.want == "" && err != nil, test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)):
+			t.Errorf("%s: %.400v, want %q", name, err, test.want)
+		case err != nil && len(err.Error()) > 400:
+			t.Errorf("%s: an error of %d bytes", name, len(err.Error()))
 		}
 	}
 }
@@ -166,8 +220,15 @@ func FuzzRead(f *testing.F) {
 	f.Add(b.Bytes()[:b.Len()/2])
 	f.Add([]byte(`{"seq":0,"t":1e400,"kind":"run_started","format":1}` + "\n"))
 	f.Fuzz(func(t *testing.T, log []byte) {
-		events, err := event.Read(bytes.NewReader(log))
+		var events []event.Event
+		var err error
+		if took := allocated(func() { events, err = event.Read(bytes.NewReader(log)) }); took > bound(string(log)) {
+			t.Fatalf("%d bytes for %d", took, len(log))
+		}
 		if err != nil {
+			if len(err.Error()) > 400 {
+				t.Fatalf("an error of %d bytes", len(err.Error()))
+			}
 			return
 		}
 		var out bytes.Buffer

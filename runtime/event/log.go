@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // maxLine bounds a line that Read takes, so that a file that is no log cannot
@@ -35,22 +36,28 @@ func (w *Writer) Write(e Event) error {
 	return nil
 }
 
+// opening is how every log begins, however short it was cut.
+const opening = `{"seq":0,"t":`
+
 // ErrNotALog is the error of Read for a file that does not begin with
 // run_started.
 var ErrNotALog = errors.New("not an event log: the first line must be run_started")
 
 // Read reads a log back. A last line that was cut short, as one whose writer
-// was killed leaves it, is left out without an error: whether the run came to
-// its end is told by Finished. A line that is not an event, a gap in seq, or a
-// format that this version does not know is an error that names the line; the
-// events before it are returned too.
+// was killed leaves it, is left out without an error, also where it is the
+// first: whether the run came to its end is told by Finished. A line that is not
+// an event, a gap in seq, or a format that this version does not know is an
+// error that names the line; the events before it are returned too.
+//
+// A line may have 16 MiB. Beyond 128 KiB, Read allocates less than 256 bytes for
+// each byte that it reads, those of the events it returns among them.
 func Read(r io.Reader) ([]Event, error) {
 	var events []Event
 	br := bufio.NewReaderSize(r, 64<<10)
 	for number := 1; ; number++ {
 		line, err := readLine(br)
 		if errors.Is(err, io.EOF) {
-			if len(events) == 0 {
+			if rest := string(line[:min(len(line), len(opening))]); number == 1 && !strings.HasPrefix(opening, rest) {
 				return nil, ErrNotALog
 			}
 			return events, nil
@@ -61,9 +68,9 @@ func Read(r io.Reader) ([]Event, error) {
 		var e Event
 		if err := json.Unmarshal(line, &e); err != nil {
 			if number == 1 {
-				return nil, fmt.Errorf("%w (%v)", ErrNotALog, err)
+				return nil, fmt.Errorf("%w (%.300v)", ErrNotALog, err) // it may quote the line
 			}
-			return events, fmt.Errorf("event log: line %d: %w", number, err)
+			return events, fmt.Errorf("event log: line %d: %.300v", number, err)
 		}
 		if number == 1 {
 			started, ok := e.Detail.(RunStarted)
@@ -86,8 +93,8 @@ func Finished(events []Event) bool {
 	return len(events) > 0 && events[len(events)-1].Kind() == KindRunFinished
 }
 
-// readLine returns a line without its newline, and io.EOF for what follows
-// the last newline, whatever it is.
+// readLine returns a line without its newline, and with io.EOF what follows the
+// last newline, or the beginning of that.
 func readLine(br *bufio.Reader) ([]byte, error) {
 	var long []byte
 	for {
@@ -98,7 +105,7 @@ func readLine(br *bufio.Reader) ([]byte, error) {
 		case err == nil:
 			return bytes.TrimSuffix(append(long, part...), []byte("\n")), nil
 		case !errors.Is(err, bufio.ErrBufferFull):
-			return nil, err
+			return append(long, part...), err
 		}
 		if long = append(long, part...); len(long) > maxLine {
 			return nil, fmt.Errorf("longer than %d MiB", maxLine>>20)
