@@ -7,12 +7,12 @@ import (
 	"math"
 	"os"
 	"reflect"
-	goruntime "runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/event"
+	"github.com/dagon-star/dagon-star/runtime/internal/allocated"
 )
 
 // everyKind is a log with an event of each kind, in an order that a run could
@@ -110,18 +110,8 @@ func TestCutShort(t *testing.T) {
 	}
 }
 
-// allocated is what fn allocates, in bytes.
-func allocated(fn func()) uint64 {
-	var before, after goruntime.MemStats
-	goruntime.ReadMemStats(&before)
-	fn()
-	goruntime.ReadMemStats(&after)
-	return after.TotalAlloc - before.TotalAlloc
-}
-
-// bound is what Read says that it allocates at most, and as much again for what
-// the test does beside it.
-func bound(log string) uint64 { return 256*uint64(len(log)) + 256<<10 }
+// bound is what Read says that it allocates at most.
+func bound(log string) uint64 { return 256*uint64(len(log)) + 128<<10 + allocated.Slack }
 
 // TestReadBounds: a line costs memory in proportion, and what is told of it is
 // short.
@@ -151,7 +141,7 @@ func TestReadBounds(t *testing.T) {
 		"lines":      {first + strings.Repeat("\n", n), "line 2"},
 	} {
 		var err error
-		took := allocated(func() { _, err = event.Read(strings.NewReader(test.log)) })
+		took := allocated.By(func() { _, err = event.Read(strings.NewReader(test.log)) })
 		if took > bound(test.log) {
 			t.Errorf("%s: %d bytes for %d, %d for each", name, took, len(test.log), took/uint64(len(test.log)))
 		}
@@ -222,7 +212,7 @@ func FuzzRead(f *testing.F) {
 	f.Fuzz(func(t *testing.T, log []byte) {
 		var events []event.Event
 		var err error
-		if took := allocated(func() { events, err = event.Read(bytes.NewReader(log)) }); took > bound(string(log)) {
+		if took := allocated.By(func() { events, err = event.Read(bytes.NewReader(log)) }); took > bound(string(log)) {
 			t.Fatalf("%d bytes for %d", took, len(log))
 		}
 		if err != nil {
