@@ -139,7 +139,7 @@ func badAddress(packet []byte) error {
 		return errString
 	}
 	end = min(end, MaxAddress+1)
-	return broken(fmt.Sprintf("%q: %s", packet[:end], checkAddress(packet[:end])))
+	return broken(fmt.Sprintf("%.40q: %s", packet[:end], checkAddress(packet[:end])))
 }
 
 // check validates the arguments.
@@ -316,7 +316,7 @@ func (v *View) Message() *Message {
 }
 
 func collect(a *Args) []any {
-	out := []any{}
+	out := make([]any, 0, siblings(a.packet[a.tag:a.end]))
 	for a.Next() {
 		switch a.Tag() {
 		case '[':
@@ -328,6 +328,26 @@ func collect(a *Args) []any {
 		}
 	}
 	return out
+}
+
+// siblings counts the arguments up to the end of the array that the tags are in.
+func siblings(tags []byte) (n int) {
+	depth := 0
+	for _, tag := range tags {
+		switch {
+		case tag == ']' && depth == 0:
+			return n
+		case tag == ']':
+			depth--
+			continue
+		case depth == 0:
+			n++
+		}
+		if tag == '[' {
+			depth++
+		}
+	}
+	return n
 }
 
 // Match tells whether a packet begins as the template's messages do.
@@ -385,7 +405,8 @@ type Bundle struct {
 const bundleTag = "#bundle\x00"
 
 // Decode validates a packet, message or bundle, and copies it out. Bundles nest
-// at most MaxDepth deep.
+// at most MaxDepth deep. It allocates at most 32 bytes for each byte of the
+// packet.
 func Decode(packet []byte) (Packet, error) { return decodeAt(packet, 1) }
 
 func decodeAt(p []byte, depth int) (Packet, error) {

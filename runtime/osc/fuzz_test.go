@@ -12,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	goosc "github.com/hypebeast/go-osc/osc"
+
+	"github.com/dagon-star/dagon-star/runtime/internal/allocated"
 )
 
 // FuzzDecode: no packet makes the decoder panic, and what it accepts encodes to
@@ -24,11 +26,15 @@ func FuzzDecode(f *testing.F) {
 		f.Add(unhex(f, v.hex))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		p, err := Decode(b)
+		var p Packet
+		var err error
+		if took := allocated.By(func() { p, err = Decode(b) }); took > decodeBound(b) {
+			t.Fatalf("%d bytes for %d", took, len(b))
+		}
 		var broken *ProtocolError
 		if err != nil {
-			if !errors.As(err, &broken) {
-				t.Fatalf("an error of type %T", err)
+			if !errors.As(err, &broken) || len(err.Error()) > 600 {
+				t.Fatalf("an error of type %T: %v", err, err)
 			}
 			return
 		}
@@ -48,12 +54,13 @@ func FuzzReader(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, limit uint16) {
 		limit = max(limit, 16)
 		read := func(r io.Reader) (frames [][]byte, err error) {
-			reader := NewReader(r, int(limit))
+			source := &counted{r: r}
+			reader := NewReader(source, int(limit))
 			for {
-				more := reader.More()
+				more, before := reader.More(), source.reads
 				packet, err := reader.Next()
-				if more && err == io.EOF {
-					t.Fatal("More said that there was a frame, or an error that stays")
+				if _, at := reader.r.(failed); !at && more != (source.reads == before) {
+					t.Fatalf("More said %v, and Next read %d times", more, source.reads-before)
 				}
 				if err != nil {
 					if cap(reader.buf) > 4*len(data)+2*firstBuffer {
@@ -66,6 +73,14 @@ func FuzzReader(f *testing.F) {
 				}
 				frames = append(frames, bytes.Clone(packet))
 			}
+		}
+		if took := allocated.By(func() {
+			reader := NewReader(bytes.NewReader(data), int(limit))
+			for err := error(nil); err == nil; {
+				_, err = reader.Next()
+			}
+		}); took > readerBound(data) {
+			t.Fatalf("%d bytes for %d", took, len(data))
 		}
 		whole, wholeErr := read(bytes.NewReader(data))
 		for _, r := range []io.Reader{iotest.OneByteReader(bytes.NewReader(data)), iotest.HalfReader(bytes.NewReader(data)), iotest.DataErrReader(bytes.NewReader(data))} {

@@ -99,19 +99,24 @@ func (r *Reader) More() bool {
 	case r.err != nil:
 		return true
 	case r.framing == SLIP:
-		return bytes.IndexByte(bytes.TrimLeft(have, string([]byte{slipEnd})), slipEnd) > 0
+		for len(have) > 0 && have[0] == slipEnd {
+			have = have[1:]
+		}
+		return bytes.IndexByte(have, slipEnd) >= 0 || len(have) > 2*r.max
 	case len(have) < 4:
-		return false
+		return len(have) > 0 && have[0] != 0
 	}
 	size := be.Uint32(have)
-	return size > uint32(r.max) || len(have)-4 >= int(size)
+	return size > uint32(r.max) || size < 8 || size&3 != 0 || len(have)-4 >= int(size)
 }
 
 // Next returns the next packet, not yet validated, which is good until the next
 // call. It is io.EOF at the end of the stream, io.ErrUnexpectedEOF where it
 // ends inside a frame, and a *ProtocolError where it is no stream of OSC
 // packets; nothing can be read after that. The buffer grows as bytes arrive,
-// never by what a prefix says.
+// never by what a prefix says: beyond 8 KiB, a Reader allocates at most 8 bytes
+// for each byte that has arrived, and beyond 128 KiB, however much arrives, at
+// most 9 for each byte of the largest packet that it takes.
 func (r *Reader) Next() ([]byte, error) {
 	if r.framing == SizePrefix {
 		if have := r.buf[r.start:r.end]; len(have) >= 4 {
@@ -241,7 +246,9 @@ func (r *Reader) fill() {
 		r.start = 0
 	}
 	if r.end == len(r.buf) {
-		r.buf = append(r.buf, make([]byte, max(len(r.buf), firstBuffer))...)
+		grown := make([]byte, max(2*len(r.buf), firstBuffer)) // append would round up by a quarter
+		copy(grown, r.buf)
+		r.buf = grown
 	}
 	n, err := r.r.Read(r.buf[r.end:])
 	r.end += n
