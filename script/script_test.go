@@ -146,6 +146,35 @@ shutdown_topology()
 	// bob exited 0
 }
 
+// The call that lets a program contain what it starts stands at the very top of
+// its main, or of TestMain(m *testing.M) before m.Run().
+func ExampleKeeper() {
+	if script.Keeper() {
+		return // this was a keeper, and its run is over
+	}
+	dir, err := os.MkdirTemp("", "runs")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer os.RemoveAll(dir)
+	result, err := script.Run(context.Background(), script.Config{
+		Source:         []byte("fork(alice)\nawait_ready(alice)\nkill(alice)\nprint(alice.name, alice.state)"),
+		TopologySource: nodes("alice"),
+		Contain:        "auto", // as it is when left out: the best that the machine gives
+		RunsDir:        dir,
+		Output:         os.Stdout,
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(result.Outcome)
+	// Output:
+	// alice exited
+	// passed
+}
+
 // A program that embeds dagon-star can add builtins of its own. One that waits
 // does so through Wait, so that the script's other tasks go on meanwhile.
 func ExampleConfig_builtins() {
