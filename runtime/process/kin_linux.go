@@ -393,20 +393,20 @@ func (c *child) sweep(usage *syscall.Rusage) (left []int) {
 			return nil
 		}
 	}
-	seen := map[int]bool{}
+	seen := map[int]stat{}
 	for w, quiet := (waiter{}), 0; ; {
 		members := c.members()
 		for _, s := range members {
-			if !seen[s.pid] {
-				seen[s.pid] = true
+			if _, again := seen[s.pid]; !again {
+				seen[s.pid] = s
 				left = append(left, l.kin.outside(s.pid))
 			}
 			s.send(syscall.SIGKILL)
 		}
-		dying := false
+		dying := anyRuns(seen)
 		if l.kin.adopts {
 			for _, pid := range adopted() {
-				if seen[pid] {
+				if _, ours := seen[pid]; ours {
 					dying = !reap(pid, usage) || dying
 				}
 			}
@@ -418,6 +418,17 @@ func (c *child) sweep(usage *syscall.Rusage) (left []int) {
 			return left
 		}
 	}
+}
+
+// anyRuns tells whether one of the processes that were seen still runs. One that
+// is dying may have lost what it is known by, and run for a moment yet.
+func anyRuns(seen map[int]stat) bool {
+	for pid, s := range seen {
+		if now, ok := readStat(pid); ok && now.began == s.began && now.runs() {
+			return true
+		}
+	}
+	return false
 }
 
 // reap reaps a child if it has ended.

@@ -58,12 +58,14 @@ func tagged(tags []string) []stat {
 
 // killAll kills what is found until nothing is.
 func killAll(find func() []stat) {
+	seen := map[int]stat{}
 	for w, quiet := (waiter{}), 0; ; {
 		found := find()
 		for _, s := range found {
+			seen[s.pid] = s
 			s.send(syscall.SIGKILL)
 		}
-		if quiet++; len(found) > 0 {
+		if quiet++; len(found) > 0 || anyRuns(seen) {
 			quiet = 0
 		}
 		if quiet == sureAfter || !w.wait(killedWithin) {
