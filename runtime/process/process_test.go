@@ -565,39 +565,3 @@ func TestLogFull(t *testing.T) {
 		t.Error("Close does not tell of the error")
 	}
 }
-
-// BenchmarkStart starts and reaps trivial processes, as the driver does and as
-// os/exec does, in turns, and prints the ratio.
-func BenchmarkStart(b *testing.B) {
-	program, err := exec.LookPath("true")
-	if err != nil {
-		b.Skip(err)
-	}
-	d := newDriver(b, Bare)
-	const each = 200
-	var ours, theirs time.Duration
-	for range b.N {
-		began := time.Now()
-		for range each {
-			p, err := d.Start(Spec{Argv: []string{program}})
-			if err != nil {
-				b.Fatal(err)
-			}
-			<-p.Done()
-		}
-		ours += time.Since(began)
-		began = time.Now()
-		for range each {
-			var out, errs bytes.Buffer
-			c := exec.Command(program)
-			c.Stdout, c.Stderr = &out, &errs
-			if err := c.Run(); err != nil {
-				b.Fatal(err)
-			}
-		}
-		theirs += time.Since(began)
-	}
-	b.ReportMetric(float64(ours.Microseconds())/float64(b.N*each), "µs/process")
-	b.ReportMetric(float64(ours)/float64(theirs), "x-os/exec")
-	b.ReportMetric(0, "ns/op")
-}
