@@ -315,8 +315,8 @@ func (k *keeper) end() error {
 		k.local.reaping.Unlock()
 		// All that runs in its care has a parent that does, or is its child.
 		var info unix.Siginfo
-		none := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil) == unix.ECHILD
-		if none || !w.wait(2*killedWithin) {
+		gone := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil) == unix.ECHILD
+		if gone || !w.wait(2*killedWithin) {
 			break
 		}
 	}
@@ -325,7 +325,7 @@ func (k *keeper) end() error {
 
 // left are the processes in the keeper's care that run.
 func (k *keeper) left() []stat {
-	all := processes(1)
+	all := processes(none)
 	self := os.Getpid()
 	in := map[int]bool{self: true}
 	if k.rung == Sealed {

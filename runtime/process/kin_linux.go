@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -197,6 +198,7 @@ type stat struct {
 	pid, parent, group, session int
 	state                       byte
 	began                       string // in clock ticks since boot
+	environment                 []byte // as it was executed with; nil where it has not been read
 }
 
 // runs tells whether the process is more than what is left of a dead one.
@@ -225,8 +227,8 @@ func readStat(pid int) (s stat, ok bool) {
 
 func procPath(pid int, file string) string { return "/proc/" + strconv.Itoa(pid) + "/" + file }
 
-// processes are all that /proc shows whose numbers are at least from.
-func processes(from int) []stat {
+// processes are all that /proc shows but for those that are to be left out.
+func processes(without func(pid int) bool) []stat {
 	proc, err := os.Open("/proc")
 	if err != nil {
 		return nil
@@ -235,7 +237,7 @@ func processes(from int) []stat {
 	names, _ := proc.Readdirnames(-1)
 	var all []stat
 	for _, name := range names {
-		if pid, err := strconv.Atoi(name); err == nil && pid >= from {
+		if pid, err := strconv.Atoi(name); err == nil && !without(pid) {
 			if s, ok := readStat(pid); ok {
 				all = append(all, s)
 			}
@@ -259,65 +261,103 @@ func descendants(all []stat, in map[int]bool) {
 
 // members are the processes of the tree that run, but for its leader, in the
 // order of their numbers. The leader has not been reaped.
-func (c *child) members() []stat {
-	all := processes(c.leastMember())
+func (c *child) members() []stat { return c.membersOf(c.local.processes()) }
+
+// membersOf are those among the processes.
+func (c *child) membersOf(all []stat) []stat {
 	self := os.Getpid()
 	in := map[int]bool{c.id: true}
 	for _, s := range all {
-		if s.pid != self && (s.group == c.id || s.session == c.id || c.mark.on(s.pid)) {
+		if s.pid != self && (s.group == c.id || s.session == c.id || c.mark.on(s)) {
 			in[s.pid] = true
 		}
 	}
 	descendants(all, in)
-	return slices.DeleteFunc(all, func(s stat) bool { return !in[s.pid] || !s.runs() || s.pid == c.id })
+	if len(in) == 1 {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(s stat) bool { return !in[s.pid] || !s.runs() || s.pid == c.id })
 }
 
-// leastMember is the least number that a process of the tree can have. What a
-// process has started has a higher number than itself, until the numbers begin
-// again, and that they cannot have done twice in youth. It spares a process that
-// ends young a look at all that the machine runs.
-func (c *child) leastMember() int {
-	if !c.local.kin.adopts && time.Since(c.began) < youth && lastNumber() >= c.id {
-		return c.id + 1
-	}
-	return 1
+// processes are all but those that are the leaders of trees: none of them is
+// another tree's.
+func (l *local) processes() []stat {
+	return processes(func(pid int) bool {
+		_, leads := l.leaders.Load(pid)
+		return leads
+	})
 }
 
-// youth is less than it takes to fork as many processes as there are numbers,
-// of which there are 32,768 at least where it is not set otherwise.
-const youth = 100 * time.Millisecond
+// census takes looks at the machine's processes, one for all who wait for one.
+type census struct {
+	mu      sync.Mutex
+	waiting []chan []stat // for the next look
+	looking sync.WaitGroup
+	busy    bool
+}
 
-// lastNumber is the number that was last given to a process (proc_loadavg(5)),
-// or 0.
-func lastNumber() int {
-	text, _ := os.ReadFile("/proc/loadavg")
-	fields := strings.Fields(string(text))
-	if len(fields) == 0 {
-		return 0
+// look returns what a look shows that began after the call. A machine runs many
+// processes, and many of a run's may end at the same time: no more than a fifth
+// of the time goes into looks.
+func (l *local) look() []stat {
+	c := &l.census
+	seen := make(chan []stat, 1)
+	c.mu.Lock()
+	c.waiting = append(c.waiting, seen)
+	if !c.busy {
+		c.busy = true
+		c.looking.Go(l.lookOut)
 	}
-	last, _ := strconv.Atoi(fields[len(fields)-1])
-	return last
+	c.mu.Unlock()
+	return <-seen
+}
+
+func (l *local) lookOut() {
+	c := &l.census
+	for {
+		c.mu.Lock()
+		waiting := c.waiting
+		if c.waiting = nil; len(waiting) == 0 {
+			c.busy = false
+			c.mu.Unlock()
+			return
+		}
+		c.mu.Unlock()
+		began := time.Now()
+		all := l.processes()
+		for i := range all {
+			all[i].environment, _ = os.ReadFile(procPath(all[i].pid, "environ"))
+		}
+		took := time.Since(began)
+		for _, seen := range waiting {
+			seen <- all
+		}
+		time.Sleep(4 * took)
+	}
 }
 
 // on tells whether a process bears the mark.
-func (m *mark) on(pid int) bool {
+func (m *mark) on(s stat) bool {
 	switch {
 	case m.namespace != "":
-		namespace, err := os.Readlink(procPath(pid, "ns/uts"))
+		namespace, err := os.Readlink(procPath(s.pid, "ns/uts"))
 		return err == nil && namespace == m.namespace
-	case m.group != nil && m.group.holds(pid):
+	case m.group != nil && m.group.holds(s.pid):
 		return true
 	case m.tag != nil:
-		return hasVariable(pid, m.tag)
+		return s.hasVariable(m.tag)
 	}
 	return false
 }
 
 // hasVariable tells whether a process was executed with a variable, given with
 // a 0 before and after it.
-func hasVariable(pid int, variable []byte) bool {
-	environment, err := os.ReadFile(procPath(pid, "environ"))
-	return err == nil && (bytes.Contains(environment, variable) || bytes.HasPrefix(environment, variable[1:]))
+func (s stat) hasVariable(variable []byte) bool {
+	environment := s.environment
+	if environment == nil {
+		environment, _ = os.ReadFile(procPath(s.pid, "environ"))
+	}
+	return bytes.Contains(environment, variable) || bytes.HasPrefix(environment, variable[1:])
 }
 
 // send signals a process that was seen, and nobody who has its number since.
@@ -382,14 +422,22 @@ func (w *waiter) wait(within time.Duration) bool {
 // this process that reaps them.
 func (c *child) sweep(usage *syscall.Rusage) (left []int) {
 	l := c.local
-	if l.kin.rung == Cgroup && !c.mark.group.populated() {
+	switch {
+	case l.kin.rung == Cgroup && !c.mark.group.populated():
 		return nil
-	}
-	if l.kin.adopts {
+	case l.kin.adopts:
 		l.reaping.Lock()
 		defer l.reaping.Unlock()
 		// The top of whatever outlives the leader was given to this process.
 		if len(adopted()) == 0 {
+			return nil
+		}
+	default:
+		looks := 0
+		for looks < sureAfter && len(c.membersOf(l.look())) == 0 {
+			looks++
+		}
+		if looks == sureAfter {
 			return nil
 		}
 	}

@@ -32,6 +32,8 @@ type local struct {
 	threads sync.WaitGroup
 	living  sync.WaitGroup // the children
 	reaping sync.Mutex     // of orphans, by one at a time
+	leaders sync.Map       // the numbers of those that have not been reaped
+	census  census
 }
 
 func newLocal(k kin) *local {
@@ -59,6 +61,7 @@ func (l *local) close() error {
 	l.living.Wait()
 	close(l.work)
 	l.threads.Wait()
+	l.census.looking.Wait()
 	return l.kin.close()
 }
 
@@ -73,7 +76,7 @@ func (l *local) start(im image) (*child, error) {
 		attr.Sys.Setpgid = false
 		attr.Sys.Setsid, attr.Sys.Setctty, attr.Sys.Ctty = true, true, 0
 	}
-	c := &child{local: l, began: time.Now(), done: make(chan struct{})}
+	c := &child{local: l, done: make(chan struct{})}
 	var err error
 	forked := make(chan struct{})
 	l.work <- func() {
@@ -85,6 +88,7 @@ func (l *local) start(im image) (*child, error) {
 	if err != nil {
 		return nil, err
 	}
+	l.leaders.Store(c.id, nil)
 	l.living.Go(c.watch)
 	return c, nil
 }
@@ -93,7 +97,6 @@ func (l *local) start(im image) (*child, error) {
 type child struct {
 	local  *local
 	id     int
-	began  time.Time
 	mark   mark
 	done   chan struct{}
 	ending Exit // once done is closed
@@ -128,6 +131,7 @@ func (c *child) watch() {
 	var status syscall.WaitStatus
 	var own syscall.Rusage
 	var err error
+	c.local.leaders.Delete(c.id) // before its number can be another's
 	for {
 		if _, err = syscall.Wait4(c.id, &status, 0, &own); err != unix.EINTR {
 			break

@@ -19,7 +19,7 @@ type Marked struct {
 // read, which were executed with all of the named variables.
 func FindMarked(names ...string) []Marked {
 	var all []Marked
-	for _, s := range processes(1) {
+	for _, s := range processes(none) {
 		environment, err := os.ReadFile(procPath(s.pid, "environ"))
 		if err != nil || !s.runs() {
 			continue
@@ -39,15 +39,18 @@ func FindMarked(names ...string) []Marked {
 	return all
 }
 
+// none leaves no process out.
+func none(int) bool { return false }
+
 // Kill kills the process, and nobody who has its number since.
 func (m Marked) Kill() error { return m.stat.send(syscall.SIGKILL) }
 
 // tagged are the processes that were executed with one of the variables.
 func tagged(tags []string) []stat {
 	var found []stat
-	for _, s := range processes(1) {
+	for _, s := range processes(none) {
 		for _, tag := range tags {
-			if tag != "" && s.runs() && hasVariable(s.pid, []byte("\x00"+tag+"\x00")) {
+			if tag != "" && s.runs() && s.hasVariable([]byte("\x00"+tag+"\x00")) {
 				found = append(found, s)
 				break
 			}
