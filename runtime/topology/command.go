@@ -128,7 +128,7 @@ func (t *Topology) checkPlaceholders(n *Node) {
 			switch {
 			case of == nil:
 				t.file.mistake(v.line, "%s has the placeholder %s, and there is no node %q%s", v.key, parts[0], name, t.meant(name))
-			case endpoint != "" && !slices.ContainsFunc(of.Endpoints, func(e Endpoint) bool { return e.Name == endpoint }):
+			case endpoint != "" && of.lines["listen."+endpoint] == 0:
 				t.file.mistake(v.line, "%s has the placeholder %s, and [%s] has no listen.%s", v.key, parts[0], of.Section, endpoint)
 			}
 		}
@@ -139,8 +139,11 @@ func (t *Topology) meant(name string) string {
 	if strings.EqualFold(name, "self") || strings.EqualFold(name, "name") {
 		return ": did you mean <" + strings.ToUpper(name) + ">?"
 	}
+	if t.file.full() {
+		return ""
+	}
 	var names []string
-	for _, n := range t.Nodes {
+	for _, n := range t.Nodes[:min(len(t.Nodes), maxWords)] {
 		names = append(names, n.Name)
 	}
 	if n := Nearest(name, names); n != "" {
@@ -156,6 +159,7 @@ type Tie struct{ From, To, Endpoint string }
 // the order of the file.
 func (t *Topology) Ties() []Tie {
 	var ties []Tie
+	seen := map[Tie]bool{}
 	for _, n := range t.Nodes {
 		for _, v := range n.values() {
 			for _, parts := range placeholder.FindAllStringSubmatch(v.value, -1) {
@@ -163,7 +167,8 @@ func (t *Topology) Ties() []Tie {
 				if of == nil || of == n || parts[2] == "" {
 					continue
 				}
-				if tie := (Tie{n.Name, of.Name, parts[2]}); !slices.Contains(ties, tie) {
+				if tie := (Tie{n.Name, of.Name, parts[2]}); !seen[tie] {
+					seen[tie] = true
 					ties = append(ties, tie)
 				}
 			}

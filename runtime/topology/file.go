@@ -4,27 +4,36 @@ import (
 	"bytes"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+)
 
-	"gopkg.in/ini.v1"
+// What is read of a file, and told of it.
+const (
+	maxSize     = 16 << 20 // bytes of an ini
+	maxMistakes = 100      // told one by one
+	maxQuoted   = 150      // bytes of the file in a mistake, each time that it quotes
+	maxText     = 400      // bytes of a mistake's text
 )
 
 // file is an ini as it is read: its sections and keys in their order, each with
-// its line. The values are those of package ini; the lines and what is double
-// are found by scanning the same bytes, for that package tells neither, and
-// stops at the first mistake.
+// its line. A line is read as gopkg.in/ini.v1 reads it, which tests hold; that
+// package tells no lines and nothing of what is double, stops at the first
+// mistake, and takes 7 KB to read a line by itself.
 type file struct {
 	path     string
 	sections []*section
 	mistakes Mistakes
+	more     int // mistakes beyond maxMistakes
 }
 
 type section struct {
-	name string
-	line int
-	keys []keyValue
+	name  string
+	line  int
+	keys  []keyValue
+	lines map[string]int // of its keys
 }
 
 type keyValue struct {
@@ -33,21 +42,41 @@ type keyValue struct {
 	bare       bool // a key without "="
 }
 
+// mistake adds a mistake, as long as there are not too many: what it quotes of
+// the file is cut.
 func (f *file) mistake(line int, format string, args ...any) {
-	f.mistakes = append(f.mistakes, &Mistake{File: f.path, Line: line, Text: fmt.Sprintf(format, args...)})
+	if f.full() {
+		f.more++
+		return
+	}
+	for i, arg := range args {
+		if s, ok := arg.(string); ok {
+			args[i] = cut(s, maxQuoted)
+		}
+	}
+	f.mistakes = append(f.mistakes, &Mistake{File: f.path, Line: line, Text: cut(fmt.Sprintf(format, args...), maxText)})
 }
 
-// parser is how package ini is told to read: "=" alone divides a key from its
-// value, a comment at the end of a line begins with a space, and nothing is
-// inherited, continued, merged or expanded.
-var parser = ini.LoadOptions{
-	KeyValueDelimiters:       "=",
-	AllowBooleanKeys:         true,
-	SpaceBeforeInlineComment: true,
-	IgnoreContinuation:       true,
-	SkipUnrecognizableLines:  true,
-	AllowNonUniqueSections:   true,
-	ChildSectionDelimiter:    "\x00",
+// full tells whether no more mistakes are told: there is no use in looking for
+// what was meant.
+func (f *file) full() bool { return len(f.mistakes) == maxMistakes }
+
+// told are the mistakes by line, and the number of those that are not told.
+func (f *file) told() Mistakes {
+	slices.SortStableFunc(f.mistakes, func(a, b *Mistake) int { return a.Line - b.Line })
+	if f.more == 0 {
+		return f.mistakes
+	}
+	last := f.mistakes[len(f.mistakes)-1].Line // so that it stays the last, wherever it is sorted
+	return append(f.mistakes, &Mistake{File: f.path, Line: last, Text: fmt.Sprintf("… and %d more", f.more)})
+}
+
+// cut is a text, or the beginning of a long one.
+func cut(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
 // quoted is a value in quotes, which keep all that is in them, and what may
@@ -57,13 +86,17 @@ var quoted = regexp.MustCompile(`^\s*"([^"]*)"\s*(?:[#;].*)?$`)
 // scan reads the file; what is wrong with its form becomes mistakes.
 func scan(path string, data []byte) *file {
 	f := &file{path: path}
+	if len(data) > maxSize {
+		f.mistake(0, "over %d MiB: no topology", maxSize>>20)
+		return f
+	}
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	seen := map[string]int{}
 	var current *section
 	number := 0
 	for line := range bytes.Lines(data) {
 		number++
-		text := strings.TrimSpace(string(line))
+		text := string(bytes.TrimSpace(line))
 		switch {
 		case !utf8.ValidString(text):
 			f.mistake(number, "the line is not UTF-8")
@@ -84,7 +117,7 @@ func scan(path string, data []byte) *file {
 func (f *file) section(text string, line int, seen map[string]int) *section {
 	name, rest, closed := strings.Cut(text[1:], "]")
 	rest = strings.TrimSpace(rest)
-	s := &section{name: strings.TrimSpace(name), line: line}
+	s := &section{name: strings.TrimSpace(name), line: line, lines: map[string]int{}}
 	switch {
 	case !closed:
 		f.mistake(line, "%q: a ] at the end of the section's name was expected", text)
@@ -101,38 +134,63 @@ func (f *file) section(text string, line int, seen map[string]int) *section {
 	return s // also where it is wrong, so that its keys are read past
 }
 
-// key reads one line of a section. The value is read by package ini, from a
-// file that has this line alone.
+// key reads one line of a section.
 func (f *file) key(s *section, text string, line int) {
 	name, rest, hasValue := strings.Cut(text, "=")
 	name = strings.TrimSpace(name)
-	if name == "" || strings.ContainsAny(name, "\"'`[]<>") || strings.ContainsFunc(name, unicode.IsSpace) && hasValue {
+	if name == "" || name == "-" || strings.ContainsAny(name, "\"'`[]<>") || strings.ContainsFunc(name, unicode.IsSpace) && hasValue {
 		f.mistake(line, "%q is no key: key = value was expected", text)
 		return
 	}
 	if !hasValue {
-		name, _, _ = strings.Cut(name, " ") // a comment may follow
-		if fields := strings.Fields(text); len(fields) > 1 && fields[1][0] != '#' && fields[1][0] != ';' {
-			f.mistake(line, "%q is no key: key = value was expected", text)
-			return
+		if end := strings.IndexFunc(text, unicode.IsSpace); end > 0 { // a comment may follow
+			name = text[:end]
+			if after := strings.TrimSpace(text[end:]); after[0] != '#' && after[0] != ';' {
+				f.mistake(line, "%q is no key: key = value was expected", text)
+				return
+			}
 		}
 	}
-	for _, k := range s.keys {
-		if k.key == name {
-			f.mistake(line, "%s is there twice in [%s]: line %d has it already", name, s.name, k.line)
-			return
-		}
+	if at := s.lines[name]; at > 0 {
+		f.mistake(line, "%s is there twice in [%s]: line %d has it already", name, s.name, at)
+		return
 	}
-	value := ""
-	if m := quoted.FindStringSubmatch(rest); m != nil {
-		value = m[1] // which package ini would cut at a comment sign
-	} else if hasValue {
-		loaded, err := ini.LoadSources(parser, []byte("[s]\n"+text+"\n"))
-		if err != nil || !loaded.Section("s").HasKey(name) {
-			f.mistake(line, "%q cannot be read: key = value was expected (%v)", text, err)
-			return
-		}
-		value = loaded.Section("s").Key(name).Value()
+	value, missing := readValue(rest)
+	if missing != "" {
+		f.mistake(line, "%q: the closing %s was expected on the same line", text, missing)
+		return
 	}
+	s.lines[name] = line
 	s.keys = append(s.keys, keyValue{key: name, value: value, line: line, bare: !hasValue})
+}
+
+// readValue reads what follows "=": a text that ends at the line's end, or at a
+// space and a comment sign, or one in quotes. Where the quotes do not end, it
+// tells which.
+func readValue(rest string) (value, missing string) {
+	rest = strings.TrimSpace(rest)
+	if m := quoted.FindStringSubmatch(rest); m != nil {
+		return m[1], "" // which package ini would cut at a comment sign
+	}
+	for _, quote := range []string{`"""`, "`"} {
+		if inner, ok := strings.CutPrefix(rest, quote); ok {
+			end := strings.LastIndex(inner, quote)
+			if end < 0 {
+				return "", quote
+			}
+			return inner[:end], ""
+		}
+	}
+	if text, _, comment := strings.Cut(rest, " #"); comment {
+		rest = text
+	} else {
+		rest, _, _ = strings.Cut(rest, " ;")
+	}
+	rest = strings.TrimSpace(rest)
+	for _, quote := range []string{"'", `"`} {
+		if inner, ok := strings.CutPrefix(rest, quote); ok && strings.Index(inner, quote) == len(inner)-1 && inner != "" {
+			return inner[:len(inner)-1], ""
+		}
+	}
+	return rest, ""
 }

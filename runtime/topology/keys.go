@@ -18,25 +18,25 @@ type Key struct{ Name, Value, Text string }
 // Keys are the keys of a node's section that say how it is run. Any other is
 // passed to its program as --key=value, in the order of the file, after --name=
 // and before --phone-home=.
-func Keys() []Key {
-	return []Key{
-		{"path", "FILE", "the program, relative to the ini; a name without a slash is looked up in PATH where no such file is beside the ini"},
-		{"component", "NAME", "runs a component that is built into dagon-star instead of a program"},
-		{"role", "leader|worker|sender|receiver", "the node's role"},
-		{"leader", "true|false", "the older way to say so; true, or empty, also passes -l"},
-		{"sender", "true|false", "the older way to say so. Without a role, a section or name with \"receiver\" in it is a receiver, and any other a worker"},
-		{"name", "NAME", "the node's name, if it is not the section's"},
-		{"file", "FILE", "passed as --file=, made absolute: it is relative to the ini"},
-		{"args", "WORDS", "more arguments, in the words of a shell"},
-		{"arg.KEY", "VALUE", "passes --KEY=VALUE where KEY is one of these keys"},
-		{"env.KEY", "VALUE", "sets a variable in the environment"},
-		{"cwd", "DIR", "the working folder, relative to the ini; without it the node has one of its own in the run's folder"},
-		{"tty", "true|false", "gives the node a terminal"},
-		{"may_exit", "true|false", "the node may exit unasked"},
-		{"listen.NAME", "PORT|auto|udp:PORT|udp:auto", "an endpoint of the node's own address: <SELF:NAME> here, <node:NAME> in other sections, DAGON_LISTEN_NAME in its environment"},
-		{"wrapper_path", "FILE", "a program put in front of the command"},
-		{"wrapper_args_N", "VALUE", "its arguments, in the order of their numbers"},
-	}
+func Keys() []Key { return slices.Clone(nodeKeys[:]) }
+
+var nodeKeys = [...]Key{
+	{"path", "FILE", "the program, relative to the ini; a name without a slash is looked up in PATH where no such file is beside the ini"},
+	{"component", "NAME", "runs a component that is built into dagon-star instead of a program"},
+	{"role", "leader|worker|sender|receiver", "the node's role"},
+	{"leader", "true|false", "the older way to say so; true, or empty, also passes -l"},
+	{"sender", "true|false", "the older way to say so. Without a role, a section or name with \"receiver\" in it is a receiver, and any other a worker"},
+	{"name", "NAME", "the node's name, if it is not the section's"},
+	{"file", "FILE", "passed as --file=, made absolute: it is relative to the ini"},
+	{"args", "WORDS", "more arguments, in the words of a shell"},
+	{"arg.KEY", "VALUE", "passes --KEY=VALUE where KEY is one of these keys"},
+	{"env.KEY", "VALUE", "sets a variable in the environment"},
+	{"cwd", "DIR", "the working folder, relative to the ini; without it the node has one of its own in the run's folder"},
+	{"tty", "true|false", "gives the node a terminal"},
+	{"may_exit", "true|false", "the node may exit unasked"},
+	{"listen.NAME", "PORT|auto|udp:PORT|udp:auto", "an endpoint of the node's own address: <SELF:NAME> here, <node:NAME> in other sections, DAGON_LISTEN_NAME in its environment"},
+	{"wrapper_path", "FILE", "a program put in front of the command"},
+	{"wrapper_args_N", "VALUE", "its arguments, in the order of their numbers"},
 }
 
 // SettingKeys are the keys of [dagon].
@@ -87,13 +87,14 @@ func (t *Topology) read() {
 	if len(t.Nodes) == 0 && len(t.file.mistakes) == 0 {
 		t.file.mistake(0, "no node: a section such as [leader] with path = or component = was expected")
 	}
-	names := map[string]*Node{}
+	t.byName, t.bySection = make(map[string]*Node, len(t.Nodes)), make(map[string]*Node, len(t.Nodes))
 	for _, n := range t.Nodes {
-		if first := names[n.Name]; first != nil {
+		t.bySection[n.Section] = n
+		if first := t.byName[n.Name]; first != nil {
 			t.file.mistake(n.keyLine("name"), "two nodes are named %q: [%s] at line %d has that name already", n.Name, first.Section, first.Line)
 			continue
 		}
-		names[n.Name] = n
+		t.byName[n.Name] = n
 	}
 	for _, n := range t.Nodes {
 		t.checkPlaceholders(n)
@@ -103,7 +104,7 @@ func (t *Topology) read() {
 func (n *Node) keyLine(key string) int { return cmp.Or(n.lines[key], n.Line) }
 
 func (t *Topology) readNode(s *section) {
-	n := &Node{Name: s.name, Section: s.name, Line: s.line, lines: map[string]int{}}
+	n := &Node{Name: s.name, Section: s.name, Line: s.line, lines: s.lines}
 	t.Nodes = append(t.Nodes, n)
 	f := t.file
 	wrong := func(k keyValue, expected string) {
@@ -126,7 +127,6 @@ func (t *Topology) readNode(s *section) {
 	var wrapperArgs []numbered
 	roles := map[Role]int{}
 	for _, k := range s.keys {
-		n.lines[k.key] = k.line
 		prefix, rest, dotted := strings.Cut(k.key, ".")
 		switch {
 		case k.bare && !slices.Contains([]string{"leader", "sender", "tty", "may_exit"}, k.key):
@@ -161,13 +161,13 @@ func (t *Topology) readNode(s *section) {
 				roles[Sender] = k.line
 			}
 		case k.key == "name":
-			if n.Name = k.value; k.value == "" || strings.ContainsAny(k.value, "/\\<>:\x00") || strings.HasPrefix(k.value, ".") {
-				wrong(k, "a name without / \\ < > : and not beginning with a dot")
+			if n.Name = k.value; !isName(k.value) {
+				wrong(k, nameExpected)
 			}
 		case k.key == "args":
-			words, err := shellwords.NewParser().Parse(k.value)
-			if n.Args = words; err != nil {
-				wrong(k, "words as a shell has them: "+err.Error())
+			words, expected := parseWords(k.value)
+			if n.Args = words; expected != "" {
+				wrong(k, expected)
 			}
 		case k.key == "cwd":
 			n.Cwd = t.abs(k.value)
@@ -197,7 +197,7 @@ func (t *Topology) readNode(s *section) {
 		case k.key == "file":
 			n.Flags = append(n.Flags, Flag{k.key, t.abs(k.value)})
 		default:
-			if meant := misspelt(k.key); meant != "" {
+			if meant := misspelt(k.key); meant != "" && len(t.Notices) < maxMistakes {
 				t.Notices = append(t.Notices, &Mistake{File: t.Path, Line: k.line,
 					Text: fmt.Sprintf("%s is passed to the program as a flag: did you mean %s?", k.key, meant)})
 			}
@@ -222,7 +222,18 @@ func (t *Topology) readNode(s *section) {
 	case n.Path != "":
 		n.Path = t.program(n.Path)
 	}
+	if n.lines["name"] == 0 && !isName(n.Name) {
+		f.mistake(n.Line, "[%s] is the node's name too: %s was expected, or a key name", s.name, nameExpected)
+	}
 	n.Role = t.role(n, roles)
+}
+
+const nameExpected = "a name without / \\ < > : that does not begin with a dot and has at most 100 bytes"
+
+// isName tells whether a node may have a name: there are files and folders of
+// that name.
+func isName(name string) bool {
+	return name != "" && len(name) <= 100 && !strings.ContainsAny(name, "/\\<>:") && name[0] != '.'
 }
 
 func (t *Topology) role(n *Node, roles map[Role]int) Role {
@@ -255,10 +266,28 @@ func parseEndpoint(name, value string) (Endpoint, bool) {
 	return e, endpointName.MatchString(name)
 }
 
+// parseWords takes a text apart as a shell does, and tells what was expected
+// where it cannot. A placeholder needs no quotes.
+func parseWords(s string) (words []string, expected string) {
+	p := shellwords.NewParser()
+	p.SetExcludeSeparators('<', '>')
+	words, err := p.Parse(s)
+	switch {
+	case err != nil:
+		return nil, "words as a shell has them: " + err.Error()
+	case p.Position >= 0: // it stops there, and would leave out the rest
+		return nil, "words as a shell has them, with quotes around ; & |"
+	}
+	return words, ""
+}
+
 // misspelt is the key that a flag may have been meant to be, or "".
 func misspelt(key string) string {
-	for _, k := range Keys() {
-		if base, _, _ := strings.Cut(k.Name, "."); len(key) > 3 && key != base && distance(strings.ReplaceAll(key, "-", "_"), base) <= 1 {
+	if len(key) < 4 || len(key) > maxWord {
+		return ""
+	}
+	for _, k := range nodeKeys {
+		if base, _, _ := strings.Cut(k.Name, "."); key != base && distance(strings.ReplaceAll(key, "-", "_"), base) <= 1 {
 			return k.Name
 		}
 	}
@@ -307,7 +336,11 @@ func (t *Topology) readSettings(s *section) {
 		case "contain":
 			set.Contain, expected = k.value, oneOf(k.value, "auto", "sealed", "cgroup", "supervised")
 		default:
-			t.file.mistake(k.line, "[dagon] has no key %s%s", k.key, settingMeant(k.key))
+			if !t.file.full() {
+				expected = settingMeant(k.key)
+			}
+			t.file.mistake(k.line, "[dagon] has no key %s%s", k.key, expected)
+			continue
 		}
 		switch {
 		case err != nil && expected == "":

@@ -2,11 +2,25 @@ package topology
 
 import "strings"
 
-// Nearest is the name that a misspelt one was meant to be, or "".
+// What Nearest looks at.
+const (
+	maxWord  = 64   // bytes of a word
+	maxWords = 1000 // that it is compared with
+)
+
+// Nearest is the name that a misspelt one was meant to be, or "". It looks at
+// words of up to 64 bytes, and at a thousand of them.
 func Nearest(name string, names []string) string {
+	if len(name) > maxWord {
+		return ""
+	}
 	best, nearest := 1+len(name)/3, ""
-	for _, n := range names {
-		if d := distance(strings.ToLower(name), strings.ToLower(n)); d < best || d == best && nearest == "" {
+	name = strings.ToLower(name)
+	for _, n := range names[:min(len(names), maxWords)] {
+		if len(n) > maxWord {
+			continue
+		}
+		if d := distance(name, strings.ToLower(n)); d < best || d == best && nearest == "" {
 			best, nearest = d, n
 		}
 	}
@@ -14,15 +28,16 @@ func Nearest(name string, names []string) string {
 }
 
 // distance is the number of letters to change, add, take away or swap with the
-// next to make one word of the other.
+// next to make one word of the other. Letters beyond 2*maxWord, which lower case
+// may make of a word, count for nothing.
 func distance(a, b string) int {
-	var before []int // the row before the last
-	last := make([]int, len(b)+1)
-	for j := range last {
-		last[j] = j
+	a, b = a[:min(len(a), 2*maxWord)], b[:min(len(b), 2*maxWord)]
+	var rows [3][2*maxWord + 1]int // the last, the one before it, and the one that is made
+	last, before, row := &rows[0], &rows[1], &rows[2]
+	for j := range len(b) {
+		last[j+1] = j + 1
 	}
 	for i := range len(a) {
-		row := make([]int, len(b)+1)
 		row[0] = i + 1
 		for j := range len(b) {
 			d := last[j]
@@ -34,7 +49,7 @@ func distance(a, b string) int {
 				row[j+1] = min(row[j+1], before[j-1]+1)
 			}
 		}
-		before, last = last, row
+		before, last, row = last, row, before
 	}
 	return last[len(b)]
 }

@@ -238,6 +238,11 @@ seed = -1
 		"[a]\npath = \xff":           "t.ini:2: the line is not UTF-8",
 		"[a]\npath = x\x00":          "t.ini:2: the line has a control character",
 		"[a]\npath = x\nname = ../b": `t.ini:3: name is "../b"`,
+		"[../a]\npath = x":           "t.ini:1: [../a] is the node's name too: a name without / ",
+		"[" + strings.Repeat("a", 101) + "]\npath = x": "has at most 100 bytes",
+		"[a]\npath = x\nargs = a; b":                   "t.ini:3: args is \"a; b\": words as a shell has them, with quotes around ; & | was expected",
+		"[a]\npath = x\ny = `z":                        "t.ini:3: \"y = `z\": the closing ` was expected on the same line",
+		"[a]\rpath = x":                                "t.ini:1: the line has a control character",
 	} {
 		if _, err := Parse("t.ini", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %s", text, err, want)
@@ -250,7 +255,8 @@ func TestForms(t *testing.T) {
 	want := command(t, parse(t, plain), "a")
 	for name, text := range map[string]string{
 		"crlf": strings.ReplaceAll(plain, "\n", "\r\n"), "bom": "\xef\xbb\xbf" + plain, "no last newline": strings.TrimSuffix(plain, "\n"),
-		"spaces": "  [ a ]  \n\tpath=x\n  key   =   value   \n",
+		"a name of its own": "[../b/c]\nname = a\npath = x\nkey = value",
+		"spaces":            "  [ a ]  \n\tpath=x\n  key   =   value   \n",
 	} {
 		if got := command(t, parse(t, text), "a"); !slices.Equal(got, want) {
 			t.Errorf("%s: got %q, want %q", name, got, want)
@@ -300,30 +306,6 @@ func TestParseDuration(t *testing.T) {
 			t.Errorf("%q is %v", text, got)
 		}
 	}
-}
-
-// FuzzParse: no file makes the reader panic, and what it accepts can be made
-// commands of.
-func FuzzParse(f *testing.F) {
-	f.Add("[a]\npath = x\nleader\nlisten.x = auto\ny = <SELF:x> <a> <NAME>\nwrapper_path=z\nwrapper_args_1=2\nargs = 'a b' c\n[dagon]\ntimeout=5\n")
-	f.Add("[a]\npath = \"x\" # y\nb = `c`\nd = \"\"\"e\n\"\"\"\nf = g \\\n")
-	f.Fuzz(func(t *testing.T, text string) {
-		top, err := Parse("t.ini", []byte(text))
-		if err != nil {
-			var mistakes Mistakes
-			if !errors.As(err, &mistakes) || len(mistakes) == 0 {
-				t.Fatalf("an error of type %T", err)
-			}
-			return
-		}
-		for _, n := range top.Nodes {
-			argv, _, _, err := top.Command(n, places{}, "home", "program")
-			if err != nil || len(argv) < 3 {
-				t.Fatalf("%q, %v", argv, err)
-			}
-		}
-		top.Ties()
-	})
 }
 
 func TestNearest(t *testing.T) {

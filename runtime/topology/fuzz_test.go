@@ -1,0 +1,165 @@
+package topology
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+
+	"gopkg.in/ini.v1"
+
+	"github.com/dagon-star/dagon-star/runtime/internal/allocated"
+)
+
+// bound is what Parse says that it allocates at most.
+func bound(text string) uint64 { return 256*uint64(len(text)) + allocated.Slack }
+
+// told fails unless mistakes are few and short.
+func told(t *testing.T, mistakes Mistakes) {
+	t.Helper()
+	if len(mistakes) == 0 || len(mistakes) > 101 {
+		t.Fatalf("%d mistakes", len(mistakes))
+	}
+	for _, m := range mistakes {
+		if len(m.Text) > 410 {
+			t.Fatalf("a mistake of %d bytes: %s", len(m.Text), m.Text)
+		}
+	}
+}
+
+// FuzzParse: no file makes the reader panic, and what it accepts can be made
+// commands of. What it costs is in proportion, and what is told is short.
+func FuzzParse(f *testing.F) {
+	f.Add("[a]\npath = x\nleader\nlisten.x = auto\ny = <SELF:x> <a> <NAME>\nwrapper_path=z\nwrapper_args_1=2\nargs = 'a b' c\n[dagon]\ntimeout=5\n")
+	f.Add("[a]\npath = \"x\" # y\nb = `c`\nd = \"\"\"e\n\"\"\"\nf = g \\\n")
+	f.Add("\xef\xbb\xbf[a]\r\npath=%(path)s\r\nargs=<SELF> > x\x00\r[b]\rmay-exit\n[../c]\n[DEFAULT]\n[docker]")
+	f.Fuzz(func(t *testing.T, text string) {
+		var top *Topology
+		var err error
+		if took := allocated.By(func() { top, err = Parse("t.ini", []byte(text)) }); took > bound(text) && !allocated.Raced {
+			t.Fatalf("%d bytes for %d", took, len(text))
+		}
+		if err != nil {
+			var mistakes Mistakes
+			if !errors.As(err, &mistakes) {
+				t.Fatalf("an error of type %T", err)
+			}
+			told(t, mistakes)
+			return
+		}
+		for _, n := range top.Nodes {
+			argv, _, _, err := top.Command(n, places{}, "home", "program")
+			if err != nil || len(argv) < 3 {
+				t.Fatalf("%q, %v", argv, err)
+			}
+		}
+		top.Ties()
+	})
+}
+
+// FuzzValue: a value is read as package ini reads it, with "=" alone between a
+// key and its value, comments that begin with a space, and nothing inherited,
+// continued, merged or expanded.
+func FuzzValue(f *testing.F) {
+	for _, value := range []string{"a", "a # b ; c", "a ; b", "a#b", "'a'", `"a"`, `'a' b`, `"a" # b`, "`a`", "`a", `"""a"""`, `"""`, `""""""`, `"""a`, `"""""`,
+		"`a` # `b`", "''", "'", `a\`, `%(x)s`, "  a  ", "a = b", " #", "\u00a0a\u00a0", "'a'b'"} {
+		f.Add(value)
+	}
+	options := ini.LoadOptions{KeyValueDelimiters: "=", AllowBooleanKeys: true, SpaceBeforeInlineComment: true, IgnoreContinuation: true,
+		SkipUnrecognizableLines: true, AllowNonUniqueSections: true, ChildSectionDelimiter: "\x00"}
+	f.Fuzz(func(t *testing.T, text string) {
+		if text = strings.TrimSpace(text); !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) || quoted.MatchString(text) {
+			return
+		}
+		value, missing := readValue(text)
+		loaded, err := ini.LoadSources(options, []byte("[s]\nk="+text+"\n"))
+		if (err != nil) != (missing != "") {
+			t.Fatalf("%q: %q, without %q; package ini: %v", text, value, missing, err)
+		}
+		if err == nil && loaded.Section("s").Key("k").Value() != value {
+			t.Fatalf("%q: %q; package ini: %q", text, value, loaded.Section("s").Key("k").Value())
+		}
+	})
+}
+
+// TestParseBounds: no file costs more than in proportion, in memory or in time.
+func TestParseBounds(t *testing.T) {
+	n := 1 << 15
+	if allocated.Raced {
+		n = 1 << 12
+	}
+	many := func(format string) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, strings.ReplaceAll(format, "#", "%[1]d"), i)
+		}
+		return b.String()
+	}
+	long := strings.Repeat("x", 1<<20)
+	for name, text := range map[string]string{
+		"empty sections":      strings.Repeat("[a]\n", n),
+		"wrong sections":      strings.Repeat("[\n", n),
+		"sections":            many("[#]\n"),
+		"nodes":               many("[#]\npath=x\n"),
+		"keys":                "[a]\npath=x\n" + many("#=\n"),
+		"bare keys":           "[a]\npath=x\n" + many("#\n"),
+		"double keys":         "[a]\n" + strings.Repeat("a=\n", n),
+		"misspelt keys":       "[a]\npath=x\n" + many("may_exi#=\n"),
+		"misspelt nodes":      many("[#]\npath=x\nmay-exit=x\n"),
+		"settings":            "[dagon]\n" + many("tim#=\n"),
+		"comments":            "[a]\npath=x\n" + many("#=x #\n"),
+		"quotes":              "[a]\npath=x\n" + many("#='x'\n"),
+		"open quotes":         "[a]\npath=x\n" + many("#=`\n"),
+		"expansions":          "[a]\npath=x\n" + many("#=%%(#)s\n"),
+		"environment":         "[a]\npath=x\n" + many("env.#=\n"),
+		"files":               "[a]\npath=x\nfile=" + long,
+		"wrapper":             "[a]\npath=x\nwrapper_path=x\n" + many("wrapper_args_#=\n"),
+		"endpoints":           "[a]\npath=x\n" + many("listen.#=auto\nb#=<SELF:#>\n"),
+		"wrong endpoints":     "[a]\npath=x\n" + many("listen.#=x\nb#=<SELF:b#>\n"),
+		"placeholders":        many("[#]\npath=x\na=<#>\n"),
+		"unknown nodes":       many("[#]\npath=x\na=<x#>\n"),
+		"placeholders a line": "[a]\npath=x\nb=" + strings.Repeat("<a>", n),
+		"unknown on a line":   "[a]\npath=x\nb=" + strings.Repeat("<b>", n),
+		"open placeholder":    "[a]\npath=x\nb=" + strings.Repeat("<", n) + long,
+		"names":               many("[#]\npath=x\nname=x\n"),
+		"long names":          many("[#]\npath=x\n") + "[" + long + "]\npath=x\n[b]\npath=x\na=<y" + long + ">\n",
+		"a long key":          "[a]\npath=x\n" + long + "=x\n",
+		"a long value":        "[a]\npath=" + long + "\nmay_exit=" + long,
+		"a long setting":      "[dagon]\n" + long + "=\ntimeout=" + long + "\n",
+		"a long line":         long,
+		"a long section":      "[" + long + "\n[" + long + "]" + long,
+		"words":               "[a]\npath=x\nargs=" + strings.Repeat("a ", n),
+		"quoted words":        "[a]\npath=x\nargs=" + strings.Repeat("'' ", n),
+		"open words":          "[a]\npath=x\nargs=" + strings.Repeat("'", n+1),
+		"nothing":             strings.Repeat("\n", n),
+		"zeros":               strings.Repeat("\x00", n),
+		"returns":             strings.Repeat("[a]\r", n),
+		"marks":               strings.Repeat("\xef\xbb\xbf\n", n),
+		"over the limit":      strings.Repeat("#", maxSize+1),
+	} {
+		var top *Topology
+		var err error
+		took := allocated.By(func() { top, err = Parse("t.ini", []byte(text)) })
+		if took > bound(text) && !allocated.Raced {
+			t.Errorf("%s: %d bytes for %d, %d for each", name, took, len(text), took/uint64(len(text)))
+		}
+		if mistakes, ok := err.(Mistakes); ok {
+			told(t, mistakes)
+		} else if err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else {
+			top.Ties()
+		}
+	}
+}
+
+// TestManyMistakes: the first hundred are told, and how many there are besides.
+func TestManyMistakes(t *testing.T) {
+	_, err := Parse("t.ini", []byte("[a]\npath=x\n"+strings.Repeat("=\n", 107)))
+	lines := strings.Split(fmt.Sprint(err), "\n")
+	if len(lines) != 101 || !strings.HasPrefix(lines[99], "t.ini:102: ") || lines[100] != "t.ini:102: … and 7 more" {
+		t.Errorf("%d lines, the last %q", len(lines), lines[len(lines)-1])
+	}
+}
