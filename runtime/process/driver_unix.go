@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -97,7 +98,12 @@ func (d *driver) Start(s Spec) (Process, error) {
 	if len(s.Argv) == 0 {
 		return nil, &StartError{Program: "a process", Reason: "its command line is empty"}
 	}
-	path, err := LookPath(s.Argv[0], s.Dir, s.Env)
+	// To look at everything before costs more than to look at what is wrong where
+	// the fork fails.
+	path, err := filepath.Abs(s.Argv[0])
+	if !strings.ContainsRune(s.Argv[0], '/') {
+		path, err = LookPath(s.Argv[0], s.Dir, s.Env)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -183,6 +189,9 @@ func (p *running) start(d *driver, path string, s Spec) (err error) {
 		}
 	}
 	if p.tree, err = d.forker.fork(im); err != nil {
+		if _, wrong := LookPath(s.Argv[0], s.Dir, s.Env); wrong != nil {
+			return wrong
+		}
 		return startError(s.Argv[0], err)
 	}
 	for _, o := range p.outputs {
@@ -237,37 +246,45 @@ const lastBytes = 1 << 20
 
 func (o *output) read() {
 	defer o.from.Close()
-	buf := buffers.Get().(*[]byte)
-	defer buffers.Put(buf)
-	for {
-		n, err := o.from.Read(*buf)
-		o.write((*buf)[:n])
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			break
-		}
-		if err != nil { // its end; a terminal says it by EIO
-			return
-		}
-	}
 	raw, err := o.from.SyscallConn()
 	if err != nil {
 		return
 	}
-	for left := lastBytes; left > 0; {
-		var n int
-		err := raw.Control(func(fd uintptr) {
-			for {
-				if n, err = unix.Read(int(fd), *buf); !errors.Is(err, unix.EINTR) {
-					return
-				}
-			}
+	for err == nil {
+		over := false
+		err = raw.Read(func(fd uintptr) bool {
+			n, err := o.readOnce(fd)
+			over = n <= 0 && err != unix.EAGAIN // its end; a terminal says it by EIO
+			return n > 0 || over
 		})
-		if n <= 0 || err != nil {
+		if over {
 			return
 		}
-		o.write((*buf)[:n])
+	}
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return
+	}
+	for left := lastBytes; left > 0; {
+		n := 0
+		if raw.Control(func(fd uintptr) { n, _ = o.readOnce(fd) }) != nil || n <= 0 {
+			return
+		}
 		left -= n
 	}
+}
+
+// readOnce reads what is there, and writes it. A stream has a buffer only while
+// there is something: most of many are silent.
+func (o *output) readOnce(fd uintptr) (n int, err error) {
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	for {
+		if n, err = unix.Read(int(fd), *buf); err != unix.EINTR {
+			break
+		}
+	}
+	o.write((*buf)[:max(n, 0)])
+	return n, err
 }
 
 func (o *output) write(p []byte) {

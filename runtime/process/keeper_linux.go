@@ -14,19 +14,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // keeperName is the argv[0] of a keeper: what it is known by, also to people.
 const keeperName = "dagon-star-keeper"
-
-// mainThreadChildren is the file that tells the children of a keeper's main
-// thread.
-func mainThreadChildren() string {
-	pid := os.Getpid()
-	return fmt.Sprintf("/proc/%d/task/%d/children", pid, pid)
-}
 
 // called tells that this program calls Keeper, so that it can be executed once
 // more as one. It is a fact about the program, and only ever becomes true.
@@ -130,6 +124,7 @@ type keeper struct {
 	rung     Rung
 	local    *local
 	hostProc *os.File // the machine's own /proc, where this one is another's
+	orphans  *os.File // see kin
 	requests *rightsReader
 	decoder  *gob.Decoder
 	main     chan func() // done on the main thread
@@ -161,18 +156,19 @@ func keep(rung Rung, run string) {
 	if err != nil {
 		return
 	}
-	k.local = newLocal(kin{rung: rung, adopts: true, groups: newGroups(run), hostProc: k.hostProc})
+	k.local = newLocal(kin{rung: rung, groups: newGroups(run), orphans: k.orphans, hostProc: k.hostProc})
 	over := make(chan uint64)
 	go func() { over <- k.serve() }()
-	var usage syscall.Rusage
+	var soon <-chan time.Time
 	for {
 		select {
 		case <-signals:
-			k.local.reaping.Lock()
-			for _, pid := range adopted() {
-				reap(pid, &usage)
+			if soon == nil { // a thousand may end at once
+				soon = time.After(reapAfter)
 			}
-			k.local.reaping.Unlock()
+		case <-soon:
+			soon = nil
+			k.reap()
 		case do := <-k.main:
 			do()
 		case id := <-over:
@@ -185,16 +181,26 @@ func keep(rung Rung, run string) {
 	}
 }
 
+// reapAfter is how long a dead orphan that nobody waits for remains a zombie.
+const reapAfter = 10 * time.Millisecond
+
+// reap reaps the orphans that have ended.
+func (k *keeper) reap() {
+	k.local.reaping.Lock()
+	defer k.local.reaping.Unlock()
+	var usage syscall.Rusage
+	for _, pid := range k.local.kin.adopted() {
+		reap(pid, &usage)
+	}
+}
+
 // settle makes this process what its rung asks for.
 func (k *keeper) settle() (err error) {
-	if _, err := os.Stat(mainThreadChildren()); err != nil {
-		return errors.New("the kernel does not tell a process's children (/proc/PID/task/TID/children)")
-	}
 	if k.rung != Sealed {
 		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 			return fmt.Errorf("cannot become a subreaper: %w", err)
 		}
-		return nil
+		return k.openOrphans()
 	}
 	if os.Getpid() != 1 {
 		return errors.New("the keeper is not the first process of a PID namespace")
@@ -208,6 +214,15 @@ func (k *keeper) settle() (err error) {
 	}
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return fmt.Errorf("cannot mount a /proc for the namespace%s: %w", appArmor(), err)
+	}
+	return k.openOrphans()
+}
+
+// openOrphans opens the file that tells the children of the main thread.
+func (k *keeper) openOrphans() (err error) {
+	pid := os.Getpid()
+	if k.orphans, err = os.Open(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid)); err != nil {
+		return errors.New("the kernel does not tell a process's children (/proc/PID/task/TID/children)")
 	}
 	return nil
 }
@@ -237,42 +252,46 @@ func (k *keeper) serve() uint64 {
 		case opClose:
 			return r.ID
 		case opFork:
-			attached := k.requests.take(files)
-			k.forking.Go(func() { k.fork(r, attached) })
+			k.fork(r, k.requests.take(files))
 		default:
 			go func() { k.send(reply{ID: r.ID, Error: toWire(k.do(r))}) }()
 		}
 	}
 }
 
+// fork forks, and tells the driver of the child when it has been and when it has
+// ended.
 func (k *keeper) fork(r request, attached []*os.File) {
-	defer func() {
+	k.forking.Add(1)
+	id := r.ID // the rest is not kept for as long as the child lives
+	forked := func(c *child, err error) {
+		defer k.forking.Done()
 		for _, f := range attached {
 			f.Close()
 		}
-	}()
-	if len(attached) != files || r.Image == nil {
-		k.send(reply{ID: r.ID, Error: &wireError{Text: "the files of the process did not arrive"}})
-		return
-	}
-	c, err := k.local.start(image{path: r.Image.Path, argv: r.Image.Argv, env: r.Image.Env, dir: r.Image.Dir,
-		tag: r.Image.Tag, tty: r.Image.TTY, files: attached})
-	if err != nil {
-		k.send(reply{ID: r.ID, Error: toWire(err)})
-		return
-	}
-	k.mu.Lock()
-	k.children[r.ID] = c
-	k.mu.Unlock()
-	k.send(reply{ID: r.ID, Forked: true, PID: c.mark.outside})
-	go func() {
-		<-c.done
+		if err != nil {
+			k.send(reply{ID: id, Error: toWire(err)})
+			return
+		}
 		k.mu.Lock()
-		delete(k.children, r.ID)
+		k.children[id] = c
 		k.mu.Unlock()
-		e := c.ending
-		k.send(reply{ID: r.ID, Exit: &e})
-	}()
+		k.send(reply{ID: id, Forked: true, PID: c.mark.outside})
+		go func() {
+			<-c.done
+			k.mu.Lock()
+			delete(k.children, id)
+			k.mu.Unlock()
+			e := c.ending
+			k.send(reply{ID: id, Exit: &e})
+		}()
+	}
+	if len(attached) != files || r.Image == nil {
+		forked(nil, errors.New("the files of the process did not arrive"))
+		return
+	}
+	k.local.begin(image{path: r.Image.Path, argv: r.Image.Argv, env: r.Image.Env, dir: r.Image.Dir,
+		tag: r.Image.Tag, tty: r.Image.TTY, files: attached}, forked)
 }
 
 func (k *keeper) do(r request) error {
@@ -307,12 +326,7 @@ func (k *keeper) end() error {
 		for _, s := range k.left() {
 			s.send(syscall.SIGKILL)
 		}
-		k.local.reaping.Lock()
-		var usage syscall.Rusage
-		for _, pid := range adopted() {
-			reap(pid, &usage)
-		}
-		k.local.reaping.Unlock()
+		k.reap()
 		// All that runs in its care has a parent that does, or is its child.
 		var info unix.Siginfo
 		gone := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil) == unix.ECHILD

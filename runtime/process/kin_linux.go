@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	goruntime "runtime"
 	"slices"
@@ -31,8 +32,10 @@ const maxRSSUnit = 1 << 10
 // who is whose parent.
 type kin struct {
 	rung   Rung
-	adopts bool // orphans are given to this process, which is a keeper
 	groups *groups
+	// orphans tells the children of this process's main thread, if it is a
+	// keeper: what was orphaned is given to it.
+	orphans *os.File
 	// hostProc is the machine's own /proc, where this process sees another.
 	hostProc *os.File
 }
@@ -144,7 +147,14 @@ func (k kin) conclude(m *mark, e *Exit) {
 	}
 }
 
-func (k kin) close() error { return k.groups.close() }
+func (k kin) close() error {
+	if k.adopts() {
+		k.orphans.Close()
+	}
+	return k.groups.close()
+}
+
+func (k kin) adopts() bool { return k.orphans != nil }
 
 // Can tells why a fault cannot be done on this machine; nil where it can.
 func Can(fault string) error {
@@ -425,11 +435,11 @@ func (c *child) sweep(usage *syscall.Rusage) (left []int) {
 	switch {
 	case l.kin.rung == Cgroup && !c.mark.group.populated():
 		return nil
-	case l.kin.adopts:
+	case l.kin.adopts():
 		l.reaping.Lock()
 		defer l.reaping.Unlock()
 		// The top of whatever outlives the leader was given to this process.
-		if len(adopted()) == 0 {
+		if len(l.kin.adopted()) == 0 {
 			return nil
 		}
 	default:
@@ -452,8 +462,8 @@ func (c *child) sweep(usage *syscall.Rusage) (left []int) {
 			s.send(syscall.SIGKILL)
 		}
 		dying := anyRuns(seen)
-		if l.kin.adopts {
-			for _, pid := range adopted() {
+		if l.kin.adopts() {
+			for _, pid := range l.kin.adopted() {
 				if _, ours := seen[pid]; ours {
 					dying = !reap(pid, usage) || dying
 				}
@@ -491,10 +501,20 @@ func reap(pid int, usage *syscall.Rusage) bool {
 
 // adopted are the children of this process that it has not forked: orphans are
 // given to its main thread, which forks none.
-func adopted() []int {
-	text, _ := os.ReadFile(mainThreadChildren())
-	var pids []int
-	for _, f := range strings.Fields(string(text)) {
+func (k kin) adopted() (pids []int) {
+	text := make([]byte, 512)
+	for {
+		n, err := k.orphans.ReadAt(text, 0)
+		if errors.Is(err, io.EOF) {
+			text = text[:n]
+			break
+		}
+		if err != nil {
+			return nil
+		}
+		text = make([]byte, 2*len(text))
+	}
+	for f := range strings.FieldsSeq(string(text)) {
 		if pid, err := strconv.Atoi(f); err == nil {
 			pids = append(pids, pid)
 		}

@@ -37,7 +37,7 @@ type local struct {
 }
 
 func newLocal(k kin) *local {
-	l := &local{kin: k, work: make(chan func())}
+	l := &local{kin: k, work: make(chan func(), 64)}
 	for range spawners {
 		l.threads.Go(l.spawn)
 	}
@@ -65,9 +65,22 @@ func (l *local) close() error {
 	return l.kin.close()
 }
 
-func (l *local) fork(im image) (tree, error) { return l.start(im) }
+func (l *local) fork(im image) (t tree, err error) {
+	forked := make(chan struct{})
+	l.begin(im, func(c *child, failure error) {
+		t, err = c, failure
+		close(forked)
+	})
+	<-forked
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
 
-func (l *local) start(im image) (*child, error) {
+// begin forks on a thread that may, and calls forked there before anything else
+// is made of the child.
+func (l *local) begin(im image, forked func(*child, error)) {
 	attr := &syscall.ProcAttr{Dir: im.dir, Env: im.env, Sys: &syscall.SysProcAttr{Setpgid: true}}
 	for _, f := range im.files {
 		attr.Files = append(attr.Files, f.Fd())
@@ -76,21 +89,19 @@ func (l *local) start(im image) (*child, error) {
 		attr.Sys.Setpgid = false
 		attr.Sys.Setsid, attr.Sys.Setctty, attr.Sys.Ctty = true, true, 0
 	}
-	c := &child{local: l, done: make(chan struct{})}
-	var err error
-	forked := make(chan struct{})
 	l.work <- func() {
-		defer close(forked)
+		c := &child{local: l, done: make(chan struct{})}
+		var err error
 		c.id, err = l.kin.fork(&c.mark, im, attr)
+		goruntime.KeepAlive(im.files)
+		if err != nil {
+			forked(nil, err)
+			return
+		}
+		l.leaders.Store(c.id, nil)
+		forked(c, nil)
+		l.living.Go(c.watch)
 	}
-	<-forked
-	goruntime.KeepAlive(im.files)
-	if err != nil {
-		return nil, err
-	}
-	l.leaders.Store(c.id, nil)
-	l.living.Go(c.watch)
-	return c, nil
 }
 
 // child is a tree whose leader is a child of this process.
