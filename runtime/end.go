@@ -207,7 +207,7 @@ func (r *Run) noteTeardown(text string) {
 // told as one of the tear-down, and its context is done after the grace. A
 // passed verdict becomes a failed one where the work was aborted, where a node
 // exited otherwise than it should while it was shut down, or needed KILL
-// although it had reported its end. Nothing of the run is left after End, and
+// although it had reported its end, or where the log could not be written. Nothing of the run is left after End, and
 // the error tells only that its log could not be written to the end.
 func (r *Run) End(v Verdict, deferred func(context.Context) error) (*Result, error) {
 	r.mu.Lock()
@@ -276,6 +276,8 @@ func (r *Run) conclude(v Verdict) (*Result, error) {
 			}
 		case len(r.violations) > 0:
 			v.Outcome, v.Reason = Failed, strings.Join(r.violations, "\n")
+		case r.unwritten != nil:
+			v.Outcome, v.Reason = Failed, r.unwritten.Error()
 		}
 	} else {
 		r.teardown = append(r.teardown, r.violations...)
@@ -283,11 +285,15 @@ func (r *Run) conclude(v Verdict) (*Result, error) {
 	r.record("", event.Verdict{Outcome: string(v.Outcome), Reason: v.Reason, Where: v.Where})
 	duration := r.Elapsed()
 	r.record("", event.RunFinished{DurationS: duration.Truncate(time.Microsecond).Seconds(), LeftBehind: left, Teardown: r.teardown})
+	if v.Outcome == Passed && r.unwritten != nil { // whoever reads the log finds no end
+		v.Outcome, v.Reason = Failed, r.unwritten.Error()
+		r.events[len(r.events)-2].Detail = event.Verdict{Outcome: string(v.Outcome), Reason: v.Reason, Where: v.Where}
+	}
 	r.closed = true
 	r.news.Broadcast()
 	result := &Result{Verdict: v, ID: r.id, Folder: folder.path, Duration: duration, Events: r.events,
 		Nodes: r.infos(), Teardown: r.teardown, LeftBehind: left}
-	err := r.logErr
+	err := r.unwritten
 	r.mu.Unlock()
 	r.observed.Wait()
 	return result, errors.Join(err, folder.Close())

@@ -96,7 +96,7 @@ type Run struct {
 	events     []event.Event
 	closed     bool // no more events
 	log        *event.Writer
-	logErr     error
+	unwritten  error // why the log is not whole, or nil
 	nodes      map[string]*node
 	order      []*node // of the file
 	watches    []*Watch
@@ -364,9 +364,10 @@ func (r *Run) record(name string, d event.Detail) {
 		e.T = max(e.T, r.events[last].T)
 	}
 	r.events = append(r.events, e)
-	if err := r.log.Write(e); err != nil && r.logErr == nil {
-		r.logErr = &LogError{err}
-		r.abort(r.logErr)
+	r.unwritten = nil
+	if err := r.log.Write(e); err != nil {
+		r.unwritten = &LogError{err}
+		r.abort(r.unwritten)
 	}
 	if n := r.nodes[name]; n != nil {
 		if next := n.apply(e); next != n.state {

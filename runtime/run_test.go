@@ -408,6 +408,36 @@ func TestLogFails(t *testing.T) {
 	}
 }
 
+// full is a disk on which some lines cannot be written.
+type full struct{ refused string }
+
+func (f full) Write(p []byte) (int, error) {
+	if strings.Contains(string(p), f.refused) {
+		return 0, errors.New("no space left on device")
+	}
+	return len(p), nil
+}
+
+// TestLogWithoutEnd: a run whose log has no end has not passed, however late the
+// disk was full.
+func TestLogWithoutEnd(t *testing.T) {
+	for refused, want := range map[string]Outcome{`"verdict"`: Failed, `"run_finished"`: Failed, `"nothing"`: Passed} {
+		var observed []string
+		r := begin(t, Config{Topology: ini(t, "node"), Observer: func(e event.Event) {
+			if v, ok := e.Detail.(event.Verdict); ok {
+				observed = append(observed, v.Outcome)
+			}
+		}})
+		r.mu.Lock()
+		r.log = event.NewWriter(full{refused})
+		r.mu.Unlock()
+		result, err := r.End(Verdict{Outcome: Passed}, nil)
+		if result.Outcome != want || (err == nil) != (want == Passed) || !slices.Equal(observed, []string{string(want)}) {
+			t.Errorf("%s: %+v, %v, observed %v", refused, result.Verdict, err, observed)
+		}
+	}
+}
+
 // TestListenerFails: a control socket that goes down ends the run, and says so.
 func TestListenerFails(t *testing.T) {
 	r := begin(t, Config{Topology: ini(t, "node")})

@@ -145,7 +145,12 @@ func (c command) execute(config script.Config, quiet, asJSON bool, again func(se
 	switch {
 	case asJSON:
 		log := event.NewWriter(c.stdout)
-		config.Observer = func(e event.Event) { log.Write(e) } // a reader that is gone ends no run
+		var gone error
+		config.Observer = func(e event.Event) {
+			if gone == nil { // a reader that is gone ends no run
+				gone = log.Write(e)
+			}
+		}
 	case !quiet:
 		config.Observer = (&terminal{w: c.stdout}).show
 	}

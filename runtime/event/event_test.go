@@ -110,6 +110,43 @@ func TestCutShort(t *testing.T) {
 	}
 }
 
+// disk takes so many bytes, and then so many calls fail.
+type disk struct {
+	bytes.Buffer
+	room, fails int
+}
+
+func (d *disk) Write(p []byte) (int, error) {
+	if len(p) <= d.room || d.fails == 0 {
+		d.room -= len(p)
+		return d.Buffer.Write(p)
+	}
+	d.fails--
+	n, _ := d.Buffer.Write(p[:max(d.room, 0)])
+	d.room = 0
+	return n, errors.New("no space left on device")
+}
+
+// TestFullDisk fills the disk at every byte, for a while: the log is whole where
+// the last event was written without an error.
+func TestFullDisk(t *testing.T) {
+	events := everyKind()
+	log := write(t, events)
+	for room := range log {
+		for _, fails := range []int{1, 2, 3, len(events)} {
+			d := &disk{room: room, fails: fails}
+			w := event.NewWriter(d)
+			var last error
+			for _, e := range events {
+				last = w.Write(e)
+			}
+			if !bytes.HasPrefix(log, d.Bytes()) || (last == nil) != (len(log) == d.Len()) {
+				t.Fatalf("%d bytes, %d failures: %v, and the log is\n%s", room, fails, last, d.Bytes())
+			}
+		}
+	}
+}
+
 // bound is what Read says that it allocates at most.
 func bound(log string) uint64 { return 256*uint64(len(log)) + 128<<10 + allocated.Slack }
 

@@ -17,20 +17,24 @@ const maxLine = 16 << 20
 // Writer writes a log, a whole line in one call to the underlying writer.
 type Writer struct {
 	w   io.Writer
-	buf []byte
+	buf []byte // what has not been written yet
 }
 
-// NewWriter makes a Writer. It buffers nothing.
+// NewWriter makes a Writer. It buffers nothing but what it could not write.
 func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
 
-// Write appends one event to the log.
+// Write appends one event to the log. What cannot be written, as on a full
+// disk, is written before the next event, so that nothing follows half a line:
+// where there is no error, the whole log has been written.
 func (w *Writer) Write(e Event) error {
-	line, err := e.append(w.buf[:0])
+	line, err := e.append(w.buf)
 	if err != nil {
 		return err
 	}
 	w.buf = append(line, '\n')
-	if _, err := w.w.Write(w.buf); err != nil {
+	n, err := w.w.Write(w.buf)
+	w.buf = w.buf[:copy(w.buf, w.buf[n:])]
+	if err != nil {
 		return fmt.Errorf("event log: cannot write: %w", err)
 	}
 	return nil
