@@ -170,7 +170,8 @@ func (c command) execute(config script.Config, quiet, asJSON bool, again func(se
 }
 
 // interrupts makes a context that the first signal ends, and a channel that the
-// second closes.
+// second closes. One that comes when the run is over changes nothing any more:
+// its exit code is to be that of its verdict.
 func interrupts(stderr io.Writer) (context.Context, <-chan struct{}, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	hurry := make(chan struct{})
@@ -204,8 +205,6 @@ func interrupts(stderr io.Writer) (context.Context, <-chan struct{}, func()) {
 		}
 	})
 	return ctx, hurry, func() {
-		signal.Stop(signals)
-		signal.Stop(pipe)
 		close(quit)
 		listening.Wait()
 		cancel(nil)
