@@ -151,28 +151,49 @@ func readLog(ts *testscript.TestScript) []event.Event {
 }
 
 // sequence checks the event log of a run of default.star: the documented
-// sequence, whatever order is free in it.
+// sequence, whatever order is free in it, and nothing wrong while tearing down.
 func sequence(ts *testscript.TestScript, neg bool, args []string) {
 	events := readLog(ts)
+	ts.Check(documented(events))
+	if d := events[len(events)-1].Detail.(event.RunFinished); len(d.Teardown) > 0 {
+		ts.Fatalf("tear-down %v", d.Teardown)
+	}
+	if len(args) == 1 {
+		want, err := strconv.Atoi(args[0])
+		ts.Check(err)
+		running := map[string]bool{}
+		for _, e := range events {
+			running[e.Node] = running[e.Node] || e.Kind() == event.KindForked
+		}
+		delete(running, "")
+		if len(running) != want {
+			ts.Fatalf("%d nodes, want %d", len(running), want)
+		}
+	}
+}
+
+// documented tells where the log of a run of default.star that passed is not
+// the documented sequence, whatever order is free in it.
+func documented(events []event.Event) (wrong error) {
+	must := func(ok bool, format string, args ...any) {
+		if !ok && wrong == nil {
+			wrong = fmt.Errorf(format, args...)
+		}
+	}
 	group := func(node string) int { // in the order of forking
 		for i, prefix := range []string{"giles-receiver", "leader", "worker", "giles-sender"} {
 			if strings.HasPrefix(node, prefix) {
 				return i
 			}
 		}
-		ts.Fatalf("a node named %q", node)
-		return -1
+		must(false, "a node named %q", node)
+		return 0
 	}
 	shutdownOrder := []int{3, 0, 1, 2} // receivers last, leaders first
 	at := map[string]int64{}           // "node what" -> seq
 	waiting := ""                      // forked and not ready
 	lastFork, lastShutdown := 0, 0
 	running := map[string]bool{}
-	must := func(ok bool, format string, args ...any) {
-		if !ok {
-			ts.Fatalf(format, args...)
-		}
-	}
 	phase := func() string {
 		for key := range at {
 			if strings.HasSuffix(key, " ←/shutdown") {
@@ -229,7 +250,7 @@ func sequence(ts *testscript.TestScript, neg bool, args []string) {
 		case event.Verdict:
 			must(d.Outcome == "passed", "the verdict is %s: %s", d.Outcome, d.Reason)
 		case event.RunFinished:
-			must(len(d.LeftBehind) == 0 && len(d.Teardown) == 0, "left behind %v, tear-down %v", d.LeftBehind, d.Teardown)
+			must(len(d.LeftBehind) == 0, "left behind %v", d.LeftBehind)
 		}
 		if key != "" {
 			must(at[e.Node+" "+key] == 0, "%s: %s twice", e.Node, key)
@@ -242,11 +263,7 @@ func sequence(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		must((at[n+" ←/start"] > 0) == (group(n) == 3), "%s: start", n)
 	}
-	if len(args) == 1 {
-		want, err := strconv.Atoi(args[0])
-		ts.Check(err)
-		must(len(running) == want, "%d nodes, want %d", len(running), want)
-	}
+	return wrong
 }
 
 // samePayloads checks that what the senders sent is what the receiver received.
