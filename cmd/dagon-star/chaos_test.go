@@ -264,7 +264,7 @@ func (v victim) try(h *harm) (again bool) {
 		}
 	case harmFill:
 		filler := filepath.Join(v.runs, "filler")
-		again = strike(fill(filler))
+		strike(fill(filler))
 		if h.lasts > 0 {
 			v.wait(h.lasts)
 			os.Remove(filler)
