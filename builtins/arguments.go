@@ -191,8 +191,8 @@ func (h *Host) nodeNames(v starlark.Value, to []string, depth int) ([]string, er
 		return append(to, v.name), nil
 	case starlark.String:
 		name := string(v)
-		if n := h.find(name); n != "" {
-			return append(to, n), nil
+		if n := h.run.Topology().Find(name); n != nil {
+			return append(to, n.Name), nil
 		}
 		return nil, fmt.Errorf("no node is named %q%s", name, h.hint(name))
 	case starlark.Iterable:
@@ -208,21 +208,6 @@ func (h *Host) nodeNames(v starlark.Value, to []string, depth int) ([]string, er
 		return to, nil
 	}
 	return nil, fmt.Errorf("got %s, want a node, the name of one, or a list of either", v.Type())
-}
-
-// find is the name of the node that has this name, or whose section has it.
-func (h *Host) find(name string) string {
-	for _, n := range h.run.Topology().Nodes {
-		if n.Name == name {
-			return n.Name
-		}
-	}
-	for _, n := range h.run.Topology().Nodes {
-		if n.Section == name {
-			return n.Name
-		}
-	}
-	return ""
 }
 
 func (h *Host) hint(name string) string {

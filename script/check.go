@@ -3,6 +3,7 @@ package script
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -23,14 +24,18 @@ var dialect = syntax.FileOptions{Set: true, While: true, TopLevelControl: true, 
 // Check finds every mistake that can be found without forking anything: in the
 // script and what it loads, its calls of builtins, the ini, and the programs
 // that it names. The error is Mistakes, or one of reading; nil where there is
-// nothing to be found.
+// nothing to be found. Of each file a hundred mistakes are told, each in at most
+// 400 bytes, and the number of the others.
+//
+// A file of a script may have 4 MiB. Beyond 1 MiB, Check allocates at most 512
+// bytes for each byte of them, and beside that what topology.Parse does.
 func Check(c Config) error {
 	p, err := prepare(c)
 	if err != nil {
 		return err
 	}
-	if p.mistakes.sort(); len(p.mistakes) > 0 {
-		return p.mistakes
+	if mistakes := p.found(); len(mistakes) > 0 {
+		return mistakes
 	}
 	return nil
 }
@@ -41,6 +46,8 @@ type module struct {
 	file    *syntax.File
 	program *starlark.Program
 	loads   map[string]*module // by what load says
+
+	exported map[string]bool // names that can be loaded; nil until one is
 }
 
 // read reads the main script and all that it loads, and checks them.
@@ -87,7 +94,11 @@ func (n *nodeName) Truth() starlark.Bool  { return true }
 func (n *nodeName) Hash() (uint32, error) { return 0, errors.New("unhashable") }
 
 func (p *plan) mistake(pos syntax.Position, format string, args ...any) {
-	p.mistakes = append(p.mistakes, Mistake{File: pos.Filename(), Line: int(pos.Line), Col: int(pos.Col), Text: fmt.Sprintf(format, args...)})
+	if p.full(pos.Filename()) {
+		p.count[pos.Filename()]++
+		return
+	}
+	p.add(Mistake{File: pos.Filename(), Line: int(pos.Line), Col: int(pos.Col), Text: fmt.Sprintf(format, args...)})
 }
 
 // readModule reads a file and what it loads. chain is what led to it.
@@ -95,24 +106,7 @@ func (p *plan) readModule(s *source, known map[string]starlark.Value, byKey map[
 	m := &module{source: *s, loads: map[string]*module{}}
 	byKey[s.key] = m
 	p.modules = append(p.modules, m)
-	isKnown := func(name string) bool {
-		_, ok := known[name]
-		return ok || known == nil
-	}
-	var err error
-	m.file, m.program, err = starlark.SourceProgramOptions(&dialect, s.name, s.data, isKnown)
-	var broken syntax.Error
-	var unresolved resolve.ErrorList
-	switch {
-	case errors.As(err, &broken):
-		p.mistake(broken.Pos, "%s", broken.Msg)
-	case errors.As(err, &unresolved):
-		for _, e := range unresolved {
-			p.mistake(e.Pos, "%s%s", e.Msg, hint(e.Msg, known))
-		}
-	case err != nil:
-		p.mistakes = append(p.mistakes, Mistake{File: s.name, Text: err.Error()})
-	}
+	p.parse(m, known)
 	if m.file == nil {
 		return m
 	}
@@ -123,6 +117,146 @@ func (p *plan) readModule(s *source, known map[string]starlark.Value, byKey map[
 		}
 	}
 	return m
+}
+
+// parse reads, resolves and compiles a file.
+func (p *plan) parse(m *module, known map[string]starlark.Value) {
+	if text := unreadable(m.data); text != "" {
+		p.add(Mistake{File: m.name, Text: text})
+		return
+	}
+	var broken syntax.Error
+	file, err := dialect.Parse(m.name, m.data, 0)
+	switch {
+	case errors.As(err, &broken):
+		p.mistake(broken.Pos, "%s", broken.Msg)
+		return
+	case err != nil:
+		p.add(Mistake{File: m.name, Text: err.Error()})
+		return
+	}
+	if pos, deep := tooDeep(file); deep {
+		p.mistake(pos, "nested or chained over %d deep", maxNesting)
+		return
+	}
+	m.file = file
+	// The resolver looks for what every undefined name was meant to be among all
+	// names of the file: after a few, the others are found here.
+	undefined := 0
+	isKnown := func(name string) bool {
+		if _, ok := known[name]; ok || known == nil {
+			return true
+		}
+		undefined++
+		return undefined > maxHints
+	}
+	m.program, err = starlark.FileProgram(file, isKnown)
+	var unresolved resolve.ErrorList
+	switch {
+	case errors.As(err, &unresolved):
+		for _, e := range unresolved {
+			if !p.full(m.name) {
+				p.mistake(e.Pos, "%s%s", e.Msg, hint(e.Msg, known))
+				continue
+			}
+			p.count[m.name]++
+		}
+	case err != nil:
+		p.add(Mistake{File: m.name, Text: err.Error()})
+	}
+	if undefined > maxHints {
+		syntax.Walk(file, func(n syntax.Node) bool {
+			if id, ok := n.(*syntax.Ident); ok {
+				if b, ok := id.Binding.(*resolve.Binding); ok && b.Scope == resolve.Predeclared && known[id.Name] == nil {
+					p.mistake(id.NamePos, "undefined: %s", id.Name)
+				}
+			}
+			return true
+		})
+	}
+}
+
+// What is checked before the packages of the language recurse over it, or take
+// time that grows with its square.
+const (
+	maxNesting = 5000    // of expressions and statements; the parser's own limit is below, but for chains such as a + b + c
+	maxClauses = 1000    // for and if of a comprehension
+	maxDigits  = 100_000 // in a row
+	maxHints   = 10      // undefined names for which the resolver looks for what was meant
+)
+
+// unreadable says what is wrong with a text that the parser takes too long for,
+// or stops in without a word; "" where nothing is.
+func unreadable(data []byte) string {
+	if len(data) > maxScript {
+		return fmt.Sprintf("over %d MiB: no script", maxScript>>20)
+	}
+	line, digits := 1, 0
+	for _, c := range data {
+		if digits++; c < '0' || c > '9' {
+			digits = 0
+		}
+		switch c {
+		case '\n':
+			line++
+		case 0: // to the parser the end of the file
+			return fmt.Sprintf("line %d has a NUL byte", line)
+		}
+		if digits > maxDigits {
+			return fmt.Sprintf("line %d has over %d digits in a row", line, maxDigits)
+		}
+	}
+	return ""
+}
+
+// tooDeep finds what is nested too deep. It does not go further, nor does it ask
+// for the span of such a node, which is that of its innermost one.
+func tooDeep(file *syntax.File) (at syntax.Position, found bool) {
+	depth := 0
+	syntax.Walk(file, func(n syntax.Node) bool {
+		if n == nil {
+			depth--
+			return false
+		}
+		many := false
+		if c, ok := n.(*syntax.Comprehension); ok {
+			many = len(c.Clauses) > maxClauses
+		}
+		if found || many || depth >= maxNesting {
+			if !found {
+				at, found = position(n, file.Path), true
+			}
+			return false
+		}
+		depth++
+		return true
+	})
+	return at, found
+}
+
+// position is a place in a node.
+func position(n syntax.Node, file string) syntax.Position {
+	switch n := n.(type) {
+	case *syntax.BinaryExpr:
+		return n.OpPos
+	case *syntax.DotExpr:
+		return n.Dot
+	case *syntax.CallExpr:
+		return n.Lparen
+	case *syntax.IndexExpr:
+		return n.Lbrack
+	case *syntax.SliceExpr:
+		return n.Lbrack
+	case *syntax.IfStmt:
+		return n.If
+	case *syntax.Ident:
+		return n.NamePos
+	case *syntax.Literal:
+		return n.TokenPos
+	case *syntax.Comprehension:
+		return n.Lbrack
+	}
+	return syntax.MakePosition(&file, 0, 0)
 }
 
 // hint is what an undefined name was meant to be, where the resolver has not
@@ -151,16 +285,24 @@ func (p *plan) load(m *module, load *syntax.LoadStmt, known map[string]starlark.
 	name := load.ModuleName()
 	pos, _ := load.Module.Span()
 	var s *source
+	shipped := func() *source {
+		if known := byKey["shipped:"+name]; known != nil {
+			return &known.source
+		}
+		return openShipped(name)
+	}
 	if m.shipped {
-		s = openShipped(name)
+		s = shipped()
 	} else {
 		path := name
 		if !filepath.IsAbs(name) {
 			path = filepath.Join(filepath.Dir(m.name), name)
 		}
-		s, _ = open(path)
-		if s == nil {
-			s = openShipped(name)
+		key, _ := filepath.Abs(path)
+		if known := byKey[key]; known != nil {
+			s = &known.source
+		} else if s, _ = open(path); s == nil {
+			s = shipped()
 		}
 	}
 	if s == nil {
@@ -185,20 +327,24 @@ func (p *plan) load(m *module, load *syntax.LoadStmt, known map[string]starlark.
 	if next.file == nil || next.file.Module == nil {
 		return
 	}
-	var exported []string
-	for _, b := range next.file.Module.(*resolve.Module).Globals {
-		if name := b.First.Name; !strings.HasPrefix(name, "_") {
-			exported = append(exported, name)
+	if next.exported == nil {
+		next.exported = map[string]bool{}
+		for _, b := range next.file.Module.(*resolve.Module).Globals {
+			if name := b.First.Name; !strings.HasPrefix(name, "_") {
+				next.exported[name] = true
+			}
 		}
 	}
 	for _, from := range load.From {
 		switch {
 		case strings.HasPrefix(from.Name, "_"):
 			p.mistake(from.NamePos, "%s cannot be loaded: a name that begins with _ is its file's own", from.Name)
-		case !slices.Contains(exported, from.Name):
+		case !next.exported[from.Name]:
 			meant := ""
-			if n := topology.Nearest(from.Name, exported); n != "" {
-				meant = fmt.Sprintf(" (did you mean %s?)", n)
+			if !p.full(m.name) {
+				if n := topology.Nearest(from.Name, slices.Sorted(maps.Keys(next.exported))); n != "" {
+					meant = fmt.Sprintf(" (did you mean %s?)", n)
+				}
 			}
 			p.mistake(from.NamePos, "%s has no %s%s", next.name, from.Name, meant)
 		}
@@ -365,16 +511,18 @@ func (p *plan) checkNodes(e syntax.Expr) {
 		if !ok {
 			return
 		}
-		var names []string
-		for _, n := range p.topology.Nodes {
-			if n.Name == name || n.Section == name {
-				return
-			}
-			names = append(names, n.Name)
+		if p.topology.Find(name) != nil {
+			return
 		}
 		meant := ""
-		if n := topology.Nearest(name, names); n != "" {
-			meant = fmt.Sprintf(" (did you mean %q?)", n)
+		if !p.full(e.TokenPos.Filename()) {
+			var names []string
+			for _, n := range p.topology.Nodes {
+				names = append(names, n.Name)
+			}
+			if n := topology.Nearest(name, names); n != "" {
+				meant = fmt.Sprintf(" (did you mean %q?)", n)
+			}
 		}
 		p.mistake(e.TokenPos, "no node is named %q%s", name, meant)
 	}

@@ -129,8 +129,8 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if plan.mistakes.sort(); len(plan.mistakes) > 0 {
-		return nil, plan.mistakes
+	if mistakes := plan.found(); len(mistakes) > 0 {
+		return nil, mistakes
 	}
 	run, err := runtime.Start(ctx, runtime.Config{
 		Script: plan.main.name, Topology: plan.topology, Settings: plan.topology.Settings, Seed: plan.seed,
@@ -318,13 +318,14 @@ type plan struct {
 	version  string
 	notices  []string
 	mistakes Mistakes
+	count    map[string]int  // of mistakes, by file, those not told included
 	asked    map[string]bool // faults that the scripts ask for with can
 }
 
 // prepare finds and reads all that a run needs, and all that is wrong with it.
 // The error is one of reading; mistakes are in the plan.
 func prepare(c Config) (*plan, error) {
-	p := &plan{config: c, version: c.Version, asked: map[string]bool{}}
+	p := &plan{config: c, version: c.Version, asked: map[string]bool{}, count: map[string]int{}}
 	if p.version == "" {
 		p.version = Version()
 	}
@@ -360,10 +361,10 @@ func (p *plan) readTopology(ini *source) {
 	switch {
 	case errors.As(err, &mistakes):
 		for _, m := range mistakes {
-			p.mistakes = append(p.mistakes, Mistake{File: m.File, Line: m.Line, Text: m.Text})
+			p.add(Mistake{File: m.File, Line: m.Line, Text: m.Text})
 		}
 	case err != nil:
-		p.mistakes = append(p.mistakes, Mistake{File: ini.name, Text: err.Error()})
+		p.add(Mistake{File: ini.name, Text: err.Error()})
 	default:
 		p.topology = t
 		look := func(program, dir string, env []string) error {
@@ -371,7 +372,7 @@ func (p *plan) readTopology(ini *source) {
 			return err
 		}
 		for _, m := range t.CheckPrograms(p.config.Component, p.config.Components, look) {
-			p.mistakes = append(p.mistakes, Mistake{File: m.File, Line: m.Line, Text: m.Text})
+			p.add(Mistake{File: m.File, Line: m.Line, Text: m.Text})
 		}
 	}
 }
@@ -393,7 +394,7 @@ func (p *plan) settle() {
 	if contain := p.config.Contain; contain != "" {
 		s.Contain = contain
 		if !slices.Contains(process.Containments(), contain) {
-			p.mistakes = append(p.mistakes, Mistake{Text: fmt.Sprintf("contain is %q: expected one of %s", contain, strings.Join(process.Containments(), ", "))})
+			p.add(Mistake{Text: fmt.Sprintf("contain is %q: expected one of %s", contain, strings.Join(process.Containments(), ", "))})
 		}
 	}
 	switch {

@@ -5,12 +5,15 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/dagon-star/dagon-star/runtime/topology"
 	"github.com/dagon-star/dagon-star/scenarios"
 )
 
@@ -59,6 +62,53 @@ func (m Mistakes) sort() {
 	})
 }
 
+// found are the mistakes of the plan, sorted, and how many of a file are not told.
+func (p *plan) found() Mistakes {
+	m := p.mistakes
+	for file, count := range p.count {
+		if count > maxMistakes { // at the end of the file, wherever that is sorted
+			m = append(m, Mistake{File: file, Line: math.MaxInt, Text: fmt.Sprintf("… and %d more", count-maxMistakes)})
+		}
+	}
+	m.sort()
+	for i := range m {
+		if m[i].Line == math.MaxInt {
+			m[i].Line = 0
+		}
+	}
+	return m
+}
+
+// add adds a mistake, as long as there are not too many of its file.
+func (p *plan) add(m Mistake) {
+	if p.count[m.File]++; p.count[m.File] <= maxMistakes {
+		m.Text = topology.Brief(m.Text, maxText)
+		p.mistakes = append(p.mistakes, m)
+	}
+}
+
+// full tells whether no more mistakes of a file are told: there is no use in
+// looking for what was meant.
+func (p *plan) full(file string) bool { return p.count[file] >= maxMistakes }
+
+// What is read of a file, and told of it.
+const (
+	maxScript   = 4 << 20  // bytes of a script
+	maxFile     = 16 << 20 // bytes of any file: an ini has no more
+	maxMistakes = 101      // of one file: as many as package topology tells of an ini
+	maxText     = 400      // bytes of a mistake's text
+)
+
+// readFile reads a file, and no further than what shows that it is too long.
+func readFile(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxFile+1))
+}
+
 // source is a file of a run as it was read.
 type source struct {
 	name    string // as messages have it
@@ -74,7 +124,7 @@ func (s *source) sum() string {
 
 // open reads a file, or a shipped scenario where there is no such file.
 func open(name string) (*source, error) {
-	data, err := os.ReadFile(name)
+	data, err := readFile(name)
 	if err == nil {
 		key, err := filepath.Abs(name)
 		return &source{name: name, key: key, data: data}, err
@@ -141,7 +191,7 @@ func (c *Config) findTopology(script *source) (*source, error) {
 			}
 			continue
 		}
-		data, err := os.ReadFile(dir + name)
+		data, err := readFile(dir + name)
 		if err == nil {
 			return &source{name: dir + name, key: dir + name, data: data}, nil
 		}

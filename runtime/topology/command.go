@@ -79,7 +79,7 @@ func (t *Topology) fill(n *Node, a Addresses, value string) string {
 		}
 		of := n
 		if name != "SELF" {
-			of = t.refer(name)
+			of = t.Find(name)
 		}
 		if endpoint == "" {
 			return a.Host(of.Name)
@@ -123,7 +123,7 @@ func (t *Topology) checkPlaceholders(n *Node) {
 			case name == "NAME" && endpoint == "":
 				continue
 			case name != "SELF":
-				of = t.refer(name)
+				of = t.Find(name)
 			}
 			switch {
 			case of == nil:
@@ -163,7 +163,7 @@ func (t *Topology) Ties() []Tie {
 	for _, n := range t.Nodes {
 		for _, v := range n.values() {
 			for _, parts := range placeholder.FindAllStringSubmatch(v.value, -1) {
-				of := t.refer(parts[1])
+				of := t.Find(parts[1])
 				if of == nil || of == n || parts[2] == "" {
 					continue
 				}
@@ -184,8 +184,9 @@ func (t *Topology) CheckPrograms(componentProgram string, components []string, l
 	wrong := func(n *Node, key, format string, args ...any) {
 		mistakes = append(mistakes, &Mistake{File: t.Path, Line: n.keyLine(key), Text: fmt.Sprintf(format, args...)})
 	}
+	inherited := os.Environ()
 	for _, n := range t.Nodes {
-		env := os.Environ()
+		env := inherited[:len(inherited):len(inherited)]
 		for _, v := range n.Env {
 			env = append(env, v.Key+"="+v.Value)
 		}

@@ -51,10 +51,10 @@ func (f *file) mistake(line int, format string, args ...any) {
 	}
 	for i, arg := range args {
 		if s, ok := arg.(string); ok {
-			args[i] = cut(s, maxQuoted)
+			args[i] = Brief(s, maxQuoted)
 		}
 	}
-	f.mistakes = append(f.mistakes, &Mistake{File: f.path, Line: line, Text: cut(fmt.Sprintf(format, args...), maxText)})
+	f.mistakes = append(f.mistakes, &Mistake{File: f.path, Line: line, Text: Brief(fmt.Sprintf(format, args...), maxText)})
 }
 
 // full tells whether no more mistakes are told: there is no use in looking for
@@ -69,14 +69,6 @@ func (f *file) told() Mistakes {
 	}
 	last := f.mistakes[len(f.mistakes)-1].Line // so that it stays the last, wherever it is sorted
 	return append(f.mistakes, &Mistake{File: f.path, Line: last, Text: fmt.Sprintf("… and %d more", f.more)})
-}
-
-// cut is a text, or the beginning of a long one.
-func cut(s string, most int) string {
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
 // quoted is a value in quotes, which keep all that is in them, and what may

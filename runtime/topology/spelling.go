@@ -53,3 +53,12 @@ func distance(a, b string) int {
 	}
 	return last[len(b)]
 }
+
+// Brief is a text, or the beginning of one that is longer than most bytes, so
+// that an error does not hand on all that a stranger wrote.
+func Brief(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
+}

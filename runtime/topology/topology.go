@@ -53,8 +53,9 @@ type Topology struct {
 // Node finds a node by its name; nil if there is none.
 func (t *Topology) Node(name string) *Node { return t.byName[name] }
 
-// refer finds a node by its name, else by its section, as placeholders may.
-func (t *Topology) refer(name string) *Node { return cmp.Or(t.byName[name], t.bySection[name]) }
+// Find finds a node by its name, else by its section, as placeholders and scripts
+// may; nil if there is none.
+func (t *Topology) Find(name string) *Node { return cmp.Or(t.byName[name], t.bySection[name]) }
 
 // Node is a section of the ini.
 type Node struct {
@@ -181,7 +182,7 @@ func ParseDuration(s string) (time.Duration, error) {
 		d, err = Seconds(seconds)
 	}
 	if err != nil || d < 0 {
-		return 0, fmt.Errorf("%q is no duration: a number of seconds, or one such as \"250ms\" or \"1m30s\", was expected", cut(s, maxQuoted))
+		return 0, fmt.Errorf("%q is no duration: a number of seconds, or one such as \"250ms\" or \"1m30s\", was expected", Brief(s, maxQuoted))
 	}
 	return d, nil
 }
