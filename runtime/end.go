@@ -207,8 +207,9 @@ func (r *Run) noteTeardown(text string) {
 // told as one of the tear-down, and its context is done after the grace. A
 // passed verdict becomes a failed one where the work was aborted, where a node
 // exited otherwise than it should while it was shut down, or needed KILL
-// although it had reported its end, or where the log could not be written. Nothing of the run is left after End, and
-// the error tells only that its log could not be written to the end.
+// although it had reported its end, or where the event log or that of a node
+// could not be written. Nothing of the run is left after End, and the error
+// tells only that its log could not be written to the end.
 func (r *Run) End(v Verdict, deferred func(context.Context) error) (*Result, error) {
 	r.mu.Lock()
 	if r.ending {
@@ -260,12 +261,17 @@ func (r *Run) conclude(v Verdict) (*Result, error) {
 	}
 	folder := r.folder
 	r.folder = nil // open while the log is written
-	for _, err := range r.release() {
-		r.noteTeardown(err.Error())
-	}
+	released := r.release()
 	r.folder = folder
 
 	r.mu.Lock()
+	for _, err := range released {
+		to := &r.teardown
+		if lost := new(LogError); errors.As(err, &lost) {
+			to = &r.violations
+		}
+		*to = append(*to, err.Error())
+	}
 	if v.Outcome == Passed {
 		switch {
 		case r.cause != nil:

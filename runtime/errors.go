@@ -120,7 +120,8 @@ func (e *ImpossibleError) Error() string {
 	return b.String()
 }
 
-// LogError is the event log failing, as on a full disk; it ends the run.
+// LogError is the event log failing, as on a full disk, which ends the run; or
+// the log of a node, which fails it when it ends.
 type LogError struct{ Err error }
 
 func (e *LogError) Error() string { return e.Err.Error() }

@@ -213,7 +213,7 @@ func (r *Run) release() []error {
 	for _, n := range r.order {
 		if n.log != nil {
 			if err := n.log.Close(); err != nil {
-				errs = append(errs, fmt.Errorf("log of %s: %w", n.spec.Name, err))
+				errs = append(errs, &LogError{fmt.Errorf("log of %s: cannot write: %w", n.spec.Name, err)})
 			}
 		}
 	}

@@ -438,6 +438,17 @@ func TestLogWithoutEnd(t *testing.T) {
 	}
 }
 
+// TestOutputLost: a run that lost what a node wrote has not passed.
+func TestOutputLost(t *testing.T) {
+	r := begin(t, Config{Topology: ini(t, "node")})
+	r.nodes["node"].log.Close()
+	r.nodes["node"].log.Begin(1)
+	result, err := r.End(Verdict{Outcome: Passed}, nil)
+	if err != nil || result.Outcome != Failed || !strings.HasPrefix(result.Reason, "log of node: cannot write: ") {
+		t.Errorf("%+v, %v", result, err)
+	}
+}
+
 // TestListenerFails: a control socket that goes down ends the run, and says so.
 func TestListenerFails(t *testing.T) {
 	r := begin(t, Config{Topology: ini(t, "node")})
