@@ -61,7 +61,7 @@ const (
 // SHUT_RDWR.
 const cutByReset = 3
 
-var cuts = [...]string{unix.SHUT_RD: "to the node", unix.SHUT_WR: "from the node", unix.SHUT_RDWR: "both ways", cutByReset: "by a reset"}
+var cuts = [...]string{unix.SHUT_RD: "from the node", unix.SHUT_WR: "to the node", unix.SHUT_RDWR: "both ways", cutByReset: "by a reset"}
 
 // chaos is what is done to one run: all of it is drawn from the seed, but which
 // process is hit and how far the run is then.
@@ -234,16 +234,17 @@ func (v victim) try(h *harm) (again bool) {
 		if len(nodes) == 0 {
 			return true
 		}
-		node := nodes[h.which%len(nodes)]
-		h.pid = node.PID
 		if h.kind == harmNode {
+			node := nodes[h.which%len(nodes)]
+			h.pid = node.PID
 			return strike(node.Kill())
 		}
-		home, err := netip.ParseAddrPort(node.Variables["DAGON_PHONE_HOME"])
-		if err == nil {
-			err = v.cut(node.PID, home.Port(), h.how)
+		var homes []uint16
+		for _, node := range nodes {
+			home, _ := netip.ParseAddrPort(node.Variables["DAGON_PHONE_HOME"])
+			homes = append(homes, home.Port())
 		}
-		return strike(err)
+		return strike(v.cut(homes, h.which, h.how))
 	case harmKeeper:
 		for _, p := range survivors(v.mark) {
 			if p.name == "dagon-star-keeper" {
@@ -289,23 +290,20 @@ func fill(path string) error {
 	return err
 }
 
-// cut cuts the control connection of a node that phones home to a port: by the
-// node's end of it, or by a reset from the orchestrator's. It is ESRCH where
-// there is none.
-func (v victim) cut(node int, home uint16, how int) error {
-	pid, end := node, unix.Getpeername
-	if how == cutByReset {
-		pid, end = v.pid, unix.Getsockname
-	}
-	pidfd, err := unix.PidfdOpen(pid, 0)
+// cut cuts a control connection, by a duplicate of the orchestrator's end of it
+// (pidfd_getfd(2)). By the node's end it might be cut while the node still
+// connects, which no network can do. It is ESRCH where there is none.
+func (v victim) cut(homes []uint16, which, how int) error {
+	pidfd, err := unix.PidfdOpen(v.pid, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(pidfd)
-	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", v.pid))
 	if err != nil {
 		return unix.ESRCH
 	}
+	var found []int
 	for _, entry := range entries {
 		n, _ := strconv.Atoi(entry.Name())
 		fd, err := unix.PidfdGetfd(pidfd, n, 0)
@@ -316,23 +314,24 @@ func (v victim) cut(node int, home uint16, how int) error {
 			continue
 		}
 		defer unix.Close(fd)
-		address, err := end(fd)
-		if at, ok := address.(*unix.SockaddrInet4); err != nil || !ok || at.Port != int(home) {
-			continue
+		own, err1 := unix.Getsockname(fd)
+		_, err2 := unix.Getpeername(fd) // one that listens has none
+		if at, ok := own.(*unix.SockaddrInet4); ok && err1 == nil && err2 == nil && slices.Contains(homes, uint16(at.Port)) {
+			found = append(found, fd)
 		}
-		if _, err := unix.Getpeername(fd); err != nil { // it listens
-			continue
-		}
-		if how != cutByReset {
-			return unix.Shutdown(fd, how)
-		}
-		none := unix.RawSockaddr{Family: unix.AF_UNSPEC} // to connect to it is to reset
-		if _, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&none)), unsafe.Sizeof(none)); errno != 0 {
-			return errno
-		}
-		return nil
 	}
-	return unix.ESRCH
+	if len(found) == 0 {
+		return unix.ESRCH
+	}
+	fd := found[which%len(found)]
+	if how != cutByReset {
+		return unix.Shutdown(fd, how)
+	}
+	none := unix.RawSockaddr{Family: unix.AF_UNSPEC} // to connect to it is to reset
+	if _, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&none)), unsafe.Sizeof(none)); errno != 0 {
+		return errno
+	}
+	return nil
 }
 
 // ended is what is known of a run that is over.
@@ -439,6 +438,7 @@ func (e *ended) judge(c chaos, runs string) {
 	}
 	switch e.outcome {
 	case "passed":
+		e.must(!strings.Contains(e.out, "no space left"), "it passed, and some of what it had to write was lost")
 		err := documented(e.events)
 		e.must(err == nil, "it passed, and %v", err)
 		sent, err1 := payloads(filepath.Join(runs, "2*/nodes/*/sent.txt"))
