@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	goruntime "runtime"
 	"runtime/pprof"
 	"slices"
@@ -37,17 +39,13 @@ import (
 )
 
 const (
-	chaosBound    = time.Minute // of a run, whatever is done to it
-	chaosSlow     = chaosBound / 6
-	chaosMessages = 10_000 // of the shipped topology
-	chaosDisk     = "2m"   // what the runs folder has where it is filled
-	// chaosTold is how long an orchestrator may take from a signal to its script
-	// being interrupted, however busy the machine is.
-	chaosTold = time.Second
-)
+	chaosBound    = time.Minute      // of a run, whatever is done to it
+	chaosSlow     = 10 * time.Second // is worth a line
+	chaosTold     = time.Second      // from a signal to its being heard, however busy the machine is
+	chaosMessages = 10_000           // of the shipped topology
+	chaosDisk     = 2 << 20          // bytes of the runs folder's, where it is filled
 
-// The harms.
-const (
+	// The harms.
 	noHarm     = "none"
 	harmNode   = "kill node"
 	harmKeeper = "kill keeper"
@@ -95,10 +93,10 @@ func (h *harm) signal() syscall.Signal { return signals[h.which%len(signals)] }
 
 func (h *harm) String() string {
 	text := fmt.Sprintf("%s at %v", h.kind, h.at.Round(time.Millisecond))
-	if h.kind == harmSignal {
+	switch h.kind {
+	case harmSignal:
 		text += " by " + h.signal().String()
-	}
-	if h.kind == harmCut {
+	case harmCut:
 		text += " " + cuts[h.how]
 	}
 	if h.lasts > 0 {
@@ -129,7 +127,7 @@ func (c chaos) did(kinds ...string) bool {
 }
 
 // drawChaos draws a plan; bare is how long a run takes without its drain.
-func drawChaos(seed uint64, inProcess bool, rungs []string, bare time.Duration) chaos {
+func drawChaos(seed uint64, kinds, rungs []string, bare time.Duration) chaos {
 	random := rand.New(rand.NewPCG(seed, 0))
 	c := chaos{seed: seed, contain: "auto", drain: []time.Duration{10, 100, 500}[random.IntN(3)] * time.Millisecond}
 	if random.IntN(2) == 0 {
@@ -137,13 +135,6 @@ func drawChaos(seed uint64, inProcess bool, rungs []string, bare time.Duration) 
 	}
 	if random.IntN(4) == 0 {
 		c.listen = "127.0.0.1:0"
-	}
-	kinds := []string{harmNode, harmKeeper, harmCut, harmSignal}
-	if !inProcess {
-		kinds = append(kinds, harmStop)
-	}
-	if os.Geteuid() == 0 {
-		kinds = append(kinds, harmFill)
 	}
 	n := 1 + random.IntN(3)
 	if random.IntN(10) == 0 {
@@ -264,30 +255,17 @@ func (v victim) try(h *harm) (again bool) {
 			v.signal(h.signal())
 		}
 	case harmFill:
-		filler := filepath.Join(v.runs, "filler")
-		strike(fill(filler))
-		if h.lasts > 0 {
+		filler := filepath.Join(v.runs, fmt.Sprint("filler-", h.which))
+		err := os.WriteFile(filler, make([]byte, chaosDisk), 0o644)
+		if errors.Is(err, unix.ENOSPC) {
+			err = nil // it is full
+		}
+		if strike(err); h.lasts > 0 {
 			v.wait(h.lasts)
 			os.Remove(filler)
 		}
 	}
 	return false
-}
-
-// fill writes a file until there is no room for more.
-func fill(path string) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
-	if err != nil && !errors.Is(err, unix.ENOSPC) {
-		return err
-	}
-	defer f.Close()
-	for block := make([]byte, os.Getpagesize()); err == nil; {
-		_, err = f.Write(block)
-	}
-	if errors.Is(err, unix.ENOSPC) {
-		return nil
-	}
-	return err
 }
 
 // cut cuts a control connection, by a duplicate of the orchestrator's end of it
@@ -334,6 +312,10 @@ func (v victim) cut(homes []uint16, which, how int) error {
 	return nil
 }
 
+func mountDisk(at string) error {
+	return unix.Mount("tmpfs", at, "tmpfs", 0, fmt.Sprint("size=", chaosDisk))
+}
+
 // ended is what is known of a run that is over.
 type ended struct {
 	code     int // -1 where a signal ended the orchestrator
@@ -353,10 +335,8 @@ func (e *ended) must(ok bool, format string, args ...any) {
 
 // judge holds what every run must keep, whatever was done to it.
 func (e *ended) judge(c chaos, runs string) {
-	for line := range strings.Lines(e.out) {
-		if word, _, _ := strings.Cut(strings.TrimSpace(line), " "); strings.Contains(line, " after ") && line[0] != ' ' {
-			e.outcome = word
-		}
+	if m := regexp.MustCompile(`(?m)^(\w+)( at \S+)? after \S+s`).FindStringSubmatch(e.out); m != nil {
+		e.outcome = m[1]
 	}
 	for _, bad := range []string{"panic: ", "fatal error: ", "DATA RACE", "goroutine 1 ["} {
 		e.must(!strings.Contains(e.out+e.err, bad), "it printed %q", bad)
@@ -382,7 +362,6 @@ func (e *ended) judge(c chaos, runs string) {
 	forked, exited := map[string]int{}, map[string]event.Exited{}
 	verdict := event.Verdict{}
 	var started, drained time.Time // the script goes on no sooner
-	finished := event.Finished(e.events)
 	for _, at := range e.events {
 		switch d := at.Detail.(type) {
 		case event.RunStarted:
@@ -409,37 +388,25 @@ func (e *ended) judge(c chaos, runs string) {
 		e.must(e.code == exitMistake && c.did(harmFill, harmKeeper), "exit code %d, and no log", e.code)
 		return
 	}
-	switch e.outcome {
-	case "passed":
-		e.must(e.code == 0, "it passed, and the exit code is %d", e.code)
-	case "failed":
-		e.must(e.code == 1, "it failed, and the exit code is %d", e.code)
-	case "interrupted":
-		e.must(slices.Contains(signals, syscall.Signal(e.code-128)), "it was interrupted, and the exit code is %d", e.code)
-	default:
-		e.must(false, "it said %q, exit code %d", e.outcome, e.code)
-	}
-	if finished {
-		e.must(verdict.Outcome == e.outcome, "its log says %s, it said %q", verdict.Outcome, e.outcome)
-		for node := range forked {
-			_, ok := exited[node]
+	if !event.Finished(e.events) {
+		e.must(c.did(harmFill) && e.outcome != "passed" && strings.Contains(e.out, "event log: cannot write"), "its log has no end")
+	} else {
+		e.must(verdict.Outcome == e.outcome, "its log says %s", verdict.Outcome)
+		for node, pid := range forked {
+			d, ok := exited[node]
 			e.must(ok, "%s was forked and has not exited", node)
-		}
-		for _, h := range c.harms {
-			for node, pid := range forked {
-				if h.struck && h.kind == harmNode && h.pid == pid {
-					d := exited[node]
-					e.must(d.Signal == "KILL" || d.Code == 0 && d.Expected, "%s was killed, its log says %+v", node, d)
-				}
+			for _, h := range c.harms {
+				e.must(!h.struck || h.kind != harmNode || h.pid != pid || d.Signal == "KILL" || d.Code == 0 && d.Expected,
+					"%s was killed, its log says %+v", node, d)
 			}
 		}
-	} else {
-		e.must(c.did(harmFill) && e.code != 0 && strings.Contains(e.out, "event log: cannot write"), "its log has no end, exit code %d", e.code)
 	}
+	ok := false
 	switch e.outcome {
 	case "passed":
+		ok = e.code == 0
 		e.must(!strings.Contains(e.out, "no space left"), "it passed, and some of what it had to write was lost")
-		err := documented(e.events)
+		err := documented(e.events, c.did(harmCut))
 		e.must(err == nil, "it passed, and %v", err)
 		sent, err1 := payloads(filepath.Join(runs, "2*/nodes/*/sent.txt"))
 		received, err2 := payloads(filepath.Join(runs, "2*/nodes/*/received.txt"))
@@ -448,9 +415,12 @@ func (e *ended) judge(c chaos, runs string) {
 		e.must(told.IsZero() || c.did(harmStop) || told.Add(chaosTold).After(drained),
 			"it passed, and was told to end %v before it could", drained.Sub(told))
 	case "failed":
+		ok = e.code == 1
 		e.must(c.did(harmNode, harmKeeper, harmCut, harmFill), "it failed, and nothing was done to it that could be why")
-		e.must(!finished || verdict.Reason != "", "it failed for no reason")
+	case "interrupted":
+		ok = slices.Contains(signals, syscall.Signal(e.code-128))
 	}
+	e.must(ok, "it said %q, and its exit code is %d", e.outcome, e.code)
 }
 
 // left is what there must be nothing of after a run.
@@ -483,7 +453,7 @@ func mountsOf(dir string) (all []string) {
 	text, _ := os.ReadFile("/proc/self/mountinfo")
 	for line := range strings.Lines(string(text)) {
 		f := strings.Fields(line)
-		if len(f) > 4 && (strings.HasPrefix(f[4], dir) || f[4] == "/proc" || strings.Contains(line, " - nsfs ")) {
+		if len(f) > 4 && (strings.HasPrefix(f[4], dir+"/") || f[4] == "/proc" || strings.Contains(line, " - nsfs ")) {
 			all = append(all, strings.TrimSpace(line))
 		}
 	}
@@ -495,14 +465,17 @@ type chaosTest struct {
 	t        *testing.T
 	programs string
 	own      bool // in this process
+	kinds    []string
 	rungs    []string
 
 	mu   sync.Mutex
 	rows map[string]*chaosRow
 }
 
+// chaosRow is of the runs that a harm was part of.
 type chaosRow struct {
 	runs, struck    int
+	refused         error // of the kernel, to do the harm
 	outcomes, codes map[string]int
 	longest         time.Duration
 }
@@ -527,7 +500,17 @@ func runChaos(t *testing.T, own bool, atOnce int) {
 		seed = rand.Uint64() >> 11
 	}
 	t.Logf("DAGON_CHAOS_SEED=%d", seed)
-	ct := &chaosTest{t: t, programs: programs(t), own: own, rungs: []string{"auto", "supervised"}, rows: map[string]*chaosRow{}}
+	ct := &chaosTest{t: t, programs: programs(t), own: own, rows: map[string]*chaosRow{},
+		kinds: []string{harmNode, harmKeeper, harmCut, harmSignal}, rungs: []string{"auto", "supervised"}}
+	if !own {
+		ct.kinds = append(ct.kinds, harmStop)
+	}
+	if err := mountDisk(ct.programs); err == nil {
+		unix.Unmount(ct.programs, 0)
+		ct.kinds = append(ct.kinds, harmFill)
+	} else {
+		t.Logf("no disk is filled: cannot mount one: %v", err)
+	}
 	if d, err := process.New(process.Options{Run: fmt.Sprintf("chaos-%d", seed), Contain: string(process.Cgroup)}); err == nil {
 		ct.rungs = append(ct.rungs, "cgroup")
 		d.Close()
@@ -542,7 +525,7 @@ func runChaos(t *testing.T, own bool, atOnce int) {
 	for range atOnce {
 		workers.Go(func() {
 			for i := range next {
-				c := drawChaos(seed+uint64(i), own, ct.rungs, calm.took)
+				c := drawChaos(seed+uint64(i), ct.kinds, ct.rungs, calm.took)
 				e := ct.run(fmt.Sprint("run-", i), c)
 				if len(e.wrong) > 0 {
 					t.Errorf("%v\n  %s\nits plan again, not how far it was when it struck: DAGON_CHAOS_SEED=%d DAGON_CHAOS_RUNS=1 go test ./cmd/dagon-star -count=1 -run '^%s$'\n%s\n%s",
@@ -565,23 +548,18 @@ func runChaos(t *testing.T, own bool, atOnce int) {
 
 // run is one run, with its harms.
 func (ct *chaosTest) run(name string, c chaos) *ended {
-	t := ct.t
 	mark := fmt.Sprintf("chaos-%d-%s", os.Getpid(), name)
 	dir := filepath.Join(ct.programs, mark)
 	runs := filepath.Join(dir, "runs")
-	if err := os.MkdirAll(runs, 0o755); err != nil {
-		t.Error(err)
-		return &ended{}
-	}
+	e := &ended{}
+	err := os.MkdirAll(runs, 0o755)
 	filled := slices.ContainsFunc(c.harms, func(h *harm) bool { return h.kind == harmFill })
 	if filled {
-		if err := unix.Mount("tmpfs", runs, "tmpfs", 0, "size="+chaosDisk); err != nil {
-			t.Errorf("cannot mount a small disk: %v", err)
-		}
+		err = errors.Join(err, mountDisk(runs))
 	}
+	e.must(err == nil, "cannot make its folder: %v", err)
 	mounts := mountsOf(dir)
 	v := victim{mark: mark, runs: runs, over: make(chan struct{})}
-	e := &ended{}
 	began := time.Now()
 	if ct.own {
 		ct.embedded(e, c, v)
@@ -605,10 +583,7 @@ func (ct *chaosTest) run(name string, c chaos) *ended {
 
 // outside runs the command.
 func (ct *chaosTest) outside(e *ended, c chaos, v victim, dir string) {
-	args := []string{"run", "default.star", "topology.ini", "--contain", c.contain, "--drain", c.drain.String()}
-	if c.listen != "" {
-		args = append(args, "--listen", c.listen)
-	}
+	args := []string{"run", "default.star", "topology.ini", "--contain", c.contain, "--drain", c.drain.String(), "--listen", c.listen}
 	cmd := exec.Command(filepath.Join(ct.programs, "dagon-star"), args...)
 	cmd.Dir = dir
 	var out, err bytes.Buffer
@@ -624,7 +599,6 @@ func (ct *chaosTest) outside(e *ended, c chaos, v victim, dir string) {
 	var harming sync.WaitGroup
 	harming.Go(func() { v.harm(c) })
 	overdue := time.AfterFunc(chaosBound, func() {
-		cmd.Process.Signal(syscall.SIGCONT)
 		cmd.Process.Signal(syscall.SIGQUIT) // it tells what its goroutines do
 	})
 	dead := time.AfterFunc(chaosBound+10*time.Second, func() { cmd.Process.Kill() })
@@ -677,13 +651,14 @@ func (ct *chaosTest) embedded(e *ended, c chaos, v victim) {
 		conclude(&out, result, "")
 		e.code, e.out = result.ExitCode(), out.String()
 	}
-	for deadline := time.Now().Add(5 * time.Second); goruntime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			var stacks bytes.Buffer
-			pprof.Lookup("goroutine").WriteTo(&stacks, 2)
-			e.must(false, "%d goroutines, and %d before:\n%s", goruntime.NumGoroutine(), before, stacks.String())
-			break
-		}
+	// One that has been waited for may still be on its way out.
+	for deadline := time.Now().Add(5 * time.Second); goruntime.NumGoroutine() > before && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	if n := goruntime.NumGoroutine(); n > before {
+		var stacks bytes.Buffer
+		pprof.Lookup("goroutine").WriteTo(&stacks, 2)
+		e.must(false, "%d goroutines, and %d before:\n%s", n, before, stacks.String())
 	}
 	after := openFiles()
 	e.must(len(after) <= len(files), "open files %q, and before %q", after, files)
@@ -698,9 +673,8 @@ func (ct *chaosTest) embedded(e *ended, c chaos, v victim) {
 func openFiles() (names []string) {
 	entries, _ := filepath.Glob("/proc/self/fd/*")
 	for _, entry := range entries {
-		if name, err := os.Readlink(entry); err == nil { // not that by which they are listed
-			names = append(names, name)
-		}
+		name, _ := os.Readlink(entry)
+		names = append(names, name)
 	}
 	return names
 }
@@ -718,19 +692,17 @@ func (ct *chaosTest) count(c chaos, e *ended) {
 		if h.struck {
 			row.struck++
 		}
+		row.refused = cmp.Or(row.refused, h.err)
 		if counted[h.kind] {
 			continue
 		}
 		counted[h.kind] = true
 		row.runs++
-		code, outcome := fmt.Sprint(e.code), e.outcome
+		code := fmt.Sprint(e.code)
 		if e.by != 0 {
 			code = e.by.String()
 		}
-		if outcome == "" {
-			outcome = "no run"
-		}
-		row.outcomes[outcome]++
+		row.outcomes[cmp.Or(e.outcome, "no run")]++
 		row.codes[code]++
 		row.longest = max(row.longest, e.took)
 	}
@@ -741,19 +713,21 @@ func (ct *chaosTest) table() string {
 	var b bytes.Buffer
 	w := tabwriter.NewWriter(&b, 2, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "harm\truns\tstruck\tverdicts\texit codes\tlongest")
-	for _, kind := range []string{noHarm, harmNode, harmKeeper, harmCut, harmStop, harmSignal, harmFill, "all"} {
+	tally := func(counts map[string]int) string {
+		var parts []string
+		for _, what := range slices.Sorted(maps.Keys(counts)) {
+			parts = append(parts, fmt.Sprintf("%d %s", counts[what], what))
+		}
+		return strings.Join(parts, ", ")
+	}
+	for _, kind := range slices.Concat([]string{noHarm}, ct.kinds, []string{"all"}) {
 		if row := ct.rows[kind]; row != nil {
 			fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\t%v\n", kind, row.runs, row.struck, tally(row.outcomes), tally(row.codes), row.longest.Round(time.Millisecond))
+			if row.refused != nil {
+				fmt.Fprintf(w, "\t\trefused: %v\n", row.refused)
+			}
 		}
 	}
 	w.Flush()
 	return b.String()
-}
-
-func tally(counts map[string]int) string {
-	var parts []string
-	for _, what := range slices.Sorted(maps.Keys(counts)) {
-		parts = append(parts, fmt.Sprintf("%d %s", counts[what], what))
-	}
-	return strings.Join(parts, ", ")
 }
