@@ -154,7 +154,7 @@ func drawChaos(seed uint64, kinds, rungs []string, bare time.Duration) chaos {
 		interruptsOnly = interruptsOnly && h.kind == harmSignal
 		c.harms = append(c.harms, h)
 	}
-	if interruptsOnly && random.IntN(2) == 0 {
+	if interruptsOnly {
 		c.drain = 2 * time.Second // so that it can be told whether it was heard
 	}
 	for _, h := range c.harms {
