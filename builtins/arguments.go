@@ -81,7 +81,7 @@ func (c *call) integer(name string, otherwise, least int64) (int64, error) {
 	}
 	n, ok := i.Int64()
 	if !ok || n < least {
-		return 0, c.wrong(name, "got %s, want an int of at least %d", i, least)
+		return 0, c.wrong(name, "got %s, want an int of at least %d", shown(i), least)
 	}
 	return n, nil
 }
@@ -143,7 +143,7 @@ func Duration(v starlark.Value) (time.Duration, error) {
 		return 0, fmt.Errorf("got %s, want a duration: a number of seconds, a string such as \"250ms\", or a time.duration", v.Type())
 	}
 	if err != nil {
-		return 0, fmt.Errorf("got %s, want a duration that is not negative", v)
+		return 0, fmt.Errorf("got %s, want a duration that is not negative", shown(v))
 	}
 	return d, nil
 }
@@ -154,13 +154,20 @@ func (c *call) sequence(name string) ([]starlark.Value, error) {
 	if !ok {
 		return nil, c.wrong(name, "got %s, want a list", c.arg(name).Type())
 	}
+	if n := starlark.Len(it); n > maxElements { // a range may be of any length and yet take no memory
+		return nil, c.wrong(name, "has %d elements, want at most %d", n, maxElements)
+	}
 	return slices.Collect(starlark.Elements(it)), nil
 }
+
+// maxElements bounds how many elements an argument may have.
+const maxElements = 1 << 24
 
 // nodes are the names of the nodes that an argument means: a node, a name, or a
 // list of either, or of lists.
 func (c *call) nodes(name string) ([]string, error) {
-	names, err := c.host.nodeNames(c.arg(name), nil, 0)
+	left := maxNodes
+	names, err := c.host.nodeNames(c.arg(name), nil, 0, &left)
 	if err != nil {
 		return nil, c.wrong(name, "%v", err)
 	}
@@ -179,10 +186,18 @@ func (c *call) node(name string) (string, error) {
 	return names[0], nil
 }
 
-// maxDepth bounds how deep lists may be nested, as a list can contain itself.
-const maxDepth = 8
+// maxDepth bounds how deep lists of nodes may be nested, as a list can contain
+// itself, and maxNodes how many values are in them, as they can contain each
+// other many times over.
+const (
+	maxDepth = 8
+	maxNodes = 1 << 16
+)
 
-func (h *Host) nodeNames(v starlark.Value, to []string, depth int) ([]string, error) {
+func (h *Host) nodeNames(v starlark.Value, to []string, depth int, left *int) ([]string, error) {
+	if *left--; *left < 0 {
+		return nil, fmt.Errorf("has over %d elements", maxNodes)
+	}
 	switch v := v.(type) {
 	case *Node:
 		if v.host != h {
@@ -201,7 +216,7 @@ func (h *Host) nodeNames(v starlark.Value, to []string, depth int) ([]string, er
 		}
 		var err error
 		for element := range starlark.Elements(v) {
-			if to, err = h.nodeNames(element, to, depth+1); err != nil {
+			if to, err = h.nodeNames(element, to, depth+1, left); err != nil {
 				return nil, err
 			}
 		}

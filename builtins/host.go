@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"sync"
@@ -128,11 +129,50 @@ func (h *Host) Predeclared() (names starlark.StringDict, notices []string) {
 // Vocabulary is what every script can name, whatever its ini.
 func Vocabulary() starlark.StringDict {
 	d := predeclared()
-	d["json"] = json.Module
+	d["json"] = jsonModule()
 	d["math"] = math.Module
 	d["time"] = time.Module
 	d["struct"] = starlark.NewBuiltin("struct", starlarkstruct.Make)
 	return d
+}
+
+// jsonModule is the language's own, except that decode refuses what is nested so
+// deep that to read it would overflow the stack, which nothing survives.
+func jsonModule() starlark.Value {
+	members := maps.Clone(json.Module.Members)
+	decode := members["decode"].(*starlark.Builtin)
+	members["decode"] = starlark.NewBuiltin(decode.Name(), func(thread *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
+		if len(args) > 0 {
+			if text, ok := starlark.AsString(args[0]); ok && jsonDepth(text) > maxJSONDepth {
+				return nil, fmt.Errorf("%s: nested over %d deep", decode.Name(), maxJSONDepth)
+			}
+		}
+		return decode.CallInternal(thread, args, kwargs)
+	})
+	return &starlarkstruct.Module{Name: json.Module.Name, Members: members}
+}
+
+// maxJSONDepth is what Go's own encoding/json takes.
+const maxJSONDepth = 10_000
+
+// jsonDepth is how deep a text is nested, or more where it is no JSON.
+func jsonDepth(text string) (deepest int) {
+	depth, quoted := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '[', c == '{':
+			depth++
+			deepest = max(deepest, depth)
+		case c == ']', c == '}':
+			depth--
+		}
+	}
+	return deepest
 }
 
 // GroupNames are the names that every ini gives, beside one for each node.

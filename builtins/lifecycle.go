@@ -70,7 +70,7 @@ func (c *call) forkOptions() (o runtime.ForkOptions, err error) {
 			key, isKey := starlark.AsString(item[0])
 			value, isValue := starlark.AsString(item[1])
 			if !isKey || !isValue {
-				return o, c.wrong("env", "has %s: %s, want strings", item[0], item[1])
+				return o, c.wrong("env", "has %s: %s, want strings", shown(item[0]), shown(item[1]))
 			}
 			o.Env[key] = value
 		}

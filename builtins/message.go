@@ -17,12 +17,13 @@ func message(address string, args starlark.Tuple, types string) (*osc.Message, e
 		return nil, fmt.Errorf("for parameter types: %q has %d type tags for %d arguments", types, len(types), len(args))
 	}
 	m := osc.NewMessage(address)
+	left := osc.MaxTags - len(args)
 	for i, v := range args {
 		var tag byte
 		if types != "" {
 			tag = types[i]
 		}
-		a, err := toOSC(v, tag, 0)
+		a, err := toOSC(v, tag, 0, &left)
 		if err != nil {
 			return nil, fmt.Errorf("argument %d: %w", i+1, err)
 		}
@@ -35,8 +36,9 @@ func message(address string, args starlark.Tuple, types string) (*osc.Message, e
 }
 
 // toOSC makes an argument of a value; tag is its type tag, or 0 for the one
-// that the value suggests.
-func toOSC(v starlark.Value, tag byte, depth int) (any, error) {
+// that the value suggests; left is how many elements the message may still have,
+// as a small list can hold another many times over.
+func toOSC(v starlark.Value, tag byte, depth int, left *int) (any, error) {
 	misfit := func() error { return fmt.Errorf("%s %s does not fit type tag %q", v.Type(), shown(v), tag) }
 	switch v := v.(type) {
 	case starlark.NoneType:
@@ -82,9 +84,12 @@ func toOSC(v starlark.Value, tag byte, depth int) (any, error) {
 		if depth == osc.MaxDepth {
 			return nil, fmt.Errorf("has lists nested over %d deep", osc.MaxDepth)
 		}
+		if *left -= starlark.Len(v); *left < 0 {
+			return nil, fmt.Errorf("the message has over %d values", osc.MaxTags)
+		}
 		array := osc.Array{}
 		for element := range starlark.Elements(v.(starlark.Iterable)) {
-			a, err := toOSC(element, 0, depth+1)
+			a, err := toOSC(element, 0, depth+1, left)
 			if err != nil {
 				return nil, err
 			}
@@ -107,7 +112,7 @@ func intToOSC(v starlark.Int, tag byte, misfit func() error) (any, error) {
 	case (tag == 0 || tag == 'h') && ok:
 		return n, nil
 	case (tag == 'f' || tag == 'd') && !math.IsInf(float64(v.Float()), 0):
-		return toOSC(v.Float(), tag, 0)
+		return toOSC(v.Float(), tag, 0, nil)
 	case tag == 't' && unsigned:
 		return osc.Timetag(u), nil
 	case tag == 'c' && small:

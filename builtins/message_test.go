@@ -58,7 +58,8 @@ func TestToOSC(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := toOSC(v, test.tag, 0)
+		left := osc.MaxTags
+		got, err := toOSC(v, test.tag, 0, &left)
 		if err != nil {
 			if text, _ := test.want.(string); text == "" || err.Error() != text {
 				t.Errorf("%s as %q: %v, want %v", test.value, test.tag, err, test.want)

@@ -106,15 +106,6 @@ func compare(op syntax.Token, otherwise string) func(*call) (starlark.Value, err
 	}
 }
 
-// shown is a value as an error shows it, cut where it is long.
-func shown(v starlark.Value) string {
-	s := v.String()
-	if len(s) > 500 {
-		s = s[:500] + "…"
-	}
-	return s
-}
-
 func assertContains(c *call) (starlark.Value, error) {
 	x, y := c.values[0], c.values[1]
 	in, err := starlark.Binary(syntax.IN, y, x)
