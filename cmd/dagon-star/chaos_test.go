@@ -121,6 +121,15 @@ func (c chaos) String() string {
 	return fmt.Sprintf("seed %d: --contain %s --listen %q --drain %v: %s", c.seed, c.contain, c.listen, c.drain, strings.Join(all, "; "))
 }
 
+// sole is the one harm that struck, or nil.
+func (c chaos) sole() *harm {
+	struck := slices.DeleteFunc(slices.Clone(c.harms), func(h *harm) bool { return !h.struck })
+	if len(struck) == 1 {
+		return struck[0]
+	}
+	return nil
+}
+
 // did tells whether a harm of one of the kinds struck.
 func (c chaos) did(kinds ...string) bool {
 	return slices.ContainsFunc(c.harms, func(h *harm) bool { return h.struck && slices.Contains(kinds, h.kind) })
@@ -395,9 +404,8 @@ func (e *ended) judge(c chaos, runs string) {
 		for node, pid := range forked {
 			d, ok := exited[node]
 			e.must(ok, "%s was forked and has not exited", node)
-			for _, h := range c.harms {
-				e.must(!h.struck || h.kind != harmNode || h.pid != pid || d.Signal == "KILL" || d.Code == 0 && d.Expected,
-					"%s was killed, its log says %+v", node, d)
+			if h := c.sole(); h != nil && h.kind == harmNode && h.pid == pid { // else it may have been ending when it was hit
+				e.must(d.Signal == "KILL" || d.Code == 0 && d.Expected, "%s was killed, its log says %+v", node, d)
 			}
 		}
 	}
