@@ -1,0 +1,662 @@
+package fault_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/dagon-star/dagon-star/runtime/fault"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func seeded(name string) *rand.Rand {
+	h := fnv.New64a()
+	h.Write([]byte(name))
+	return rand.New(rand.NewPCG(1, h.Sum64()))
+}
+
+// open makes a network with one link from a to b, to a server that handles each
+// connection in a goroutine, and returns the address of the link.
+func open(t testing.TB, handle func(*net.TCPConn)) (*fault.Network, string) {
+	t.Helper()
+	server, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			c, err := server.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() {
+				defer c.Close()
+				handle(c.(*net.TCPConn))
+			})
+		}
+	})
+	address := free(t)
+	n, err := fault.Open([]fault.Route{{From: "a", To: "b", Endpoint: "data", Network: "tcp", Listen: address, Target: server.Addr().String()}}, seeded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+		server.Close()
+		serving.Wait()
+	})
+	return n, address
+}
+
+func free(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.77.1.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func dial(t testing.TB, address string) *net.TCPConn {
+	t.Helper()
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c.(*net.TCPConn)
+}
+
+func echo(c *net.TCPConn) { io.Copy(c, c) }
+
+var (
+	there = []fault.Pair{{From: "a", To: "b"}}
+	back  = []fault.Pair{{From: "b", To: "a"}}
+	both  = []fault.Pair{{From: "a", To: "b"}, {From: "b", To: "a"}}
+)
+
+func apply(t testing.TB, n *fault.Network, pairs []fault.Pair, e fault.Effect) *fault.Fault {
+	t.Helper()
+	f, err := n.Apply(pairs, e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func heal(t testing.TB, f *fault.Fault) {
+	t.Helper()
+	if err := f.Heal(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ask sends a byte and awaits an echo.
+func ask(c *net.TCPConn, within time.Duration) error {
+	c.SetDeadline(time.Now().Add(within))
+	defer c.SetDeadline(time.Time{})
+	if _, err := c.Write([]byte{7}); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(c, make([]byte, 1))
+	return err
+}
+
+// quiet is how long a test watches that nothing comes.
+const quiet = 100 * time.Millisecond
+
+// TestPartition cuts a stream in its middle, again and again: while it is cut
+// nothing comes, and in the end all has come.
+func TestPartition(t *testing.T) {
+	const size = 64 << 20
+	sum := make(chan [32]byte, 1)
+	var got atomic.Int64
+	n, address := open(t, func(c *net.TCPConn) {
+		h := sha256.New()
+		buf := make([]byte, 64<<10)
+		for {
+			k, err := c.Read(buf)
+			h.Write(buf[:k])
+			got.Add(int64(k))
+			if err != nil {
+				sum <- [32]byte(h.Sum(nil))
+				return
+			}
+		}
+	})
+	c := dial(t, address)
+	sent := sha256.New()
+	var sending sync.WaitGroup
+	sending.Go(func() {
+		r := seeded("payload")
+		buf := make([]byte, 256<<10)
+		for range size / len(buf) {
+			for i := 0; i < len(buf); i += 8 {
+				buf[i] = byte(r.Uint64())
+			}
+			sent.Write(buf)
+			if _, err := c.Write(buf); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+		c.CloseWrite()
+	})
+	for i := range 5 {
+		for got.Load() < int64(i)*size/8 {
+			time.Sleep(time.Millisecond)
+		}
+		f := apply(t, n, there, fault.Effect{Cut: true})
+		time.Sleep(quiet) // what had left the link arrives
+		before := got.Load()
+		time.Sleep(quiet)
+		if now := got.Load(); now != before || before >= size {
+			t.Errorf("cut %d: %d bytes came, of %d before", i, now-before, before)
+		}
+		heal(t, f)
+	}
+	sending.Wait()
+	if got := <-sum; !bytes.Equal(got[:], sent.Sum(nil)) {
+		t.Error("other bytes have come than were sent")
+	}
+}
+
+// TestCutHoldsClose: a close comes after the heal, and a new connection is made
+// and stays silent until then.
+func TestCutHoldsClose(t *testing.T) {
+	closed := make(chan error, 10)
+	n, address := open(t, func(c *net.TCPConn) {
+		_, err := io.Copy(c, c)
+		closed <- err
+	})
+	c := dial(t, address)
+	if err := ask(c, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	f := apply(t, n, both, fault.Effect{Cut: true})
+	c.CloseWrite()
+	late := dial(t, address)
+	if err := ask(late, quiet); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a new connection: %v", err)
+	}
+	select {
+	case err := <-closed:
+		t.Errorf("the close has come: %v", err)
+	default:
+	}
+	heal(t, f)
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+	if _, err := io.ReadFull(late, make([]byte, 1)); err != nil {
+		t.Errorf("after the heal: %v", err)
+	}
+	if err := ask(late, time.Minute); err != nil {
+		t.Errorf("after the heal: %v", err)
+	}
+	if k, err := c.Read(make([]byte, 1)); k != 0 || err != io.EOF {
+		t.Errorf("its own end: %d, %v", k, err)
+	}
+}
+
+// TestOneWay: a lane that is cut leaves the other one.
+func TestOneWay(t *testing.T) {
+	for _, pairs := range [][]fault.Pair{there, back} {
+		got := make(chan int, 1000)
+		tell := make(chan bool)
+		n, address := open(t, func(c *net.TCPConn) {
+			go func() {
+				for range tell {
+					c.Write([]byte{1})
+				}
+				c.CloseWrite()
+			}()
+			buf := make([]byte, 1)
+			for {
+				k, err := c.Read(buf)
+				if err != nil {
+					return
+				}
+				got <- k
+			}
+		})
+		c := dial(t, address)
+		c.Write([]byte{1})
+		<-got
+		f := apply(t, n, pairs, fault.Effect{Cut: true})
+		c.Write([]byte{1})
+		tell <- true
+		c.SetReadDeadline(time.Now().Add(time.Minute))
+		if pairs[0] == back[0] {
+			c.SetReadDeadline(time.Now().Add(quiet))
+		}
+		_, err := c.Read(make([]byte, 1))
+		came := false
+		select {
+		case <-got:
+			came = true
+		case <-time.After(map[bool]time.Duration{true: quiet, false: time.Minute}[pairs[0] == there[0]]):
+		}
+		if cutThere := pairs[0] == there[0]; came == cutThere || (err == nil) != cutThere {
+			t.Errorf("%v cut: there came %v, back %v", pairs, came, err)
+		}
+		heal(t, f)
+		close(tell)
+		c.SetReadDeadline(time.Time{})
+		c.CloseWrite()
+		io.Copy(io.Discard, c)
+	}
+}
+
+// TestDelay: a delay is never early, and its median is near what was asked for,
+// over an undelayed control.
+func TestDelay(t *testing.T) {
+	n, address := open(t, echo)
+	c := dial(t, address)
+	round := func() time.Duration {
+		began := time.Now()
+		if err := ask(c, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		return time.Since(began)
+	}
+	median := func(all []time.Duration) time.Duration { return slices.Sorted(slices.Values(all))[len(all)/2] }
+	for _, delay := range []time.Duration{5 * time.Millisecond, 50 * time.Millisecond} {
+		var plain, delayed []time.Duration
+		for range 15 {
+			plain = append(plain, round())
+			f := apply(t, n, both, fault.Effect{Delay: delay})
+			took := round()
+			if took < 2*delay {
+				t.Errorf("%v both ways: an echo after %v", delay, took)
+			}
+			delayed = append(delayed, took)
+			heal(t, f)
+		}
+		if over := median(delayed) - median(plain) - 2*delay; over > 25*time.Millisecond {
+			t.Errorf("%v both ways: %v too much", delay, over)
+		}
+	}
+	// Of a stream under way as much arrives as without, only later, and in order.
+	f := apply(t, n, there, fault.Effect{Delay: 20 * time.Millisecond, Jitter: 20 * time.Millisecond})
+	defer heal(t, f)
+	data := make([]byte, 4<<20)
+	for i := range data {
+		data[i] = byte(i >> 8)
+	}
+	go c.Write(data)
+	got := make([]byte, len(data))
+	if _, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("under jitter: %v, equal %v", err, bytes.Equal(got, data))
+	}
+}
+
+// TestRate: no second has more than the rate, and most have nearly as much.
+func TestRate(t *testing.T) {
+	type read struct {
+		at    time.Time
+		bytes int
+	}
+	const rate = 1 << 20
+	reads := make(chan []read, 1)
+	n, address := open(t, func(c *net.TCPConn) {
+		var all []read
+		buf := make([]byte, 64<<10)
+		for {
+			k, err := c.Read(buf)
+			if err != nil {
+				reads <- all
+				return
+			}
+			all = append(all, read{time.Now(), k})
+		}
+	})
+	f := apply(t, n, there, fault.Effect{Rate: rate})
+	defer heal(t, f)
+	c := dial(t, address)
+	if _, err := c.Write(make([]byte, 5*rate/2)); err != nil {
+		t.Fatal(err)
+	}
+	c.CloseWrite()
+	all := <-reads
+	total := 0
+	for i, first := range all {
+		total += first.bytes
+		in := 0
+		for _, r := range all[i:] {
+			if r.at.Sub(first.at) >= time.Second {
+				break
+			}
+			in += r.bytes
+		}
+		if in > rate+rate/50 { // that the reader was late is not the link's
+			t.Errorf("%d bytes within a second", in)
+			break
+		}
+	}
+	if took := all[len(all)-1].at.Sub(all[0].at); total != 5*rate/2 || took < 2400*time.Millisecond {
+		t.Errorf("%d bytes took %v", total, took)
+	}
+}
+
+// TestReset: both ends see a reset, and a new connection is none the worse.
+func TestReset(t *testing.T) {
+	seen := make(chan error, 10)
+	n, address := open(t, func(c *net.TCPConn) {
+		_, err := io.Copy(c, c)
+		seen <- err
+	})
+	c := dial(t, address)
+	if err := ask(c, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if count := n.Reset(back); count != 1 {
+		t.Errorf("%d connections were reset", count)
+	}
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the client: %v", err)
+	}
+	if err := <-seen; !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the server: %v", err)
+	}
+	if err := ask(dial(t, address), time.Minute); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestEnds: a close and a reset of either end reach the other as what they are.
+func TestEnds(t *testing.T) {
+	for _, effect := range []fault.Effect{{}, {Delay: time.Millisecond}} {
+		seen := make(chan error, 10)
+		n, address := open(t, func(c *net.TCPConn) {
+			b := make([]byte, 1)
+			if _, err := io.ReadFull(c, b); err != nil {
+				seen <- err
+				return
+			}
+			if b[0] == 'r' {
+				c.SetLinger(0)
+			}
+		})
+		f := apply(t, n, both, effect)
+		for _, test := range []struct {
+			send byte
+			want error
+		}{{'r', syscall.ECONNRESET}, {'c', io.EOF}} {
+			c := dial(t, address)
+			c.Write([]byte{test.send})
+			if _, err := c.Read(make([]byte, 1)); !errors.Is(err, test.want) {
+				t.Errorf("%+v, the server's %c: %v", effect, test.send, err)
+			}
+		}
+		c := dial(t, address)
+		c.SetLinger(0)
+		c.Close()
+		if err := <-seen; !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("%+v, the client's reset: %v", effect, err)
+		}
+		c = dial(t, address)
+		c.Close()
+		if err := <-seen; !errors.Is(err, io.EOF) {
+			t.Errorf("%+v, the client's close: %v", effect, err)
+		}
+		heal(t, f)
+	}
+}
+
+func TestRefuse(t *testing.T) {
+	n, address := open(t, echo)
+	c := dial(t, address)
+	if err := ask(c, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	f := apply(t, n, there, fault.Effect{Refuse: true})
+	g := apply(t, n, there, fault.Effect{Refuse: true})
+	heal(t, g)
+	if _, err := net.Dial("tcp", address); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("a new connection: %v", err)
+	}
+	if err := ask(c, time.Minute); err != nil {
+		t.Errorf("the one that is there: %v", err)
+	}
+	heal(t, f)
+	heal(t, f)
+	if err := ask(dial(t, address), time.Minute); err != nil {
+		t.Errorf("after the heal: %v", err)
+	}
+}
+
+func TestHalfOpen(t *testing.T) {
+	seen := make(chan error, 10)
+	n, address := open(t, func(c *net.TCPConn) {
+		_, err := io.Copy(c, c)
+		seen <- err
+	})
+	c := dial(t, address)
+	if err := ask(c, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	f, count := n.HalfOpen(there)
+	if count != 1 {
+		t.Errorf("%d connections", count)
+	}
+	if err := <-seen; !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the server: %v", err)
+	}
+	if err := ask(c, quiet); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the client: %v", err)
+	}
+	if err := ask(dial(t, address), time.Minute); err != nil {
+		t.Errorf("another: %v", err)
+	}
+	heal(t, f)
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the client after the heal: %v", err)
+	}
+}
+
+// TestCorrupt: about as many bytes have one bit turned over as was asked for, and
+// the same ones where the seed is the same.
+func TestCorrupt(t *testing.T) {
+	const size, rate = 1 << 20, 0.001 // about a thousand are hit
+	var first []byte
+	for range 2 {
+		got := make(chan []byte, 1)
+		n, address := open(t, func(c *net.TCPConn) {
+			all, _ := io.ReadAll(c)
+			got <- all
+		})
+		apply(t, n, there, fault.Effect{Corrupt: rate})
+		c := dial(t, address)
+		c.Write(make([]byte, size))
+		c.CloseWrite()
+		all := <-got
+		flipped := 0
+		for _, b := range all {
+			switch b {
+			case 0:
+			case 1, 2, 4, 8, 16, 32, 64, 128:
+				flipped++
+			default:
+				t.Fatalf("a byte is %b", b)
+			}
+		}
+		if len(all) != size || flipped < 700 || flipped > 1400 {
+			t.Errorf("%d of %d bytes, %d flipped", len(all), size, flipped)
+		}
+		if first != nil && !bytes.Equal(first, all) {
+			t.Error("another time other bytes")
+		}
+		first = all
+	}
+}
+
+func TestDrop(t *testing.T) {
+	n, address := open(t, echo)
+	c := dial(t, address)
+	if err := ask(c, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	f := apply(t, n, there, fault.Effect{Drop: 1})
+	c.Write(make([]byte, 8<<10))
+	if _, err := io.Copy(io.Discard, c); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("%v", err)
+	}
+	heal(t, f)
+	if err := ask(dial(t, address), time.Minute); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestNobody: where nobody listens the caller sees its connection end.
+func TestNobody(t *testing.T) {
+	address := free(t)
+	n, err := fault.Open([]fault.Route{{From: "a", To: "b", Network: "tcp", Listen: address, Target: free(t)}}, seeded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	c := dial(t, address)
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Error(err)
+	}
+}
+
+// TestDatagrams measures what becomes of numbered datagrams.
+func TestDatagrams(t *testing.T) {
+	server, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	type arrival struct {
+		number int
+		at     time.Time
+	}
+	arrived := make(chan arrival, 10000)
+	var serving sync.WaitGroup
+	defer serving.Wait()
+	defer server.Close()
+	serving.Go(func() {
+		buf := make([]byte, 100)
+		for {
+			k, from, err := server.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			number, _ := strconv.Atoi(string(buf[:k]))
+			arrived <- arrival{number, time.Now()}
+			server.WriteTo(buf[:k], from)
+		}
+	})
+	listen := "127.77.1.2:" + strconv.Itoa(server.LocalAddr().(*net.UDPAddr).Port)
+	n, err := fault.Open([]fault.Route{{From: "a", To: "b", Network: "udp", Listen: listen, Target: server.LocalAddr().String()}}, seeded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	c, err := net.Dial("udp", listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	// send sends count datagrams with a mark at the end, which no effect touches,
+	// and returns what of them has come.
+	next := 1
+	send := func(e fault.Effect, count int) (got []int, took []time.Duration) {
+		t.Helper()
+		f := apply(t, n, there, e)
+		sent := map[int]time.Time{}
+		first := next
+		for range count {
+			sent[next] = time.Now()
+			fmt.Fprint(c, next)
+			next++
+			time.Sleep(20 * time.Microsecond) // or a buffer is full, which is no fault
+		}
+		time.Sleep(e.Delay + e.Jitter + quiet)
+		heal(t, f)
+		mark := next
+		next++
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		for tick := time.NewTicker(10 * time.Millisecond); ; {
+			select {
+			case a := <-arrived:
+				if a.number == mark {
+					tick.Stop()
+					return got, took
+				}
+				if a.number >= first {
+					got = append(got, a.number)
+					took = append(took, a.at.Sub(sent[a.number]))
+				}
+			case <-tick.C:
+				fmt.Fprint(c, mark)
+			case <-ctx.Done():
+				t.Fatal("the mark has not come")
+			}
+		}
+	}
+	const count = 2000
+	if got, _ := send(fault.Effect{}, count); len(got) != count || !slices.IsSorted(got) {
+		t.Errorf("without an effect %d of %d came", len(got), count)
+	}
+	if got, _ := send(fault.Effect{Cut: true}, 100); len(got) != 0 {
+		t.Errorf("of a cut lane %d came", len(got))
+	}
+	if got, _ := send(fault.Effect{Loss: 0.3}, count); len(got) < count*65/100 || len(got) > count*75/100 {
+		t.Errorf("of a loss of 0.3 %d of %d came", len(got), count)
+	}
+	if got, _ := send(fault.Effect{Duplicate: 0.3}, count); len(got) < count*125/100 || len(got) > count*135/100 {
+		t.Errorf("with duplicates of 0.3 %d of %d came", len(got), count)
+	}
+	got, _ := send(fault.Effect{Reorder: 0.1}, count)
+	overtaken := 0
+	for i := 1; i < len(got); i++ {
+		if got[i] < got[i-1] {
+			overtaken++
+		}
+	}
+	if len(got) != count || overtaken < count*5/100 || overtaken > count*15/100 {
+		t.Errorf("with 0.1 reordered %d of %d came, %d after a later one", len(got), count, overtaken)
+	}
+	got, took := send(fault.Effect{Delay: 30 * time.Millisecond}, 200)
+	if len(got) != 200 || slices.Min(took) < 30*time.Millisecond || slices.Sorted(slices.Values(took))[100] > 55*time.Millisecond {
+		t.Errorf("delayed: %d came, after %v at the least", len(got), slices.Min(took))
+	}
+	// The way back is the other lane.
+	f := apply(t, n, back, fault.Effect{Cut: true})
+	for err := error(nil); err == nil; { // what has come before
+		c.SetReadDeadline(time.Now().Add(quiet))
+		_, err = c.Read(make([]byte, 100))
+	}
+	fmt.Fprint(c, next)
+	<-arrived
+	c.SetReadDeadline(time.Now().Add(quiet))
+	if _, err := c.Read(make([]byte, 100)); err == nil {
+		t.Error("an answer has come back")
+	}
+	heal(t, f)
+}

@@ -1,0 +1,296 @@
+// Package fault is the network between the nodes of a run, and the harm that can
+// be done to it.
+//
+// Every directed pair of nodes that are tied together has a relay at an address
+// of its own: what one node has to call to reach an endpoint of the other. So a
+// relay knows both ends, and needs no privilege. It carries streams and
+// datagrams; without a fault it lets the kernel move the bytes of a stream.
+//
+// Bytes move in lanes: the lane from a to b is what flows that way, whichever of
+// the two has called the other. Effects are put on lanes; those of several faults
+// add up, as Effect says.
+package fault
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Route is a relay: how From reaches an endpoint of To.
+type Route struct {
+	From, To string // nodes
+	Endpoint string
+	Network  string // "tcp" or "udp"
+	Listen   string // host:port of the relay
+	Target   string // host:port of the endpoint
+	Source   string // the host that the relay calls the target from; "" is any
+}
+
+// Pair is a direction in which bytes move, from one node to another.
+type Pair struct{ From, To string }
+
+func (p Pair) String() string { return p.From + " → " + p.To }
+
+// Effect is what befalls a lane. Of several on one lane the delays are added, the
+// lowest rate holds, and of probabilities each is drawn by itself; a lane that
+// one of them cuts or refuses is.
+type Effect struct {
+	// Cut stops the bytes of a stream, and loses none: they go on when it ends,
+	// and so does a close. A new connection is made and stays silent. A datagram
+	// is lost.
+	Cut bool
+	// Refuse has new connections refused. It acts on the relay of From, whoever
+	// else calls.
+	Refuse bool
+	// Delay is added to the time each byte takes, with up to Jitter more or less;
+	// the bytes of a stream stay in their order.
+	Delay, Jitter time.Duration
+	// Rate is how many bytes may pass in a second; 0 is no limit.
+	Rate float64
+	// Corrupt is the probability of a byte to have one of its bits turned over,
+	// after all checks that a network would make.
+	Corrupt float64
+	// Drop is the probability of a connection to be reset somewhere in the next
+	// 4 KiB that it carries. It is drawn once for each.
+	Drop float64
+	// Loss, Duplicate and Reorder are probabilities of a datagram.
+	Loss, Duplicate, Reorder float64
+}
+
+// more adds the effect of one more fault.
+func (e Effect) more(o Effect) Effect {
+	e.Cut, e.Refuse = e.Cut || o.Cut, e.Refuse || o.Refuse
+	e.Delay, e.Jitter = e.Delay+o.Delay, e.Jitter+o.Jitter
+	if o.Rate > 0 && (e.Rate == 0 || o.Rate < e.Rate) {
+		e.Rate = o.Rate
+	}
+	either := func(p, q float64) float64 { return p + q - p*q }
+	e.Corrupt, e.Drop = either(e.Corrupt, o.Corrupt), either(e.Drop, o.Drop)
+	e.Loss, e.Duplicate, e.Reorder = either(e.Loss, o.Loss), either(e.Duplicate, o.Duplicate), either(e.Reorder, o.Reorder)
+	return e
+}
+
+// touchesStream tells whether the bytes of a stream cannot be left to the kernel.
+func (e Effect) touchesStream() bool {
+	return e.Cut || e.Delay > 0 || e.Jitter > 0 || e.Rate > 0 || e.Corrupt > 0 || e.Drop > 0
+}
+
+// Network is the network of a run. Its methods may be called from any goroutine.
+type Network struct {
+	seed   func(name string) *rand.Rand
+	relays []*relay
+	lanes  map[Pair]*lane
+	done   sync.WaitGroup // all goroutines
+
+	mu     sync.Mutex
+	faults []*Fault
+	closed bool
+}
+
+// Open opens the relays of routes. seed makes the stream of random numbers of a
+// name; each direction of each connection has a name of its own.
+func Open(routes []Route, seed func(name string) *rand.Rand) (*Network, error) {
+	n := &Network{seed: seed, lanes: map[Pair]*lane{}}
+	for _, route := range routes {
+		for _, pair := range []Pair{{route.From, route.To}, {route.To, route.From}} {
+			if n.lanes[pair] == nil {
+				n.lanes[pair] = newLane()
+			}
+		}
+		r := &relay{Route: route, network: n, up: n.lanes[Pair{route.From, route.To}], down: n.lanes[Pair{route.To, route.From}]}
+		if err := r.open(); err != nil {
+			n.Close()
+			return nil, fmt.Errorf("cannot open the link from %s to %s: %w", route.From, route.To, err)
+		}
+		n.relays = append(n.relays, r)
+	}
+	return n, nil
+}
+
+// Lanes tells whether bytes can move between two nodes.
+func (n *Network) Has(p Pair) bool { return n.lanes[p] != nil }
+
+// Networks are the kinds of endpoint, "tcp" and "udp", that a pair is tied by.
+func (n *Network) Networks(p Pair) map[string]bool {
+	found := map[string]bool{}
+	for _, r := range n.relays {
+		if r.From == p.From && r.To == p.To || r.From == p.To && r.To == p.From {
+			found[r.Network] = true
+		}
+	}
+	return found
+}
+
+// ErrClosed is the error of a network that is closed.
+var ErrClosed = errors.New("the network is closed")
+
+// Fault is an effect in force.
+type Fault struct {
+	network *Network
+	pairs   []Pair
+	effect  Effect
+	silent  []*stream // connections that it has made half open
+}
+
+// Apply puts an effect on lanes, and returns when it acts. Pairs between which no
+// bytes can move are passed over.
+func (n *Network) Apply(pairs []Pair, e Effect) (*Fault, error) {
+	f := &Fault{network: n, pairs: pairs, effect: e}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return nil, ErrClosed
+	}
+	n.faults = append(n.faults, f)
+	return f, n.settle(pairs)
+}
+
+// Heal takes the effect off. To heal once more does nothing.
+func (f *Fault) Heal() error {
+	n := f.network
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	kept := n.faults[:0]
+	for _, o := range n.faults {
+		if o != f {
+			kept = append(kept, o)
+		}
+	}
+	n.faults = kept
+	for _, s := range f.silent {
+		s.reset()
+	}
+	f.silent = nil
+	return n.settle(f.pairs)
+}
+
+// settle has lanes act as the faults say. The lock is held.
+func (n *Network) settle(pairs []Pair) error {
+	var errs []error
+	for _, p := range pairs {
+		l := n.lanes[p]
+		if l == nil {
+			continue
+		}
+		var sum Effect
+		for _, f := range n.faults {
+			for _, q := range f.pairs {
+				if q == p {
+					sum = sum.more(f.effect)
+				}
+			}
+		}
+		l.set(sum)
+		for _, r := range n.relays {
+			if r.up == l {
+				errs = append(errs, r.refuse(sum.Refuse))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Reset resets the connections between the two nodes of each pair, whichever has
+// made them, and returns how many.
+func (n *Network) Reset(pairs []Pair) (count int) {
+	for _, s := range n.streams(pairs) {
+		s.reset()
+		count++
+	}
+	return count
+}
+
+// HalfOpen has the connections between the nodes of each pair end at To alone,
+// by a reset, while From's stay open and silent. They are reset when the fault is
+// healed.
+func (n *Network) HalfOpen(pairs []Pair) (f *Fault, count int) {
+	f = &Fault{network: n}
+	for _, s := range n.streams(pairs) {
+		for _, p := range pairs {
+			if p == (Pair{s.relay.From, s.relay.To}) || p == (Pair{s.relay.To, s.relay.From}) {
+				s.halve(p.To == s.relay.To)
+				f.silent = append(f.silent, s)
+				break
+			}
+		}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.faults = append(n.faults, f)
+	return f, len(f.silent)
+}
+
+func (n *Network) streams(pairs []Pair) (all []*stream) {
+	for _, r := range n.relays {
+		for _, p := range pairs {
+			if p == (Pair{r.From, r.To}) || p == (Pair{r.To, r.From}) {
+				all = append(all, r.live()...)
+				break
+			}
+		}
+	}
+	return all
+}
+
+// Close ends all relays and their connections, and waits for them.
+func (n *Network) Close() error {
+	n.mu.Lock()
+	n.closed = true
+	n.mu.Unlock()
+	var errs []error
+	for _, r := range n.relays {
+		errs = append(errs, r.close())
+	}
+	n.done.Wait()
+	return errors.Join(errs...)
+}
+
+// lane is a direction between two nodes.
+type lane struct {
+	state atomic.Pointer[laneState]
+
+	mu    sync.Mutex
+	pumps map[*pump]bool
+}
+
+// laneState is what a lane does until changed is closed.
+type laneState struct {
+	Effect
+	changed chan struct{}
+}
+
+func newLane() *lane {
+	l := &lane{pumps: map[*pump]bool{}}
+	l.state.Store(&laneState{changed: make(chan struct{})})
+	return l
+}
+
+func (l *lane) now() *laneState { return l.state.Load() }
+
+// set changes what the lane does, and returns when everything that moves in it
+// has heard.
+func (l *lane) set(e Effect) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before := l.state.Swap(&laneState{Effect: e, changed: make(chan struct{})})
+	close(before.changed)
+	for p := range l.pumps {
+		p.interrupt()
+	}
+}
+
+func (l *lane) join(p *pump) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pumps[p] = true
+}
+
+func (l *lane) leave(p *pump) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.pumps, p)
+}
