@@ -237,8 +237,6 @@ type piece struct {
 	end   error
 }
 
-var errReset = errors.New("reset")
-
 // pump moves bytes one way.
 type pump struct {
 	stream   *stream
@@ -321,15 +319,20 @@ func (p *pump) run() {
 			}
 			continue
 		case !state.touchesStream() && p.drained():
-			err = p.move(mover, state)
-			if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-				if errors.Is(err, io.EOF) {
-					err = nil
-				}
-				p.finish(err)
+			err := p.move(mover, state)
+			if rest := mover.rest(); len(rest) > 0 && !p.delay(rest) {
 				return
 			}
-			if rest := mover.rest(); len(rest) > 0 && !p.delay(rest) {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				err = nil
+			}
+			switch {
+			case err == nil:
+			case p.lane.now() == state:
+				p.finish(err)
+				return
+			default: // an end that came after the change
+				p.end(err)
 				return
 			}
 			continue
@@ -340,11 +343,7 @@ func (p *pump) run() {
 			return
 		}
 		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-			end := errReset
-			if errors.Is(err, io.EOF) {
-				end = io.EOF
-			}
-			p.put(piece{due: p.due(p.lane.now()), end: end})
+			p.end(err)
 			return
 		}
 	}
@@ -386,6 +385,11 @@ func (p *pump) delay(b []byte) bool {
 	}
 	p.corrupt(state.Corrupt, b)
 	return p.put(piece{bytes: b, due: p.due(state)})
+}
+
+// end has the end of the stream take its time.
+func (p *pump) end(err error) {
+	p.put(piece{due: p.due(p.lane.now()), end: err})
 }
 
 // due is when what has come now is to go on.
@@ -512,11 +516,7 @@ func (p *pump) writeOne(next piece) bool {
 		return false
 	}
 	if next.end != nil {
-		err := next.end
-		if err == io.EOF {
-			err = nil
-		}
-		p.finish(err)
+		p.finish(next.end)
 		return false
 	}
 	if _, err := p.to.Write(next.bytes); err != nil {
@@ -569,7 +569,7 @@ func (p *pump) await(next piece) bool {
 	}
 }
 
-// finish hands the end of the stream on: nil is a close, any other a reset. One
+// finish hands the end of the stream on: io.EOF is a close, any other a reset. One
 // that comes from where the bytes went waits until the way back is open.
 func (p *pump) finish(err error) {
 	s := p.stream
@@ -579,7 +579,7 @@ func (p *pump) finish(err error) {
 	if halved {
 		return
 	}
-	if err == nil {
+	if errors.Is(err, io.EOF) {
 		p.to.CloseWrite()
 		return
 	}
