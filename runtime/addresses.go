@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/dagon-star/dagon-star/runtime/fault"
 	"github.com/dagon-star/dagon-star/runtime/topology"
 )
 
@@ -18,46 +19,105 @@ import (
 // topology.Addresses.
 type addresses struct {
 	claims []net.Listener
+	block  string // that hosts are given from
+	given  int
 	hosts  map[string]string
 	ports  map[string]map[string]int
+	links  map[topology.Tie]string // the host:port of a link; none where nodes reach each other directly
 }
 
-// blockSize is how many nodes share one claimed /24: 127.a.b.1 to 127.a.b.250.
+// blockSize is how many hosts share one claimed /24: 127.a.b.1 to 127.a.b.250.
 const blockSize = 250
 
-// claimAddresses claims blocks for a topology's nodes and finds a free port
-// for every endpoint that leaves the choice.
-func claimAddresses(t *topology.Topology) (*addresses, error) {
-	a := &addresses{hosts: map[string]string{}, ports: map[string]map[string]int{}}
-	block := ""
-	for i, n := range t.Nodes {
-		host := "127.0.0.1"
-		if goruntime.GOOS == "linux" {
-			if i%blockSize == 0 {
-				var err error
-				if block, err = a.claimBlock(); err != nil {
-					a.Close()
-					return nil, err
-				}
-			}
-			host = block + strconv.Itoa(1+i%blockSize)
+// claimAddresses claims blocks for a topology's nodes, and for the links between
+// them where there are to be some, and finds a free port for every endpoint that
+// leaves the choice.
+func claimAddresses(t *topology.Topology, linked bool) (*addresses, error) {
+	a := &addresses{hosts: map[string]string{}, ports: map[string]map[string]int{}, links: map[topology.Tie]string{}}
+	if err := a.claim(t, linked); err != nil {
+		a.Close()
+		return nil, err
+	}
+	return a, nil
+}
+
+func (a *addresses) claim(t *topology.Topology, linked bool) (err error) {
+	for _, n := range t.Nodes {
+		if a.hosts[n.Name], err = a.nextHost(); err != nil {
+			return err
 		}
-		a.hosts[n.Name] = host
 		ports := map[string]int{}
 		for _, e := range n.Endpoints {
 			port := e.Port
 			if port == 0 {
-				var err error
-				if port, err = freePort(e.Network, host, ports); err != nil {
-					a.Close()
-					return nil, fmt.Errorf("%s: no free port for listen.%s: %w", n.Name, e.Name, err)
+				if port, err = freePort(e.Network, a.hosts[n.Name], ports); err != nil {
+					return fmt.Errorf("%s: no free port for listen.%s: %w", n.Name, e.Name, err)
 				}
 			}
 			ports[e.Name] = port
 		}
 		a.ports[n.Name] = ports
 	}
-	return a, nil
+	if !linked {
+		return nil
+	}
+	pairs := map[[2]string]string{} // host of each
+	for _, tie := range t.Ties() {
+		pair := [2]string{tie.From, tie.To}
+		if pairs[pair] == "" {
+			if pairs[pair], err = a.nextHost(); err != nil {
+				return err
+			}
+		}
+		// The address tells who calls, and the port is that of the endpoint.
+		port := a.ports[tie.To][tie.Endpoint]
+		if goruntime.GOOS != "linux" {
+			if port, err = freePort(networkOf(t, tie), pairs[pair], nil); err != nil {
+				return err
+			}
+		}
+		a.links[tie] = net.JoinHostPort(pairs[pair], strconv.Itoa(port))
+	}
+	return nil
+}
+
+func networkOf(t *topology.Topology, tie topology.Tie) string {
+	for _, e := range t.Node(tie.To).Endpoints {
+		if e.Name == tie.Endpoint {
+			return e.Network
+		}
+	}
+	return "tcp"
+}
+
+// nextHost is an address that no other node or link of the run has, nor another
+// run.
+func (a *addresses) nextHost() (_ string, err error) {
+	if goruntime.GOOS != "linux" {
+		return "127.0.0.1", nil
+	}
+	if a.given%blockSize == 0 {
+		if a.block, err = a.claimBlock(); err != nil {
+			return "", err
+		}
+	}
+	a.given++
+	return a.block + strconv.Itoa(1+(a.given-1)%blockSize), nil
+}
+
+// routes are the links, as the network opens them.
+func (a *addresses) routes(t *topology.Topology) (all []fault.Route) {
+	for _, tie := range t.Ties() {
+		if listen := a.links[tie]; listen != "" {
+			r := fault.Route{From: tie.From, To: tie.To, Endpoint: tie.Endpoint, Network: networkOf(t, tie), Listen: listen,
+				Target: net.JoinHostPort(a.hosts[tie.To], strconv.Itoa(a.ports[tie.To][tie.Endpoint]))}
+			if goruntime.GOOS == "linux" { // the target sees who calls
+				r.Source = a.hosts[tie.From]
+			}
+			all = append(all, r)
+		}
+	}
+	return all
 }
 
 // claimBlock claims "127.a.b." for this run. The claim is a socket in the
@@ -118,6 +178,14 @@ func (a *addresses) Host(node string) string { return a.hosts[node] }
 
 // Port is the port of a node's endpoint.
 func (a *addresses) Port(node, endpoint string) int { return a.ports[node][endpoint] }
+
+// Reach is the host:port at which one node reaches an endpoint of another.
+func (a *addresses) Reach(from, to, endpoint string) string {
+	if link := a.links[topology.Tie{From: from, To: to, Endpoint: endpoint}]; link != "" {
+		return link
+	}
+	return net.JoinHostPort(a.hosts[to], strconv.Itoa(a.ports[to][endpoint]))
+}
 
 func (a *addresses) endpoints(n *topology.Node) map[string]string {
 	out := map[string]string{}

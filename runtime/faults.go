@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/event"
+	"github.com/dagon-star/dagon-star/runtime/fault"
 	"github.com/dagon-star/dagon-star/runtime/process"
 )
 
@@ -53,7 +54,8 @@ type Fault struct {
 	ID     int64 // as in the log
 	What   string
 	limits process.Limits
-	nodes  []*node // in force on them; the run's lock
+	links  *fault.Fault // of links; nil for one of processes
+	nodes  []*node      // in force on them; the run's lock
 }
 
 // Nodes are the names of the nodes on which the fault is in force.
@@ -67,6 +69,9 @@ func (f *Fault) Nodes() []string {
 func (f *Fault) Heal() error {
 	f.run.faulting.Lock()
 	defer f.run.faulting.Unlock()
+	if f.links != nil {
+		return f.run.undisturb(f)
+	}
 	return f.run.heal(f, f.Nodes())
 }
 
@@ -357,6 +362,9 @@ func (r *Run) heal(f *Fault, names []string) error {
 func (r *Run) healAll() {
 	r.faulting.Lock()
 	defer r.faulting.Unlock()
+	if err := r.healLinks(); err != nil {
+		r.noteTeardown(err.Error())
+	}
 	r.mu.Lock()
 	faults := slices.Clone(r.faults)
 	r.mu.Unlock()

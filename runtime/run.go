@@ -35,6 +35,7 @@ import (
 
 	"github.com/dagon-star/dagon-star/runtime/control"
 	"github.com/dagon-star/dagon-star/runtime/event"
+	"github.com/dagon-star/dagon-star/runtime/fault"
 	"github.com/dagon-star/dagon-star/runtime/process"
 	"github.com/dagon-star/dagon-star/runtime/topology"
 )
@@ -78,8 +79,9 @@ type Run struct {
 		control *control.Server
 	}
 	addresses *addresses
-	shared    net.Addr // the control socket that all nodes share, or nil
-	needToken bool     // it can be reached from other machines
+	network   *fault.Network // nil where nodes reach each other directly
+	shared    net.Addr       // the control socket that all nodes share, or nil
+	needToken bool           // it can be reached from other machines
 
 	work, ended context.Context // of the script, and of the end of the run
 	abortWork   context.CancelCauseFunc
@@ -91,23 +93,24 @@ type Run struct {
 	faulting    sync.Mutex // one lasting fault is applied or healed at a time
 	stopping    sync.Mutex // one tear-down at a time
 
-	mu         sync.Mutex
-	news       sync.Cond // there are new events, or no more will come
-	events     []event.Event
-	closed     bool // no more events
-	log        *event.Writer
-	unwritten  error // why the log is not whole, or nil
-	nodes      map[string]*node
-	order      []*node // of the file
-	watches    []*Watch
-	lastID     int64    // of watches and faults
-	faults     []*Fault // in force, in the order in which they were applied
-	looking    int      // watches that look at output
-	hushed     bool     // record asks no conditions
-	cause      error    // why the work was aborted, or nil
-	ending     bool
-	violations []string // what makes a passed run a failed one
-	teardown   []string // what went wrong while tearing down
+	mu           sync.Mutex
+	news         sync.Cond // there are new events, or no more will come
+	events       []event.Event
+	closed       bool // no more events
+	log          *event.Writer
+	unwritten    error // why the log is not whole, or nil
+	nodes        map[string]*node
+	order        []*node // of the file
+	watches      []*Watch
+	lastID       int64    // of watches and faults
+	faults       []*Fault // in force, in the order in which they were applied
+	disturbances []*Fault // of links, in the same way
+	looking      int      // watches that look at output
+	hushed       bool     // record asks no conditions
+	cause        error    // why the work was aborted, or nil
+	ending       bool
+	violations   []string // what makes a passed run a failed one
+	teardown     []string // what went wrong while tearing down
 }
 
 // Start makes the run's folder and log and opens its control socket. Nothing
@@ -163,8 +166,14 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 // open acquires what the run needs; release gives it back. The folder comes
 // last, so that a run that cannot be started leaves none.
 func (r *Run) open() (err error) {
-	if r.addresses, err = claimAddresses(r.cfg.Topology); err != nil {
+	linked := r.cfg.Settings.Links == "proxy"
+	if r.addresses, err = claimAddresses(r.cfg.Topology, linked); err != nil {
 		return err
+	}
+	if linked {
+		if r.network, err = fault.Open(r.addresses.routes(r.cfg.Topology), r.stream); err != nil {
+			return err
+		}
 	}
 	if r.drivers.process = r.cfg.Driver; r.drivers.process == nil {
 		if r.drivers.process, err = process.New(process.Options{Run: r.id, Contain: r.cfg.Settings.Contain}); err != nil {
@@ -216,6 +225,9 @@ func (r *Run) release() []error {
 				errs = append(errs, &LogError{fmt.Errorf("log of %s: cannot write: %w", n.spec.Name, err)})
 			}
 		}
+	}
+	if r.network != nil {
+		errs = append(errs, r.network.Close())
 	}
 	if r.addresses != nil {
 		errs = append(errs, r.addresses.Close())

@@ -350,7 +350,7 @@ func TestAddresses(t *testing.T) {
 	must(t, err)
 	seen := map[string]bool{}
 	for range 3 {
-		a, err := claimAddresses(top)
+		a, err := claimAddresses(top, false)
 		must(t, err)
 		defer a.Close()
 		for _, n := range top.Nodes {

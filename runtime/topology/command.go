@@ -14,6 +14,8 @@ import (
 type Addresses interface {
 	Host(node string) string        // a node's own address
 	Port(node, endpoint string) int // of an endpoint of a node
+	// Reach is the host:port at which one node reaches an endpoint of another.
+	Reach(from, to, endpoint string) string
 }
 
 // Command is the command line of a node, what the ini adds to its environment,
@@ -84,7 +86,10 @@ func (t *Topology) fill(n *Node, a Addresses, value string) string {
 		if endpoint == "" {
 			return a.Host(of.Name)
 		}
-		return address(a, of.Name, endpoint)
+		if of == n {
+			return address(a, n.Name, endpoint)
+		}
+		return a.Reach(n.Name, of.Name, endpoint)
 	})
 }
 

@@ -109,7 +109,7 @@ type Settings struct {
 	Grace     time.Duration // for a node to end by itself
 	TimeLimit time.Duration // of the run
 	Seed      *uint64       // nil: a new one for each run
-	Links     string        // auto or direct
+	Links     string        // auto, proxy or direct
 	Contain   string        // auto
 }
 

@@ -17,6 +17,9 @@ type places map[string]string
 
 func (p places) Host(node string) string        { return p[node] }
 func (p places) Port(node, endpoint string) int { return 7 }
+func (p places) Reach(from, to, endpoint string) string {
+	return address(p, to, endpoint)
+}
 
 func parse(t *testing.T, text string) *Topology {
 	t.Helper()
@@ -215,7 +218,7 @@ seed = -1
 		`t.ini:28: color has no value: color = value was expected`,
 		`t.ini:32: [dagon] has no key timout: did you mean timeout?`,
 		`t.ini:33: drain: "never" is no duration: a number of seconds, or one such as "250ms" or "1m30s", was expected`,
-		`t.ini:34: links is "tin": auto or direct was expected`,
+		`t.ini:34: links is "tin": auto or proxy or direct was expected`,
 		`t.ini:35: timeout is 0: no await could be met`,
 		`t.ini:36: seed is "-1": a whole number that is not negative was expected`,
 		`t.ini:37: [DEFAULT] is no node's name: every section has its own keys, and none inherits`,

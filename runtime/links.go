@@ -1,0 +1,199 @@
+package runtime
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/dagon-star/dagon-star/runtime/event"
+	"github.com/dagon-star/dagon-star/runtime/fault"
+)
+
+// LinkError is harm that cannot be done to links: there are none between the
+// nodes, or none that it can befall.
+type LinkError struct{ Text string }
+
+func (e *LinkError) Error() string { return e.Text }
+
+// stream is the stream of random numbers that a link draws from, by its name: it
+// depends on the run's seed and on nothing else.
+func (r *Run) stream(name string) *rand.Rand {
+	h := fnv.New64a()
+	var seed [8]byte
+	binary.LittleEndian.PutUint64(seed[:], r.cfg.Seed)
+	h.Write(seed[:])
+	h.Write([]byte(name))
+	return rand.New(rand.NewPCG(r.cfg.Seed, h.Sum64()))
+}
+
+// linked is the pairs between which there are links of a kind, "tcp" or "udp", or
+// any for "".
+func (r *Run) linked(what, kind string, pairs []fault.Pair) ([]fault.Pair, error) {
+	if r.network == nil {
+		return nil, &LinkError{fmt.Sprintf("cannot do %s: nodes reach each other directly; [dagon] links = proxy gives them links", what)}
+	}
+	if len(pairs) == 0 {
+		return nil, &LinkError{fmt.Sprintf("cannot do %s: no two nodes are named", what)}
+	}
+	var between []fault.Pair
+	other := ""
+	for _, p := range pairs {
+		if !r.network.Has(p) || slices.Contains(between, p) {
+			continue
+		}
+		networks := r.network.Networks(p)
+		if kind != "" && !networks[kind] {
+			for other = range networks {
+			}
+			continue
+		}
+		between = append(between, p)
+	}
+	switch first := pairs[0]; {
+	case len(between) > 0:
+		return between, nil
+	case other != "":
+		return nil, &LinkError{fmt.Sprintf("cannot do %s: it befalls %s, and the link between %s and %s is %s", what, kind, first.From, first.To, other)}
+	case len(pairs) > 2:
+		return nil, &LinkError{fmt.Sprintf("cannot do %s: there is no link between any of the nodes; a link is where the ini has <node:NAME>", what)}
+	default:
+		return nil, &LinkError{fmt.Sprintf("cannot do %s: there is no link between %s and %s; a link is where the ini has <%s:NAME> in [%s], or the other way round",
+			what, first.From, first.To, first.To, first.From)}
+	}
+}
+
+// intend logs the intent to harm links, and tells which of their nodes are dead:
+// all, where none of the pairs has two that live.
+func (r *Run) intend(what, detail string, pairs []fault.Pair) (id int64, nodes []*node, dead []string, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ending {
+		return 0, nil, nil, ErrEnded
+	}
+	isDead := func(name string) bool { return r.nodes[name].state == StateExited }
+	in := map[string]bool{}
+	someLive := false
+	for _, p := range pairs {
+		in[p.From], in[p.To] = true, true
+		someLive = someLive || !isDead(p.From) && !isDead(p.To)
+	}
+	for _, n := range r.order {
+		if in[n.spec.Name] {
+			nodes = append(nodes, n)
+			if !someLive || isDead(n.spec.Name) {
+				dead = append(dead, n.spec.Name)
+			}
+		}
+	}
+	r.lastID++
+	r.record("", event.Fault{ID: r.lastID, What: what, Nodes: nodeNames(nodes), Detail: detail})
+	return r.lastID, nodes, dead, nil
+}
+
+// Disturb puts an effect on the bytes that move along pairs of nodes, until the
+// fault is healed. what is its name in the log, and kind "tcp" or "udp" where it
+// befalls one alone. Pairs without a link are passed over; it is a *LinkError
+// where none has one.
+func (r *Run) Disturb(what, kind, detail string, pairs []fault.Pair, e fault.Effect) (*Fault, error) {
+	r.faulting.Lock()
+	defer r.faulting.Unlock()
+	return r.harmLinks(what, kind, detail, pairs, func(pairs []fault.Pair) (*fault.Fault, error) { return r.network.Apply(pairs, e) })
+}
+
+// HalfOpen ends the connections between pairs of nodes for the second of each
+// alone, by a reset; the first does not know until the fault is healed.
+func (r *Run) HalfOpen(pairs []fault.Pair) (*Fault, error) {
+	const what = "net.half_open"
+	r.faulting.Lock()
+	defer r.faulting.Unlock()
+	return r.harmLinks(what, "tcp", "", pairs, func(pairs []fault.Pair) (*fault.Fault, error) {
+		f, count := r.network.HalfOpen(pairs)
+		if count == 0 {
+			return nil, errors.Join(noConnections(what, pairs), f.Heal())
+		}
+		return f, nil
+	})
+}
+
+// ResetLinks resets all connections between pairs of nodes.
+func (r *Run) ResetLinks(pairs []fault.Pair) error {
+	const what = "net.reset"
+	r.faulting.Lock()
+	defer r.faulting.Unlock()
+	_, err := r.harmLinks(what, "tcp", "", pairs, func(pairs []fault.Pair) (*fault.Fault, error) {
+		if r.network.Reset(pairs) == 0 {
+			return nil, noConnections(what, pairs)
+		}
+		return nil, nil
+	})
+	return err
+}
+
+func noConnections(what string, pairs []fault.Pair) error {
+	return &LinkError{fmt.Sprintf("cannot do %s: there is no connection between %s and %s at this time", what, pairs[0].From, pairs[0].To)}
+}
+
+func (r *Run) harmLinks(what, kind, detail string, pairs []fault.Pair, do func([]fault.Pair) (*fault.Fault, error)) (*Fault, error) {
+	pairs, err := r.linked(what, kind, pairs)
+	if err != nil {
+		return nil, err
+	}
+	id, nodes, dead, err := r.intend(what, detail, pairs)
+	if err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	f := &Fault{run: r, ID: id, What: what, nodes: nodes}
+	if f.links, err = do(pairs); err != nil {
+		return nil, err
+	}
+	if f.links != nil {
+		r.mu.Lock()
+		r.disturbances = append(r.disturbances, f)
+		r.mu.Unlock()
+	}
+	r.applied(id, began, dead)
+	return f, nil
+}
+
+// HealLinks undoes all that is in force on links.
+func (r *Run) HealLinks() error {
+	r.faulting.Lock()
+	defer r.faulting.Unlock()
+	return r.healLinks()
+}
+
+func (r *Run) healLinks() error {
+	r.mu.Lock()
+	all := slices.Clone(r.disturbances)
+	r.mu.Unlock()
+	var errs []error
+	for _, f := range slices.Backward(all) {
+		errs = append(errs, r.undisturb(f))
+	}
+	return errors.Join(errs...)
+}
+
+// undisturb heals a fault of links.
+func (r *Run) undisturb(f *Fault) error {
+	r.mu.Lock()
+	at := slices.Index(r.disturbances, f)
+	if at >= 0 {
+		r.disturbances = slices.Delete(r.disturbances, at, at+1)
+	}
+	r.mu.Unlock()
+	if at < 0 {
+		return nil
+	}
+	if err := f.links.Heal(); err != nil {
+		return fmt.Errorf("cannot undo %s: %w", f.What, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.record("", event.Healed{ID: f.ID, Nodes: nodeNames(f.nodes)})
+	return nil
+}
