@@ -89,7 +89,7 @@ func TestCatalogue(t *testing.T) {
 	for _, a := range NodeAttributes() {
 		known["node."+a] = true
 	}
-	for _, a := range (&fault{}).AttrNames() {
+	for _, a := range (&faultValue{}).AttrNames() {
 		known["fault."+a] = true
 	}
 	for _, a := range (&Task{}).AttrNames() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -25,6 +26,12 @@ func processFaults() family {
 		{"limit", "nodes, cpu=None, memory=None, files=None", "Limits what the whole tree of each node may use, and returns a fault with .heal(). cpu is a number of processors, such as 0.2; memory a number of bytes or such as \"64MiB\" or \"64MB\", counting what is taken from then on; files the number of open files of each process. Of two limits of a kind the later one holds. A process that the kernel kills for want of memory is told as such. It is an error where the machine cannot do it: see can. Example: slow = limit(worker_1, cpu=0.1).", limit},
 		{"can", "fault", "True if this machine can do a fault: \"" + strings.Join(runtime.Faults(), "\", \"") + "\". A script that asks is not told by check that its call of limit cannot be done. Example: if can(\"limit.memory\"): limit(worker_1, memory=\"64MiB\").", can},
 	}}
+}
+
+// IsFault tells whether a builtin does harm: not one that only undoes it, or says
+// where it is to be done.
+func IsFault(name string) bool {
+	return name == "limit" || name != "resume" && slices.Contains(runtime.Faults(), name)
 }
 
 // signal is an argument that is a signal's name.
@@ -72,15 +79,24 @@ func pause(c *call) (starlark.Value, error) {
 
 // fault does something that stays in force to nodes.
 func (c *call) fault(do func(nodes []string) (*runtime.Fault, error)) (starlark.Value, error) {
+	nodes, err := c.nodes("nodes")
+	if err != nil {
+		return nil, err
+	}
+	return c.inForce(func() (*runtime.Fault, error) { return do(nodes) })
+}
+
+// inForce does something that stays in force while other tasks run.
+func (c *call) inForce(do func() (*runtime.Fault, error)) (starlark.Value, error) {
 	var f *runtime.Fault
-	err := c.wait(func(_ context.Context, nodes []string) (err error) {
-		f, err = do(nodes)
+	err := Wait(c.thread, func(context.Context) (err error) {
+		f, err = do()
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &fault{c.host, f}, nil
+	return &faultValue{c.host, f}, nil
 }
 
 func resume(c *call) (starlark.Value, error) {
@@ -146,16 +162,23 @@ func (c *call) size(name string) (int64, error) {
 	if c.arg(name) == nil || !isText {
 		return c.integer(name, 0, 1)
 	}
+	n, ok := sizeOf(text)
+	if !ok {
+		return 0, c.wrong(name, "got %q, want a number of bytes, or such as \"64MiB\" or \"64MB\"", text)
+	}
+	return n, nil
+}
+
+// sizeOf reads a number of bytes with its unit, such as "64MiB".
+func sizeOf(text string) (bytes int64, ok bool) {
 	for _, u := range units {
-		if number, ok := strings.CutSuffix(text, u.name); ok {
+		if number, found := strings.CutSuffix(text, u.name); found {
 			n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
-			if size := n * u.size; err == nil && size >= 1 && size < 1<<62 {
-				return int64(size), nil
-			}
-			break
+			size := n * u.size
+			return int64(size), err == nil && size >= 1 && size < 1<<62
 		}
 	}
-	return 0, c.wrong(name, "got %q, want a number of bytes, or such as \"64MiB\" or \"64MB\"", text)
+	return 0, false
 }
 
 func can(c *call) (starlark.Value, error) {
@@ -170,21 +193,21 @@ func can(c *call) (starlark.Value, error) {
 	return starlark.Bool(err == nil), nil
 }
 
-// fault is a fault that stays in force.
-type fault struct {
+// faultValue is a fault that stays in force.
+type faultValue struct {
 	host *Host
 	f    *runtime.Fault
 }
 
-func (f *fault) String() string        { return fmt.Sprintf("fault(%q, id=%d)", f.f.What, f.f.ID) }
-func (f *fault) Type() string          { return "fault" }
-func (f *fault) Freeze()               {}
-func (f *fault) Truth() starlark.Bool  { return true }
-func (f *fault) Hash() (uint32, error) { return uint32(f.f.ID), nil }
-func (f *fault) AttrNames() []string   { return []string{"heal", "id", "nodes", "what"} }
+func (f *faultValue) String() string        { return fmt.Sprintf("fault(%q, id=%d)", f.f.What, f.f.ID) }
+func (f *faultValue) Type() string          { return "fault" }
+func (f *faultValue) Freeze()               {}
+func (f *faultValue) Truth() starlark.Bool  { return true }
+func (f *faultValue) Hash() (uint32, error) { return uint32(f.f.ID), nil }
+func (f *faultValue) AttrNames() []string   { return []string{"heal", "id", "nodes", "what"} }
 
 // Attr is an attribute of the fault now.
-func (f *fault) Attr(name string) (starlark.Value, error) {
+func (f *faultValue) Attr(name string) (starlark.Value, error) {
 	switch name {
 	case "heal":
 		return builtin{name: "fault.heal", call: func(c *call) (starlark.Value, error) {

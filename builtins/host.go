@@ -40,6 +40,8 @@ type Host struct {
 	deferred []deferred
 	asked    map[string]bool // parameters
 	soft     []string        // failures of soft assertions
+	aimed    []*task         // that were given a fault to do
+	required int64           // faults, by require_faults
 }
 
 // NewHost makes the host of a run. Close must be called when the run has ended.

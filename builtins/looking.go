@@ -21,6 +21,7 @@ func looking() family {
 	return family{"looking", "Look at what nodes have said and written.", []builtin{
 		{"await_message", "node, address, since=None, timeout=None", "Waits for a message that the node sends to the address, and returns it: a value with address, args, node and t, seconds since the start of the run. It is the first of the node's present incarnation that no such wait has returned yet; since=\"now\" skips those that have come. It ends at once with an error if the node exits before. timeout is as for await_ready. Example: total = await_message(leader, \"/total\").args[0].", awaitMessage},
 		{"await_output", "node, pattern, since=None, timeout=None", "Waits for a line of the node's output, standard or error, that the regular expression matches anywhere, and returns it: a value with line, groups, a tuple of what the groups matched, stream and t. It is the first of the node's present incarnation that no such wait has returned yet; since=\"now\" skips those that have come. It ends at once with an error if the node exits before. timeout is as for await_ready. Example: port = await_output(db, r\"listening on port (\\d+)\").groups[0].", awaitOutput},
+		{"await_count", "node, n, timeout=None", "Waits until the node's present incarnation has reported by /count that it has handled at least n messages, and returns how many. It ends at once with an error if the node exits before. timeout is as for await_ready. Example: await_count(leader, 1000).", awaitCount},
 		{"messages", "node, address=None", "The messages that the node's present incarnation has sent so far, as a list; only those to one address if it is given. They are values as of await_message. Example: counts = [m.args[1] for m in messages(leader, \"/count\")].", messages},
 		{"output", "node", "What the node's present incarnation has written so far, as a string, both streams as they were read. Example: assert.contains(output(worker_1), \"recovered\").", output},
 		{"records", "path", "The messages in a file of Giles Sender or Giles Receiver, as a list of values with payload, a string, and time_us, microseconds since 1970. A relative path begins in the folder of the run's nodes. Example: records(\"giles-receiver/received.txt\").", records},
@@ -58,6 +59,25 @@ func awaitMessage(c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	return c.host.messageValue(node, found()), nil
+}
+
+func awaitCount(c *call) (starlark.Value, error) {
+	node, err := c.node("node")
+	if err != nil {
+		return nil, err
+	}
+	n, err := c.integer("n", 0, 1)
+	if err != nil {
+		return nil, err
+	}
+	condition, reported := c.host.run.Counted(node, n)
+	if condition.Timeout, err = c.timeout(); err != nil {
+		return nil, err
+	}
+	if err := c.task.await(condition); err != nil {
+		return nil, err
+	}
+	return starlark.MakeInt64(reported()), nil
 }
 
 func awaitOutput(c *call) (starlark.Value, error) {

@@ -50,9 +50,11 @@ type task struct {
 	children int
 	random   *rand.Rand
 	goOn     chan struct{} // it may run
+	fault    string        // that it was to do, and where the script says so; "" for a task that does something else
 
 	// Under the scheduler's lock.
 	threads   []*starlark.Thread
+	fired     bool   // it has begun
 	wake      func() // ends its present wait, or nil
 	cancelled error  // why it is to end, or nil
 	over      bool
@@ -267,6 +269,7 @@ func (t *task) spawn(of *starlark.Thread, due time.Duration, body func(*task, *s
 		s.mu.Lock()
 		child.wake = nil
 		err := child.cancelled
+		child.fired = err == nil
 		s.mu.Unlock()
 		if asleep != nil {
 			if rose := child.rise(asleep); err == nil {

@@ -2,6 +2,7 @@ package builtins
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"go.starlark.net/starlark"
@@ -49,9 +50,11 @@ func after(c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	args := c.rest
-	return c.task.spawn(c.thread, later(c.host.run.Elapsed(), d), func(_ *task, thread *starlark.Thread) (starlark.Value, error) {
+	t := c.task.spawn(c.thread, later(c.host.run.Elapsed(), d), func(_ *task, thread *starlark.Thread) (starlark.Value, error) {
 		return starlark.Call(thread, fn, args, nil)
-	}), nil
+	})
+	c.aims(t, fn)
+	return t, nil
 }
 
 func every(c *call) (starlark.Value, error) {
@@ -75,7 +78,7 @@ func every(c *call) (starlark.Value, error) {
 	if times == 0 {
 		due = 0
 	}
-	return c.task.spawn(c.thread, due, func(t *task, thread *starlark.Thread) (starlark.Value, error) {
+	t := c.task.spawn(c.thread, due, func(t *task, thread *starlark.Thread) (starlark.Value, error) {
 		for n := int64(0); n != times; n++ {
 			if n > 0 {
 				// The next tick that is still to come; those missed are skipped.
@@ -89,7 +92,36 @@ func every(c *call) (starlark.Value, error) {
 			}
 		}
 		return starlark.None, nil
-	}), nil
+	})
+	if times != 0 {
+		c.aims(t, fn)
+	}
+	return t, nil
+}
+
+// aims remembers a task that is given a fault to do.
+func (c *call) aims(t *Task, fn starlark.Callable) {
+	if b, ok := fn.(*starlark.Builtin); ok && IsFault(b.Name()) {
+		t.task.fault = fmt.Sprintf("%s(…, %s) at %s", c.name, b.Name(), t.task.at)
+		c.host.mu.Lock()
+		defer c.host.mu.Unlock()
+		c.host.aimed = append(c.host.aimed, t.task)
+	}
+}
+
+// Unfired are the faults that were given to after or every and never done, with
+// the place of each; not those of tasks that the script has cancelled.
+func (h *Host) Unfired() (all []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.scheduler.mu.Lock()
+	defer h.scheduler.mu.Unlock()
+	for _, t := range h.aimed {
+		if !t.fired && t.cancelled != errCancelled {
+			all = append(all, t.fault+" never fired")
+		}
+	}
+	return all
 }
 
 func waitUntil(c *call) (starlark.Value, error) {

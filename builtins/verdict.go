@@ -42,6 +42,7 @@ func verdict() family {
 			}
 			return nil, &InconclusiveError{reason}
 		}},
+		{"require_faults", "n", "Ends the run as inconclusive, unless it fails, if by its end fewer than n faults have been applied to what lived. It may be called at any time. Example: require_faults(3).", requireFaults},
 		{"check", "condition, message=None, soft=False", "Fails the run unless the condition is true. Example: check(worker_1.restarts == 0, \"worker 1 was restarted\").", func(c *call) (starlark.Value, error) {
 			return c.assert(c.truth("condition"), "check failed")
 		}},
@@ -56,8 +57,26 @@ func verdict() family {
 		{"assert.lt", "x, y, message=None, soft=False", "Fails the run unless x < y. Example: assert.lt(m.t, 2, soft=True).", compare(syntax.LT, "is not less than")},
 		{"assert.contains", "x, y, message=None, soft=False", "Fails the run unless y in x. Example: assert.contains(output(leader), \"elected\").", assertContains},
 		{"assert.fails", "fn, pattern=\"\", soft=False", "Fails the run unless fn() is an error whose message the regular expression matches anywhere. Example: assert.fails(lambda: await_ready(worker_1, timeout=1), \"not within\").", assertFails},
-		{"catch", "fn, *args", "Calls fn with the arguments; returns None, or the error where it failed: a value with message and kind, \"timeout\", \"impossible\", \"state\", \"start\", \"unsupported\", \"fail\", \"inconclusive\" or \"error\". It catches neither a node's unasked exit nor an interruption nor the time limit. Example: e = catch(lambda: await_ready(worker_1, timeout=1)).", catch},
+		{"catch", "fn, *args", "Calls fn with the arguments; returns None, or the error where it failed: a value with message and kind, \"timeout\", \"impossible\", \"state\", \"start\", \"link\", \"unsupported\", \"fail\", \"inconclusive\" or \"error\". It catches neither a node's unasked exit nor an interruption nor the time limit. Example: e = catch(lambda: await_ready(worker_1, timeout=1)).", catch},
 	}}
+}
+
+func requireFaults(c *call) (starlark.Value, error) {
+	n, err := c.integer("n", 0, 1)
+	if err != nil {
+		return nil, err
+	}
+	c.host.mu.Lock()
+	defer c.host.mu.Unlock()
+	c.host.required = max(c.host.required, n)
+	return nil, nil
+}
+
+// RequiredFaults is how many faults the script wants to have been applied.
+func (h *Host) RequiredFaults() int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.required
 }
 
 // plainText is a value as print has it.
@@ -161,6 +180,7 @@ func kind(err error) string {
 		impossible *runtime.ImpossibleError
 		state      *runtime.StateError
 		start      *process.StartError
+		link       *runtime.LinkError
 		cannot     *runtime.UnsupportedError
 		failed     *FailError
 		shown      *InconclusiveError
@@ -174,6 +194,8 @@ func kind(err error) string {
 		return "state"
 	case errors.As(err, &start):
 		return "start"
+	case errors.As(err, &link):
+		return "link"
 	case errors.As(err, &cannot):
 		return "unsupported"
 	case errors.As(err, &failed):

@@ -106,6 +106,23 @@ func (r *Run) MessageFrom(name, address string, sinceNow bool) (Condition, func(
 	}}, func() Message { return found }
 }
 
+// Counted waits until a node's present incarnation has reported at least n
+// messages by /count. The function returns how many it has, once the condition
+// is met.
+func (r *Run) Counted(name string, n int64) (Condition, func() int64) {
+	var reported int64
+	return Condition{What: fmt.Sprintf("count of %d", n), Nodes: []string{name}, check: func() answer {
+		node, err := r.node(name)
+		if err != nil {
+			return answer{err: err}
+		}
+		if reported = node.count; node.state != "" && reported >= n {
+			return answer{met: true}
+		}
+		return node.awaited()
+	}}, func() int64 { return reported }
+}
+
 // OutputFrom waits for a line of the node's output, of either stream, that the
 // pattern matches: the first of its present incarnation that no such wait has
 // returned yet, or with sinceNow the first that is still to come. The function

@@ -16,15 +16,20 @@ import (
 	"github.com/dagon-star/dagon-star/runtime/process"
 )
 
-// Faults are the names of what can be done to a node's process, for Run.Can.
+// Faults are the names of what can be done to a node's process and to the links
+// between nodes, for Can.
 func Faults() []string {
-	return []string{"kill", "signal", "pause", "resume", "restart",
-		process.FaultLimitCPU, process.FaultLimitMemory, process.FaultLimitFiles}
+	return append([]string{"kill", "signal", "pause", "resume", "restart",
+		process.FaultLimitCPU, process.FaultLimitMemory, process.FaultLimitFiles}, LinkFaults()...)
 }
 
 // Can tells why this machine cannot do a fault, one of Faults; nil where it can.
-// Without a driver it is this machine's own that is asked.
+// Without a driver it is this machine's own that is asked. Links ask nothing of
+// a machine.
 func Can(driver process.Driver, fault string) error {
+	if slices.Contains(LinkFaults(), fault) {
+		return nil
+	}
 	if !slices.Contains(Faults(), fault) {
 		return fmt.Errorf("no fault is named %q: one of %s was expected", fault, strings.Join(Faults(), ", "))
 	}
@@ -45,7 +50,12 @@ func Can(driver process.Driver, fault string) error {
 }
 
 // Can tells why the run cannot do a fault; see the function of that name.
-func (r *Run) Can(fault string) error { return Can(r.drivers.process, fault) }
+func (r *Run) Can(fault string) error {
+	if slices.Contains(LinkFaults(), fault) && r.network == nil {
+		return &UnsupportedError{Fault: fault, Reason: "nodes reach each other directly: [dagon] links = proxy gives them links"}
+	}
+	return Can(r.drivers.process, fault)
+}
 
 // Fault is a fault that stays in force until it is healed, its nodes' processes
 // end, or the run does.

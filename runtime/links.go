@@ -7,11 +7,18 @@ import (
 	"hash/fnv"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/event"
 	"github.com/dagon-star/dagon-star/runtime/fault"
 )
+
+// LinkFaults are the names of what can be done to links.
+func LinkFaults() []string {
+	return []string{"net.partition", "net.isolate", "net.delay", "net.rate", "net.refuse", "net.reset", "net.half_open",
+		"net.corrupt", "net.drop_connections", "net.loss", "net.duplicate", "net.reorder"}
+}
 
 // LinkError is harm that cannot be done to links: there are none between the
 // nodes, or none that it can befall.
@@ -64,6 +71,27 @@ func (r *Run) linked(what, kind string, pairs []fault.Pair) ([]fault.Pair, error
 		return nil, &LinkError{fmt.Sprintf("cannot do %s: there is no link between %s and %s; a link is where the ini has <%s:NAME> in [%s], or the other way round",
 			what, first.From, first.To, first.To, first.From)}
 	}
+}
+
+// ways words the directions that are harmed: "a → b", or "a ↔ b" for both, the
+// nodes in the order of the ini.
+func (r *Run) ways(pairs []fault.Pair) string {
+	var words []string
+	for i, n := range r.order {
+		for _, m := range r.order[i+1:] {
+			a, b := n.spec.Name, m.spec.Name
+			there, back := slices.Contains(pairs, fault.Pair{From: a, To: b}), slices.Contains(pairs, fault.Pair{From: b, To: a})
+			switch {
+			case there && back:
+				words = append(words, a+" ↔ "+b)
+			case there:
+				words = append(words, a+" → "+b)
+			case back:
+				words = append(words, b+" → "+a)
+			}
+		}
+	}
+	return strings.Join(words, ", ")
 }
 
 // intend logs the intent to harm links, and tells which of their nodes are dead:
@@ -142,7 +170,11 @@ func (r *Run) harmLinks(what, kind, detail string, pairs []fault.Pair, do func([
 	if err != nil {
 		return nil, err
 	}
-	id, nodes, dead, err := r.intend(what, detail, pairs)
+	ways := r.ways(pairs)
+	if detail != "" {
+		ways += ": " + detail
+	}
+	id, nodes, dead, err := r.intend(what, ways, pairs)
 	if err != nil {
 		return nil, err
 	}

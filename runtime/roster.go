@@ -48,6 +48,7 @@ type node struct {
 	connected   bool
 	refusal     string // why its last connection was refused
 	messages    []Message
+	count       int64 // the largest that it has reported by /count
 
 	// What the engine decided about it.
 	mayExit    bool
@@ -93,7 +94,7 @@ func (n *node) apply(e event.Event) State {
 	switch d := e.Detail.(type) {
 	case event.Forked:
 		n.incarnation, n.pid, n.argv, n.forkedAt = d.Incarnation, d.PID, d.Argv, e.T
-		n.exit, n.reached, n.messages, n.refusal = nil, StateForked, nil, ""
+		n.exit, n.reached, n.messages, n.count, n.refusal = nil, StateForked, nil, 0, ""
 		n.wasReady, n.wasDone, n.connected = false, false, false
 		return StateForked
 	case event.Connected:
@@ -126,6 +127,15 @@ func (n *node) receive(t time.Duration, d event.Received) State {
 		return n.state
 	}
 	switch d.Address {
+	case control.AddressCount:
+		if len(d.Args) > 1 {
+			switch so := d.Args[1].(type) {
+			case int64:
+				n.count = max(n.count, so)
+			case int32:
+				n.count = max(n.count, int64(so))
+			}
+		}
 	case control.AddressReady:
 		n.wasReady = true
 		if n.state.before(StateReady) {

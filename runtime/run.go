@@ -166,7 +166,7 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 // open acquires what the run needs; release gives it back. The folder comes
 // last, so that a run that cannot be started leaves none.
 func (r *Run) open() (err error) {
-	linked := r.cfg.Settings.Links == "proxy"
+	linked := r.cfg.Settings.Links == topology.LinksProxy
 	if r.addresses, err = claimAddresses(r.cfg.Topology, linked); err != nil {
 		return err
 	}

@@ -56,7 +56,7 @@ func (p *plan) read(main *source) {
 	byKey := map[string]*module{}
 	p.main = p.readModule(main, known, byKey, nil)
 	for _, m := range p.modules {
-		p.findAsked(m)
+		p.survey(m)
 	}
 	for _, m := range p.modules {
 		p.checkModule(m, known)
@@ -465,27 +465,13 @@ func (p *plan) checkCall(call *syntax.CallExpr, d builtins.Doc) {
 			p.mistake(pos, "%v; a script that asks can(%q) first may run without it", err, fault)
 		}
 	}
+	if slices.Contains(runtime.LinkFaults(), d.Name) && p.topology.Settings.Links == topology.LinksDirect && !p.asked[d.Name] {
+		pos, _ := call.Span()
+		p.mistake(pos, "cannot do %s: [dagon] links = direct has nodes reach each other without a link that it could act on", d.Name)
+	}
 	if d.Name == "topology.node" {
 		p.checkNodes(values["name"])
 	}
-}
-
-// findAsked finds which faults a file asks for with can: it knows what to do
-// where one cannot be done.
-func (p *plan) findAsked(m *module) {
-	if m.file == nil || m.file.Module == nil {
-		return
-	}
-	syntax.Walk(m.file, func(n syntax.Node) bool {
-		if call, ok := n.(*syntax.CallExpr); ok && vocabularyName(call.Fn) == "can" && len(call.Args) == 1 {
-			if name, ok := call.Args[0].(*syntax.Literal); ok {
-				if fault, ok := name.Value.(string); ok {
-					p.asked[fault] = true
-				}
-			}
-		}
-		return true
-	})
 }
 
 func isNone(e syntax.Expr) bool {

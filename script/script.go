@@ -33,6 +33,7 @@ import (
 	"time"
 
 	"go.starlark.net/starlark"
+	"go.starlark.net/syntax"
 
 	"github.com/dagon-star/dagon-star/builtins"
 	"github.com/dagon-star/dagon-star/runtime"
@@ -144,6 +145,12 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	defer host.Close()
 	result := &Result{Seed: plan.seed}
 	v := result.judge(run, host, plan.execute(run, host))
+	if v.Outcome == runtime.Passed {
+		if why := shows(plan.mentions(plan.main, []syntax.Node{plan.main.file}), run.Events(), host); why != "" {
+			v.Outcome, v.Reason = runtime.Inconclusive, why
+			result.Cause = &builtins.InconclusiveError{Reason: why}
+		}
+	}
 	if result.Internal {
 		v.Reason = fmt.Sprintf("%s\nthis is a bug: please report it with the run's folder", v.Reason)
 	}
@@ -320,6 +327,8 @@ type plan struct {
 	mistakes Mistakes
 	count    map[string]int  // of mistakes, by file, those not told included
 	asked    map[string]bool // faults that the scripts ask for with can
+
+	usesLinks bool // a script's text refers to net
 }
 
 // prepare finds and reads all that a run needs, and all that is wrong with it.
@@ -391,6 +400,7 @@ func (p *plan) settle() {
 	if p.config.Listen != "" {
 		s.Listen = p.config.Listen
 	}
+	s.Links = p.linksOf(s.Links)
 	if contain := p.config.Contain; contain != "" {
 		s.Contain = contain
 		if !slices.Contains(process.Containments(), contain) {

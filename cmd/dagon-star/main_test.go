@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -45,6 +46,7 @@ func scriptParams(t *testing.T) testscript.Params {
 			"mktopology": makeTopology,
 			"waitline":   waitLine,
 			"signal":     signalBackground,
+			"shows":      showsNothing,
 		},
 		RequireUniqueNames: true,
 		Condition: func(cond string) (bool, error) {
@@ -371,5 +373,18 @@ func signalBackground(ts *testscript.TestScript, neg bool, args []string) {
 	signals := map[string]syscall.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP, "KILL": syscall.SIGKILL}
 	for _, c := range ts.BackgroundCmds() {
 		ts.Check(c.Process.Signal(signals[args[0]]))
+	}
+}
+
+// showsNothing runs a script against t.ini, and fails unless it is inconclusive
+// for a reason that the pattern matches.
+func showsNothing(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: shows SCRIPT PATTERN")
+	}
+	ts.Check(ts.Exec("sh", "-c", `dagon-star run "$0" t.ini; test $? = 3`, args[0]))
+	out := ts.ReadFile("stdout")
+	if !strings.Contains(out, "\ninconclusive ") || !regexp.MustCompile(args[1]).MatchString(out) {
+		ts.Fatalf("no %q", args[1])
 	}
 }

@@ -332,7 +332,7 @@ func (t *Topology) readSettings(s *section) {
 			}
 			expected = "a whole number that is not negative"
 		case "links":
-			set.Links, expected = k.value, oneOf(k.value, "auto", "proxy", "direct")
+			set.Links, expected = k.value, oneOf(k.value, LinksAuto, LinksProxy, LinksDirect)
 		case "contain":
 			set.Contain, expected = k.value, oneOf(k.value, "auto", "sealed", "cgroup", "supervised")
 		default:

@@ -109,14 +109,21 @@ type Settings struct {
 	Grace     time.Duration // for a node to end by itself
 	TimeLimit time.Duration // of the run
 	Seed      *uint64       // nil: a new one for each run
-	Links     string        // auto, proxy or direct
+	Links     string        // how nodes reach each other by <node:NAME>: LinksAuto, …
 	Contain   string        // auto
 }
+
+// What Settings.Links can be. Who reads the script settles what auto is.
+const (
+	LinksAuto   = "auto"
+	LinksProxy  = "proxy"  // through a relay for each pair of nodes, that faults act on
+	LinksDirect = "direct" // without
+)
 
 // DefaultSettings are those of a file without [dagon].
 func DefaultSettings() Settings {
 	return Settings{Timeout: 30 * time.Second, Drain: 500 * time.Millisecond, Grace: 5 * time.Second,
-		TimeLimit: 10 * time.Minute, Links: "auto", Contain: "auto"}
+		TimeLimit: 10 * time.Minute, Links: LinksAuto, Contain: "auto"}
 }
 
 // Mistake is something wrong in an ini, or worth a notice.
