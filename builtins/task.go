@@ -34,6 +34,13 @@ type deferred struct {
 	args starlark.Tuple
 }
 
+// Defer has a function called at the end of the run, as the script's defer does.
+func (h *Host) Defer(fn starlark.Callable, args ...starlark.Value) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.deferred = append(h.deferred, deferred{fn, args})
+}
+
 // RunDeferred runs the deferred calls, the last first, at the end of the run,
 // whatever has ended its work. Each is ended when ctx is done, or after the
 // grace. The error is that of all that failed.

@@ -162,8 +162,6 @@ func deferCall(c *call) (starlark.Value, error) {
 	if c.task.part.last {
 		return nil, errors.New("the run is ending: call the function itself")
 	}
-	c.host.mu.Lock()
-	defer c.host.mu.Unlock()
-	c.host.deferred = append(c.host.deferred, deferred{fn, c.rest})
+	c.host.Defer(fn, c.rest...)
 	return nil, nil
 }

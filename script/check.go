@@ -462,7 +462,8 @@ func (p *plan) checkCall(call *syntax.CallExpr, d builtins.Doc) {
 		}
 		if err := runtime.Can(p.config.Driver, fault); err != nil {
 			pos, _ := call.Span()
-			p.mistake(pos, "%v; a script that asks can(%q) first may run without it", err, fault)
+			p.add(Mistake{File: pos.Filename(), Line: int(pos.Line), Col: int(pos.Col), Err: err,
+				Text: fmt.Sprintf("%v; a script that asks can(%q) first may run without it", err, fault)})
 		}
 	}
 	if slices.Contains(runtime.LinkFaults(), d.Name) && p.topology.Settings.Links == topology.LinksDirect && !p.asked[d.Name] {

@@ -144,20 +144,22 @@ func (unable) Can(fault string) error {
 	return nil
 }
 
+// newUnable is a driver of a machine that cannot limit memory.
+func newUnable(t *testing.T) process.Driver {
+	d, err := process.New(process.Options{Run: "test-unable", Contain: string(process.Bare)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	return unable{d}
+}
+
 // TestUnsupported: what the machine cannot do is found before the first fork
 // where the text shows it, and fails the call elsewhere; a script that asks
-// first runs.
+// first runs, and shows nothing.
 func TestUnsupported(t *testing.T) {
-	driver := func() process.Driver {
-		d, err := process.New(process.Options{Run: "test-unable", Contain: string(process.Bare)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { d.Close() })
-		return unable{d}
-	}
 	const why = "this machine cannot do limit.memory: there is no memory controller"
-	c := script.Config{Script: "s.star", TopologySource: nodes("one"), RunsDir: t.TempDir(), Driver: driver()}
+	c := script.Config{Script: "s.star", TopologySource: nodes("one"), RunsDir: t.TempDir(), Driver: newUnable(t)}
 	c.Source = []byte("fork(one)\nif one.restarts > 0:\n    limit(one, cpu=1, memory='1 GiB')\nlimit(one, memory=None, files=9)")
 	want := "s.star:3:5: " + why + `; a script that asks can("limit.memory") first may run without it`
 	if err := script.Check(c); err == nil || err.Error() != want {
@@ -179,7 +181,7 @@ else:
 	if r := run(t, c); r.Outcome != runtime.Inconclusive || r.Reason != "the script has limit at s.star:5:5, and no fault was applied" {
 		t.Errorf("asked: %s: %s", r.Outcome, r.Reason)
 	}
-	c.Driver = driver()
+	c.Driver = newUnable(t)
 	c.Source = []byte("fork(one)\nharm = limit\nharm(one, memory=10000)")
 	if r := run(t, c); r.Outcome != runtime.Failed || !strings.HasPrefix(r.Where, "s.star:3:") || !strings.Contains(r.Reason, why) {
 		t.Errorf("elsewhere: %s at %s: %s", r.Outcome, r.Where, r.Reason)

@@ -33,7 +33,6 @@ import (
 	"time"
 
 	"go.starlark.net/starlark"
-	"go.starlark.net/syntax"
 
 	"github.com/dagon-star/dagon-star/builtins"
 	"github.com/dagon-star/dagon-star/runtime"
@@ -55,6 +54,9 @@ type Config struct {
 	// topology without nodes.
 	Topology       string
 	TopologySource []byte
+	// Test is the test that is run, one of Tests; "" runs the script's top level
+	// alone.
+	Test string
 
 	Params map[string]string // for param()
 	Seed   *uint64           // nil: that of the ini, else a new one
@@ -130,6 +132,9 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.Test == "" && plan.main.file != nil && !plan.main.acts() && len(plan.tests()) > 0 {
+		plan.add(Mistake{File: plan.main.name, Text: "it has tests, and does nothing else: dagon-star test runs them"})
+	}
 	if mistakes := plan.found(); len(mistakes) > 0 {
 		return nil, mistakes
 	}
@@ -146,7 +151,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	result := &Result{Seed: plan.seed}
 	v := result.judge(run, host, plan.execute(run, host))
 	if v.Outcome == runtime.Passed {
-		if why := shows(plan.mentions(plan.main, []syntax.Node{plan.main.file}), run.Events(), host); why != "" {
+		if why := shows(plan.mentions(plan.main, plan.parts()), run.Events(), host); why != "" {
 			v.Outcome, v.Reason = runtime.Inconclusive, why
 			result.Cause = &builtins.InconclusiveError{Reason: why}
 		}
@@ -188,8 +193,11 @@ func (p *plan) execute(run *runtime.Run, host *builtins.Host) error {
 		thread.Load = func(thread *starlark.Thread, _ string) (starlark.StringDict, error) {
 			return nil, errors.New("load: outside of a file")
 		}
-		_, err := p.initialize(host, thread, p.main, names, loaded)
-		return err
+		globals, err := p.initialize(host, thread, p.main, names, loaded)
+		if err != nil || p.test == nil {
+			return err
+		}
+		return p.runTest(host, thread, globals)
 	})
 }
 
@@ -328,7 +336,8 @@ type plan struct {
 	count    map[string]int  // of mistakes, by file, those not told included
 	asked    map[string]bool // faults that the scripts ask for with can
 
-	usesLinks bool // a script's text refers to net
+	usesLinks bool  // a script's text refers to net
+	test      *test // that is run, or nil
 }
 
 // prepare finds and reads all that a run needs, and all that is wrong with it.
@@ -358,6 +367,9 @@ func prepare(c Config) (*plan, error) {
 		p.topology = &topology.Topology{Name: "none", Settings: topology.DefaultSettings()}
 	}
 	p.read(script)
+	if c.Test != "" {
+		p.choose(c.Test)
+	}
 	if p.topology != nil {
 		p.settle()
 	}
@@ -413,13 +425,13 @@ func (p *plan) settle() {
 	case s.Seed != nil:
 		p.seed = *s.Seed
 	default:
-		p.seed = newSeed()
+		p.seed = NewSeed()
 	}
 	s.Seed = &p.seed
 }
 
-// newSeed draws a seed that JSON can carry: below 2^53.
-func newSeed() uint64 {
+// NewSeed draws a seed, one that JSON can carry: below 2^53.
+func NewSeed() uint64 {
 	var b [8]byte
 	rand.Read(b[:]) // never fails
 	return binary.BigEndian.Uint64(b[:]) >> 11

@@ -22,7 +22,11 @@ type Mistake struct {
 	File      string
 	Line, Col int // 0 where it is of the whole file, or line
 	Text      string
+	Err       error // where it is one that has a type, such as a *runtime.UnsupportedError
 }
+
+// Unwrap is Err.
+func (m Mistake) Unwrap() error { return m.Err }
 
 func (m Mistake) Error() string {
 	at := m.File

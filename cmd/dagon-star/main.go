@@ -45,6 +45,7 @@ type subcommand struct {
 func subcommands() []subcommand {
 	return []subcommand{
 		{"run", "SCRIPT [TOPOLOGY]", "run a script against a topology", runRun},
+		{"test", "PATH...", "run every test_* function of the scripts, each in a run of its own", runTest},
 		{"check", "SCRIPT [TOPOLOGY]", "find every mistake that can be found without forking anything", runCheck},
 		{"boot", "-f PATH -n NAME -h HOST -p PORT", "boot one component, the oldest documented call", runBoot},
 		{"component", "NAME [FLAG...]", "a built-in component, as its own process", runComponent},

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/joshdk/go-junit"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/dagon-star/dagon-star/runtime"
@@ -47,6 +48,7 @@ func scriptParams(t *testing.T) testscript.Params {
 			"waitline":   waitLine,
 			"signal":     signalBackground,
 			"shows":      showsNothing,
+			"junit":      readsJUnit,
 		},
 		RequireUniqueNames: true,
 		Condition: func(cond string) (bool, error) {
@@ -386,5 +388,33 @@ func showsNothing(ts *testscript.TestScript, neg bool, args []string) {
 	out := ts.ReadFile("stdout")
 	if !strings.Contains(out, "\ninconclusive ") || !regexp.MustCompile(args[1]).MatchString(out) {
 		ts.Fatalf("no %q", args[1])
+	}
+}
+
+// readsJUnit has somebody else's parser read a JUnit file, and compares how many
+// tests it has, and how many failures, errors and skipped ones.
+func readsJUnit(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 5 {
+		ts.Fatalf("usage: junit FILE TESTS FAILURES ERRORS SKIPPED")
+	}
+	suites, err := junit.IngestFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	var sum junit.Totals
+	for _, s := range suites {
+		sum.Tests += s.Totals.Tests
+		sum.Failed += s.Totals.Failed
+		sum.Error += s.Totals.Error
+		sum.Skipped += s.Totals.Skipped
+		for _, t := range s.Tests {
+			if t.Classname == "" || t.Duration <= 0 {
+				ts.Fatalf("%s: %+v", t.Name, t)
+			}
+			if t.Status == junit.StatusFailed && !strings.Contains(fmt.Sprint(t.Error), "repeat: ") {
+				ts.Fatalf("%s: %v does not tell how to repeat it", t.Name, t.Error)
+			}
+		}
+	}
+	if got := fmt.Sprint(sum.Tests, sum.Failed, sum.Error, sum.Skipped); got != strings.Join(args[1:], " ") {
+		ts.Fatalf("tests, failures, errors and skipped are %s", got)
 	}
 }

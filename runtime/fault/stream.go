@@ -252,8 +252,7 @@ type pump struct {
 	dropAt int64 // how many more bytes may pass before the connection is reset; 0 is any
 	drawn  bool  // whether it is to be dropped
 	last   time.Time
-	intact int // bytes until the next that is corrupted; -1 where it has to be drawn
-	rate   float64
+	intact int       // bytes until the next that is corrupted; -1 where it has to be drawn
 	paid   time.Time // until when the rate has been used
 
 	pieces  chan piece

@@ -1,0 +1,424 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/dagon-star/dagon-star/runtime"
+	"github.com/dagon-star/dagon-star/runtime/event"
+	"github.com/dagon-star/dagon-star/runtime/report"
+	"github.com/dagon-star/dagon-star/scenarios/buffy"
+	"github.com/dagon-star/dagon-star/script"
+)
+
+const testMore = `
+PATH is a script, or a folder of them. Every function test_* of a script is a
+test, in a run of its own: setup() is called before it where the script has one,
+and teardown() at the end of the run, however it ended. cases, a dict of lists by
+the names of functions, has a function called once for each case. A script
+without such functions is one test itself, if its top level does something.
+
+A test that the machine cannot do is skipped. What became of the tests is in
+tests.json in the folder of the runs; --rerun-failed reads it.
+
+Exit codes: 0 all passed, 1 some failed, 3 some were inconclusive, or all were
+skipped, 2 a bad script, ini or flag, found before the first run.
+
+Examples:
+  dagon-star test scenarios
+  dagon-star test kill.star --run 'test_kill\[TERM' --repeat 50 --fail-fast
+  dagon-star test my.star --topology my.ini --parallel 4 --junit junit.xml
+`
+
+// suite is one invocation of "test".
+type suite struct {
+	command
+	config   script.Config // of every run
+	pattern  *regexp.Regexp
+	repeat   int
+	parallel int
+	shuffle  bool
+	failFast bool
+	verbose  bool
+	given    []string // flags, for the line that repeats a test
+
+	mu      sync.Mutex
+	summary report.Summary
+	stop    bool // no further test begins
+}
+
+// testRun is one run of a test.
+type testRun struct {
+	file, name string
+	seed       uint64
+}
+
+func (r testRun) title() string { return report.Test{File: r.file, Name: r.name}.Title() }
+
+func runTest(c command) int {
+	t := &suite{command: c, summary: report.Summary{Format: report.Format, StartedAt: time.Now(), Counts: map[string]int{}}}
+	f := newFlags(c, "test", "PATH... [FLAG...]", testMore)
+	seed := runFlags(f, &t.config)
+	f.StringVar(&t.config.Topology, "topology", "", "the ini for every script; else that of the script's name beside it, or topology.ini beside it")
+	run := f.String("run", "", "only tests whose name, FILE:TEST[CASE], this regular expression matches")
+	f.IntVar(&t.repeat, "repeat", 1, "run each test so often, each time with a seed one higher")
+	f.IntVar(&t.parallel, "parallel", 1, "how many tests run at the same time")
+	f.BoolVar(&t.shuffle, "shuffle", false, "run the tests in random order, that of the seed")
+	f.BoolVar(&t.failFast, "fail-fast", false, "begin no further test once one has not passed")
+	again := f.Bool("rerun-failed", false, "only tests that did not pass the last time, each with the seed that it had")
+	junit := f.String("junit", "", "write a JUnit file")
+	asJSON := f.String("json", "", "write the summary as JSON there too")
+	f.BoolVarP(&t.verbose, "verbose", "v", false, "print what happens in each run")
+	if code, done := parse(c, f, 0, 1<<20); done {
+		return code
+	}
+	if code := parseSeed(c, "test", *seed, &t.config); code != exitPassed {
+		return code
+	}
+	mistake := func(err error) int {
+		fmt.Fprintln(c.stderr, err)
+		return exitMistake
+	}
+	var err error
+	if t.pattern, err = regexp.Compile(*run); err != nil {
+		return mistake(fmt.Errorf("dagon-star test: --run: %w", err))
+	}
+	if t.repeat < 1 || t.parallel < 1 {
+		return mistake(errors.New("dagon-star test: --repeat and --parallel are at least 1"))
+	}
+	if t.summary.Seed = script.NewSeed(); t.config.Seed != nil {
+		t.summary.Seed = *t.config.Seed
+	}
+	t.given = flagsGiven(f, t.config)
+	if own, err := os.Executable(); err == nil {
+		t.config.Component = own
+	}
+	t.config.Components = buffy.Names()
+	t.config.Argv = append([]string{"dagon-star", "test"}, c.args...)
+
+	record := filepath.Join(t.config.RunsDir, "tests.json")
+	var planned []testRun
+	switch {
+	case *again && f.NArg() > 0:
+		return mistake(errors.New("dagon-star test: --rerun-failed takes the scripts from the last time: give no PATH"))
+	case *again:
+		planned, err = failed(record)
+	case f.NArg() == 0:
+		return mistake(errors.New("dagon-star test: no PATH was given: a script or a folder of scripts was expected"))
+	default:
+		planned, err = t.plan(f.Args())
+	}
+	if err != nil {
+		return mistake(err)
+	}
+	if len(planned) == 0 {
+		return mistake(errors.New("dagon-star test: there is no test to run"))
+	}
+	ctx, hurry, stop := interrupts(c.stderr)
+	defer stop()
+	t.config.Hurry = hurry
+	t.run(ctx, planned)
+
+	code := t.conclude(ctx)
+	outputs := map[string]func(io.Writer) error{record: t.writeJSON}
+	if *asJSON != "" {
+		outputs[*asJSON] = t.writeJSON
+	}
+	if *junit != "" {
+		outputs[*junit] = func(w io.Writer) error { return report.WriteJUnit(w, t.summary) }
+	}
+	for name, write := range outputs {
+		if err := writeFile(name, write); err != nil {
+			fmt.Fprintf(c.stderr, "dagon-star test: %v\n", err)
+			code = max(code, 1)
+		}
+	}
+	return code
+}
+
+// plan finds all tests of the paths, and everything that is wrong with them.
+func (t *suite) plan(paths []string) (planned []testRun, err error) {
+	files, err := scriptsIn(paths, t.config.RunsDir)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, file := range files {
+		c := t.config
+		c.Script = file
+		names, err := script.Tests(c)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		for _, name := range names {
+			if r := (testRun{file: file, name: name}); t.pattern.MatchString(r.title()) {
+				planned = append(planned, r)
+			}
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	once := planned
+	planned = nil
+	for n := range t.repeat {
+		for _, r := range once {
+			r.seed = t.summary.Seed + uint64(n)
+			planned = append(planned, r)
+		}
+	}
+	if t.shuffle {
+		random := rand.New(rand.NewPCG(t.summary.Seed, 0))
+		random.Shuffle(len(planned), func(i, j int) { planned[i], planned[j] = planned[j], planned[i] })
+	}
+	return planned, nil
+}
+
+// scriptsIn are the scripts that paths name, those of folders in the order of
+// their names; not those in the folder of the runs, or in hidden ones.
+func scriptsIn(paths []string, runs string) (files []string, err error) {
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if err != nil || !info.IsDir() { // it may be a shipped one, or Tests says what is wrong
+			files = append(files, path)
+			continue
+		}
+		found := len(files)
+		err = filepath.WalkDir(path, func(name string, d fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return err
+			case d.IsDir() && name != path && (strings.HasPrefix(d.Name(), ".") || name == filepath.Clean(runs)):
+				return filepath.SkipDir
+			case !d.IsDir() && filepath.Ext(name) == ".star":
+				files = append(files, name)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		if len(files) == found {
+			return nil, fmt.Errorf("dagon-star test: there is no script in %s: files *.star were expected", path)
+		}
+	}
+	return files, nil
+}
+
+// failed are the tests that did not pass the last time.
+func failed(record string) (planned []testRun, err error) {
+	data, err := os.ReadFile(record)
+	if err != nil {
+		return nil, fmt.Errorf("dagon-star test: --rerun-failed: %w; it is written by each dagon-star test", err)
+	}
+	var last report.Summary
+	if err := json.Unmarshal(data, &last); err != nil || last.Format != report.Format {
+		return nil, fmt.Errorf("dagon-star test: --rerun-failed: %s is not a summary of format %d", record, report.Format)
+	}
+	for _, t := range last.Tests {
+		if t.Outcome != string(runtime.Passed) && t.Outcome != report.Skipped {
+			planned = append(planned, testRun{t.File, t.Name, t.Seed})
+		}
+	}
+	if len(planned) == 0 {
+		return nil, fmt.Errorf("dagon-star test: --rerun-failed: the last time, %s, no test failed", last.StartedAt.Format(time.DateTime))
+	}
+	return planned, nil
+}
+
+// run runs the tests, as many at a time as there may be. The summary has them in
+// the order of the plan.
+func (t *suite) run(ctx context.Context, planned []testRun) {
+	done := make([]*report.Test, len(planned))
+	next := make(chan int)
+	var all sync.WaitGroup
+	for range min(t.parallel, len(planned)) {
+		all.Go(func() {
+			for i := range next {
+				t.mu.Lock()
+				stop := t.stop || ctx.Err() != nil
+				t.mu.Unlock()
+				if !stop {
+					done[i] = t.one(ctx, planned[i])
+				}
+			}
+		})
+	}
+	for i := range planned {
+		next <- i
+	}
+	close(next)
+	all.Wait()
+	for _, test := range done {
+		if test == nil {
+			t.summary.Counts[notRun]++
+			continue
+		}
+		t.summary.Tests = append(t.summary.Tests, *test)
+	}
+	t.summary.DurationS = time.Since(t.summary.StartedAt).Seconds()
+}
+
+// lastLines is how many lines of a run are shown of a test that has not passed.
+const lastLines = 12
+
+// one runs one test, and prints a line of it; more where it has not passed.
+func (t *suite) one(ctx context.Context, r testRun) *report.Test {
+	c := t.config
+	c.Script, c.Test, c.Seed = r.file, r.name, &r.seed
+	var shown bytes.Buffer
+	terminal := terminal{w: &shown}
+	if t.verbose && t.parallel == 1 {
+		terminal.w = t.stdout
+	}
+	began := time.Now()
+	var last []string
+	c.Observer = func(e event.Event) {
+		terminal.show(e)
+		for line := range strings.Lines(shown.String()) {
+			last = append(last, line)
+		}
+		shown.Reset()
+		last = last[max(0, len(last)-lastLines):]
+	}
+	result, err := script.Run(ctx, c)
+	test := &report.Test{File: r.file, Name: r.name, Seed: r.seed, Repeat: t.again(r)}
+	var told strings.Builder // beside the line
+	switch {
+	case script.IsUnsupported(err):
+		test.Outcome, test.Reason = report.Skipped, err.Error()
+	case err != nil && ctx.Err() != nil:
+		test.Outcome, test.Reason = string(runtime.Interrupted), context.Cause(ctx).Error()
+	case err != nil:
+		test.Outcome, test.Reason = report.Broken, err.Error()
+	default:
+		test.Outcome, test.Reason, test.Where, test.Folder = string(result.Outcome), result.Reason, result.Where, relative(result.Folder)
+		switch {
+		case script.IsUnsupported(result.Cause):
+			test.Outcome = report.Skipped
+		case result.Internal:
+			test.Outcome = internal
+		}
+		test.Output = strings.Join(last, "")
+		if result.Outcome != runtime.Passed && test.Outcome != report.Skipped {
+			told.WriteString(test.Output)
+			conclude(&told, result, test.Repeat)
+			told.WriteByte('\n')
+		}
+	}
+	test.DurationS = time.Since(began).Round(time.Millisecond).Seconds()
+
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.summary.Counts[test.Outcome]++
+	passes := test.Outcome == string(runtime.Passed) || test.Outcome == report.Skipped
+	t.stop = t.stop || t.failFast && !passes
+	fmt.Fprintf(t.stdout, "%-12s %8.3fs  %s", test.Outcome, test.DurationS, r.title())
+	if t.repeat > 1 {
+		fmt.Fprintf(t.stdout, "  seed %d", r.seed)
+	}
+	if test.Outcome == report.Skipped || test.Outcome == report.Broken {
+		fmt.Fprintf(t.stdout, ": %s", test.Reason)
+	}
+	fmt.Fprintln(t.stdout)
+	for line := range strings.Lines(told.String()) {
+		fmt.Fprintf(t.stdout, "    %s", line)
+	}
+	return test
+}
+
+// Outcomes that only the summary has: a bug of ours showed, and no run was begun.
+const (
+	internal = "internal error"
+	notRun   = "not run"
+)
+
+// again is the command line that repeats one test.
+func (t *suite) again(r testRun) string {
+	args := []string{"test", r.file}
+	if r.name != "" {
+		args = append(args, "--run", "^"+regexp.QuoteMeta(r.title())+"$")
+	}
+	args = append(args, "--seed", strconv.FormatUint(r.seed, 10))
+	return invocation(t.config.Component, append(args, t.given...))
+}
+
+// conclude prints the summary, and returns the exit code.
+func (t *suite) conclude(ctx context.Context) int {
+	var words []string
+	for _, outcome := range []string{string(runtime.Passed), string(runtime.Failed), string(runtime.Inconclusive), string(runtime.Interrupted), report.Broken, internal, report.Skipped, notRun} {
+		if n := t.summary.Counts[outcome]; n > 0 {
+			words = append(words, fmt.Sprintf("%d %s", n, outcome))
+		}
+	}
+	fmt.Fprintf(t.stdout, "\n%s in %s, seed %d\n", strings.Join(words, ", "), seconds(t.summary.DurationS), t.summary.Seed)
+	if t.summary.Tests == nil {
+		t.summary.Tests = []report.Test{}
+	}
+	counts := t.summary.Counts
+	var by *runtime.InterruptedError
+	switch {
+	case errors.As(context.Cause(ctx), &by):
+		return (&script.Result{Result: runtime.Result{Verdict: runtime.Verdict{Outcome: runtime.Interrupted}}, Cause: by}).ExitCode()
+	case counts[internal] > 0:
+		return 70
+	case counts[string(runtime.Failed)] > 0, counts[report.Broken] > 0:
+		return 1
+	case counts[string(runtime.Inconclusive)] > 0, counts[report.Skipped] == len(t.summary.Tests):
+		return 3
+	}
+	return exitPassed
+}
+
+func (t *suite) writeJSON(w io.Writer) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(t.summary)
+}
+
+func writeFile(name string, write func(io.Writer) error) error {
+	if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
+		return err
+	}
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(write(f), f.Close()); err != nil {
+		return fmt.Errorf("cannot write %s: %w", name, err)
+	}
+	return nil
+}
+
+// flagsGiven are the flags that change what a test's run does, as they were
+// given.
+func flagsGiven(f *pflag.FlagSet, c script.Config) (args []string) {
+	other := []string{"seed", "run", "repeat", "parallel", "shuffle", "fail-fast", "rerun-failed", "junit", "json", "verbose", "param"}
+	f.Visit(func(flag *pflag.Flag) {
+		if !slices.Contains(other, flag.Name) {
+			args = append(args, "--"+flag.Name+"="+flag.Value.String())
+		}
+	})
+	for _, name := range slices.Sorted(maps.Keys(c.Params)) {
+		args = append(args, "--param", name+"="+c.Params[name])
+	}
+	return args
+}

@@ -1,0 +1,165 @@
+// Package report writes what runs came to for other programs to read.
+package report
+
+import (
+	"encoding/xml"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+	"time"
+)
+
+// Test is what became of one test.
+type Test struct {
+	File      string  `json:"file"`
+	Name      string  `json:"test"` // "" is the whole script
+	Outcome   string  `json:"outcome"`
+	Reason    string  `json:"reason,omitempty"`
+	Where     string  `json:"where,omitempty"` // file:line:col
+	Seed      uint64  `json:"seed"`
+	DurationS float64 `json:"duration_s"`
+	Folder    string  `json:"run,omitempty"`
+	Repeat    string  `json:"repeat,omitempty"` // the command line that repeats it
+	Output    string  `json:"-"`                // its last lines
+}
+
+// The outcomes of a test beside those of a run.
+const (
+	Skipped = "skipped" // the machine cannot do what it needs
+	Broken  = "broken"  // the script or the ini is at fault, and nothing was forked
+)
+
+// Title is the name by which a test is chosen and shown, such as
+// "kill.star:test_kill[TERM]".
+func (t Test) Title() string {
+	if t.Name == "" {
+		return t.File
+	}
+	return t.File + ":" + t.Name
+}
+
+// Summary is what became of a number of tests, as tests.json has it.
+type Summary struct {
+	Format    int            `json:"format"`
+	Seed      uint64         `json:"seed"`
+	StartedAt time.Time      `json:"started_at"`
+	DurationS float64        `json:"duration_s"`
+	Counts    map[string]int `json:"counts"` // by outcome
+	Tests     []Test         `json:"tests"`
+}
+
+// Format is that of a Summary that this version writes.
+const Format = 1
+
+// The elements of a JUnit file, as Jenkins, GitLab and others read them.
+type (
+	testsuites struct {
+		XMLName  xml.Name    `xml:"testsuites"`
+		Name     string      `xml:"name,attr"`
+		Tests    int         `xml:"tests,attr"`
+		Failures int         `xml:"failures,attr"`
+		Errors   int         `xml:"errors,attr"`
+		Skipped  int         `xml:"skipped,attr"`
+		Time     string      `xml:"time,attr"`
+		Suites   []testsuite `xml:"testsuite"`
+	}
+	testsuite struct {
+		Name      string     `xml:"name,attr"`
+		Tests     int        `xml:"tests,attr"`
+		Failures  int        `xml:"failures,attr"`
+		Errors    int        `xml:"errors,attr"`
+		Skipped   int        `xml:"skipped,attr"`
+		Time      string     `xml:"time,attr"`
+		Timestamp string     `xml:"timestamp,attr"`
+		Cases     []testcase `xml:"testcase"`
+	}
+	testcase struct {
+		Name       string     `xml:"name,attr"`
+		Classname  string     `xml:"classname,attr"`
+		Time       string     `xml:"time,attr"`
+		Properties []property `xml:"properties>property"`
+		Failure    *problem   `xml:"failure"`
+		Error      *problem   `xml:"error"`
+		Skipped    *problem   `xml:"skipped"`
+		Out        string     `xml:"system-out,omitempty"`
+	}
+	property struct {
+		Name  string `xml:"name,attr"`
+		Value string `xml:"value,attr"`
+	}
+	problem struct {
+		Message string `xml:"message,attr"`
+		Type    string `xml:"type,attr"`
+		Text    string `xml:",chardata"`
+	}
+)
+
+// WriteJUnit writes a summary as a JUnit file: a suite for each script. What
+// failed is a failure; what is inconclusive, interrupted or broken an error.
+func WriteJUnit(w io.Writer, s Summary) error {
+	all := testsuites{Name: "dagon-star", Time: inSeconds(s.DurationS)}
+	at := map[string]int{}
+	times := map[string]float64{}
+	for _, t := range s.Tests {
+		i, ok := at[t.File]
+		if !ok {
+			i = len(all.Suites)
+			at[t.File] = i
+			all.Suites = append(all.Suites, testsuite{Name: t.File, Timestamp: s.StartedAt.UTC().Format("2006-01-02T15:04:05")})
+		}
+		suite := &all.Suites[i]
+		name := t.Name
+		if name == "" {
+			name = path.Base(t.File)
+		}
+		c := testcase{Name: name, Classname: t.File, Time: inSeconds(t.DurationS), Out: printable(t.Output),
+			Properties: []property{{"seed", fmt.Sprint(t.Seed)}, {"run", t.Folder}, {"repeat", printable(t.Repeat)}}}
+		first, _, _ := strings.Cut(t.Reason, "\n")
+		p := &problem{Message: printable(first), Type: t.Outcome,
+			Text: printable(fmt.Sprintf("%s: %s\n%s\nrun:    %s\nrepeat: %s\n", t.Where, t.Reason, t.Output, t.Folder, t.Repeat))}
+		switch t.Outcome {
+		case "passed":
+		case "failed":
+			c.Failure = p
+			suite.Failures++
+			all.Failures++
+		case Skipped:
+			c.Skipped = &problem{Message: p.Message, Type: t.Outcome}
+			suite.Skipped++
+			all.Skipped++
+		default:
+			c.Error = p
+			suite.Errors++
+			all.Errors++
+		}
+		suite.Tests++
+		all.Tests++
+		times[t.File] += t.DurationS
+		suite.Time = inSeconds(times[t.File])
+		suite.Cases = append(suite.Cases, c)
+	}
+	if _, err := io.WriteString(w, xml.Header); err != nil {
+		return err
+	}
+	e := xml.NewEncoder(w)
+	e.Indent("", "  ")
+	if err := e.Encode(all); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, "\n")
+	return err
+}
+
+func inSeconds(s float64) string { return fmt.Sprintf("%.3f", s) }
+
+// printable is a text without what XML cannot hold: what a node writes may be
+// anything.
+func printable(s string) string {
+	return strings.Map(func(c rune) rune {
+		if c < ' ' && c != '\n' && c != '\t' || c == 0xFFFE || c == 0xFFFF {
+			return '\uFFFD'
+		}
+		return c
+	}, strings.ToValidUTF8(s, "\uFFFD"))
+}
