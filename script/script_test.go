@@ -386,7 +386,7 @@ func TestMistakes(t *testing.T) {
 		want string
 	}{
 		"nothing":      {script.Config{}, "script: none was given"},
-		"no script":    {script.Config{Script: "none.star"}, "none.star: cannot read the script: no such file or directory; shipped are boot.star, default.star"},
+		"no script":    {script.Config{Script: "none.star"}, "none.star: cannot read the script: no such file or directory; shipped are boot.ini, boot.star, default.star"},
 		"no topology":  {script.Config{Source: []byte("x = 1"), Topology: "none.ini"}, "none.ini: cannot read the topology: no such file or directory"},
 		"bad topology": {script.Config{Source: []byte("worker(1)"), TopologySource: []byte("[a]\n")}, "topology.ini:1: [a] says nothing to run"},
 		"component": {script.Config{Source: []byte("x = 1"), TopologySource: []byte("[a]\ncomponent = giles-sender\n")},
