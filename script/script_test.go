@@ -498,6 +498,7 @@ func TestArrows(t *testing.T) {
 		"scenarios/buffy":   {"go.starlark.net", module + "script", module + "builtins", module + "cmd"},
 		"scenarios":         {"go.starlark.net", module + "runtime"},
 		"runtime/event":     {module + "runtime/osc", module + "runtime/control"},
+		"runtime/record":    {"go.starlark.net", module + "runtime/event", module + "runtime/topology"},
 		"runtime/process":   {module + "runtime/event", module + "runtime/topology"},
 		"runtime/control":   {module + "runtime/event", module + "runtime/topology"},
 	} {

@@ -31,6 +31,7 @@ import (
 	"github.com/dagon-star/dagon-star/runtime/component"
 	"github.com/dagon-star/dagon-star/runtime/control"
 	"github.com/dagon-star/dagon-star/runtime/osc"
+	"github.com/dagon-star/dagon-star/runtime/record"
 )
 
 // part is a component: run does its work between being connected and being
@@ -343,31 +344,29 @@ func (o *outlet) close() error {
 	return nil
 }
 
-// record is a file of messages, a line each: the time in microseconds since
-// 1970, a comma, a space, and the payload. A payload that has a control
-// character, or begins with a quote, is quoted as in Go.
-type record struct {
+// recording is a file of messages that is being written.
+type recording struct {
 	mu   sync.Mutex
 	file *os.File
 	buf  []byte
 	n    int64
 }
 
-func (p *process) create(name string) (*record, error) {
+func (p *process) create(name string) (*recording, error) {
 	f, err := os.Create(name)
 	if err != nil {
 		return nil, err
 	}
-	r := &record{file: f}
+	r := &recording{file: f}
 	p.closers = append(p.closers, r.close)
 	return r, nil
 }
 
 // add records one message and returns how many there are.
-func (r *record) add(payload []byte) (int64, error) {
+func (r *recording) add(payload []byte) (int64, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.buf = appendRecord(r.buf, time.Now(), payload)
+	r.buf = record.Append(r.buf, time.Now(), payload)
 	r.n++
 	if len(r.buf) < 64<<10 {
 		return r.n, nil
@@ -375,16 +374,16 @@ func (r *record) add(payload []byte) (int64, error) {
 	return r.n, r.write()
 }
 
-func (r *record) write() error {
+func (r *recording) write() error {
 	_, err := r.file.Write(r.buf)
 	r.buf = r.buf[:0]
 	return err
 }
 
-func (r *record) flush() error {
+func (r *recording) flush() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.write()
 }
 
-func (r *record) close() error { return errors.Join(r.flush(), r.file.Close()) }
+func (r *recording) close() error { return errors.Join(r.flush(), r.file.Close()) }

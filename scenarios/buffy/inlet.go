@@ -5,10 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strconv"
 	"sync"
-	"time"
-	"unicode/utf8"
 
 	"github.com/dagon-star/dagon-star/runtime/control"
 	"github.com/dagon-star/dagon-star/runtime/osc"
@@ -257,30 +254,6 @@ func (in *inlet) allEnded() bool {
 	for _, open := range in.open {
 		if open {
 			return false
-		}
-	}
-	return true
-}
-
-// appendRecord appends a line of a record; see the type.
-func appendRecord(dst []byte, t time.Time, payload []byte) []byte {
-	dst = strconv.AppendInt(dst, t.UnixMicro(), 10)
-	dst = append(dst, ", "...)
-	if plain(payload) {
-		dst = append(dst, payload...)
-	} else {
-		dst = strconv.AppendQuote(dst, string(payload))
-	}
-	return append(dst, '\n')
-}
-
-func plain(payload []byte) bool {
-	for i, c := range payload {
-		if c < ' ' || c == 0x7f || c == '"' && i == 0 {
-			return false
-		}
-		if c >= utf8.RuneSelf {
-			return utf8.Valid(payload)
 		}
 	}
 	return true
