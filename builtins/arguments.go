@@ -29,6 +29,17 @@ func (c *call) wrong(name, format string, args ...any) error {
 	return fmt.Errorf("for parameter %s: %s", name, fmt.Sprintf(format, args...))
 }
 
+// place is where a script calls the builtin, or spawned the task that does; ""
+// where no file does.
+func (c *call) place() string {
+	for i := 1; i < c.thread.CallStackDepth(); i++ {
+		if pos := c.thread.CallFrame(i).Pos; pos.Filename() != "<builtin>" {
+			return pos.String()
+		}
+	}
+	return c.task.at
+}
+
 func (c *call) text(name, otherwise string) (string, error) {
 	switch v := c.arg(name).(type) {
 	case nil:

@@ -42,6 +42,7 @@ type Host struct {
 	soft     []string        // failures of soft assertions
 	aimed    []*task         // that were given a fault to do
 	required int64           // faults, by require_faults
+	idle     []string        // comparisons of nothing
 }
 
 // NewHost makes the host of a run. Close must be called when the run has ended.

@@ -1,19 +1,15 @@
 package builtins
 
 import (
-	"bufio"
-	"errors"
 	"fmt"
-	"io"
 	"math"
-	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 
 	starlarktime "go.starlark.net/lib/time"
 	"go.starlark.net/starlark"
 
+	"github.com/dagon-star/dagon-star/runtime/record"
 	"github.com/dagon-star/dagon-star/runtime/topology"
 )
 
@@ -24,7 +20,7 @@ func looking() family {
 		{"await_count", "node, n, timeout=None", "Waits until the node's present incarnation has reported by /count that it has handled at least n messages, and returns how many. It ends at once with an error if the node exits before. timeout is as for await_ready. Example: await_count(leader, 1000).", awaitCount},
 		{"messages", "node, address=None", "The messages that the node's present incarnation has sent so far, as a list; only those to one address if it is given. They are values as of await_message. Example: counts = [m.args[1] for m in messages(leader, \"/count\")].", messages},
 		{"output", "node", "What the node's present incarnation has written so far, as a string, both streams as they were read. Example: assert.contains(output(worker_1), \"recovered\").", output},
-		{"records", "path", "The messages in a file of Giles Sender or Giles Receiver, as a list of values with payload, a string, and time_us, microseconds since 1970. A relative path begins in the folder of the run's nodes. Example: records(\"giles-receiver/received.txt\").", records},
+		{"records", "path", "The messages in a file of Giles Sender or Giles Receiver, a line \"MICROSECONDS, PAYLOAD\" each, as a sequence of values with payload, a string, and time_us, microseconds since 1970. It is indexed, sliced, iterated and added to another as a list is, and is what check_same compares. It equals no list: not records(path) tells that there are none. A relative path begins in the folder of the run's nodes. Example: records(\"giles-receiver/received.txt\").", records},
 		{"param", "name, default=None", "What --param NAME=VALUE gave, made a value of the default's type: string, int, float, bool, or duration. Without a default the parameter must be given, and is a string; with default=None it is a string, or None. Example: n = param(\"n\", default=5).", param},
 	}}
 }
@@ -107,7 +103,7 @@ func awaitOutput(c *call) (starlark.Value, error) {
 			groups = append(groups, starlark.String(g))
 		}
 	}
-	return record("output", starlark.StringDict{
+	return frozenStruct("output", starlark.StringDict{
 		"line":   starlark.String(line.Text),
 		"groups": groups,
 		"stream": starlark.String(line.Stream),
@@ -157,46 +153,15 @@ func records(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(c.host.run.NodeFolder(""), path)
+	file := path
+	if !filepath.IsAbs(file) {
+		file = filepath.Join(c.host.run.NodeFolder(""), file)
 	}
-	f, err := os.Open(path)
+	all, err := record.ReadFile(file, path)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	var list []starlark.Value
-	lines := bufio.NewReaderSize(f, 64<<10)
-	for number := 1; ; number++ {
-		line, err := lines.ReadString('\n')
-		if errors.Is(err, io.EOF) {
-			return frozenList(list), nil // what follows the last newline is being written
-		}
-		if err != nil {
-			return nil, err
-		}
-		us, payload, err := parseRecord(strings.TrimSuffix(line, "\n"))
-		if err != nil {
-			return nil, fmt.Errorf("%s:%d: %w", path, number, err)
-		}
-		list = append(list, record("record", starlark.StringDict{"payload": starlark.String(payload), "time_us": starlark.MakeInt64(us)}))
-	}
-}
-
-// parseRecord reads a line of Giles' files: microseconds, a comma and a space,
-// and the payload, which is quoted as in Go where it needs to be.
-func parseRecord(line string) (us int64, payload string, err error) {
-	stamp, payload, ok := strings.Cut(line, ", ")
-	us, err = strconv.ParseInt(stamp, 10, 64)
-	if !ok || err != nil {
-		return 0, "", fmt.Errorf("%q is no record: \"MICROSECONDS, PAYLOAD\" was expected", line)
-	}
-	if strings.HasPrefix(payload, `"`) {
-		if payload, err = strconv.Unquote(payload); err != nil {
-			return 0, "", fmt.Errorf("%q has a quoted payload that cannot be read", line)
-		}
-	}
-	return us, payload, nil
+	return recordList(all), nil
 }
 
 func param(c *call) (starlark.Value, error) {

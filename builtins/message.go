@@ -168,7 +168,7 @@ func fromOSC(a any) starlark.Value {
 
 // messageValue is a message as a script has it.
 func (h *Host) messageValue(node string, m runtime.Message) starlark.Value {
-	return record("message", starlark.StringDict{
+	return frozenStruct("message", starlark.StringDict{
 		"address": starlark.String(m.Address),
 		"args":    fromOSC(osc.Array(m.Args)),
 		"node":    &Node{host: h, name: node},

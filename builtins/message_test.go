@@ -3,7 +3,6 @@ package builtins
 import (
 	"math"
 	"reflect"
-	"strings"
 	"testing"
 
 	"go.starlark.net/starlark"
@@ -74,28 +73,6 @@ func TestToOSC(t *testing.T) {
 		}
 		if back := fromOSC(got).String(); back != test.back {
 			t.Errorf("%s as %q came back as %s, want %s", test.value, test.tag, back, test.back)
-		}
-	}
-}
-
-func TestParseRecord(t *testing.T) {
-	for _, test := range []struct {
-		line    string
-		us      int64
-		payload string
-		err     string
-	}{
-		{"1700000000000001, 42", 1700000000000001, "42", ""},
-		{"1, a, b", 1, "a, b", ""},
-		{`1, "a\nb"`, 1, "a\nb", ""},
-		{"1, ", 1, "", ""},
-		{`1, "a`, 0, "", "cannot be read"},
-		{"now, 42", 0, "", `is no record: "MICROSECONDS, PAYLOAD" was expected`},
-		{"", 0, "", "is no record"},
-	} {
-		us, payload, err := parseRecord(test.line)
-		if us != test.us && err == nil || payload != test.payload && err == nil || !strings.Contains(errText(err), test.err) || (err == nil) != (test.err == "") {
-			t.Errorf("%q: %d, %q, %v", test.line, us, payload, err)
 		}
 	}
 }

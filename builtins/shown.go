@@ -1,6 +1,7 @@
 package builtins
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -49,6 +50,12 @@ func show(b *strings.Builder, v starlark.Value, depth int) {
 		b.WriteString(v[:min(len(v), shownMax)].String())
 	case *starlark.List:
 		within("[", "]", v.Len(), func(i int) { show(b, v.Index(i), depth+1) })
+	case recordList:
+		within("[", "]", len(v), func(i int) { show(b, v.Index(i), depth+1) })
+	case recordValue:
+		b.WriteString("record(payload = ")
+		show(b, starlark.String(v.r.Payload), depth+1)
+		fmt.Fprintf(b, ", time_us = %d)", v.r.Time)
 	case starlark.Tuple:
 		shut := ")"
 		if len(v) == 1 {

@@ -110,14 +110,18 @@ func (n *Node) Hash() (uint32, error) { return starlark.String(n.name).Hash() }
 
 // CompareSameType compares nodes by their names: they are equal or not.
 func (n *Node) CompareSameType(op syntax.Token, y starlark.Value, _ int) (bool, error) {
-	same := n.host == y.(*Node).host && n.name == y.(*Node).name
+	return equality(op, n.host == y.(*Node).host && n.name == y.(*Node).name, "nodes")
+}
+
+// equality compares what can only be equal or not.
+func equality(op syntax.Token, same bool, what string) (bool, error) {
 	switch op {
 	case syntax.EQL:
 		return same, nil
 	case syntax.NEQ:
 		return !same, nil
 	}
-	return false, fmt.Errorf("nodes have no order: %s is not defined for them", op)
+	return false, fmt.Errorf("%s have no order: %s is not defined for them", what, op)
 }
 
 // Attr is an attribute of the node now.
@@ -182,8 +186,8 @@ func (h *Host) values() starlark.StringDict {
 	}
 }
 
-// record makes a frozen value with attributes.
-func record(kind string, fields starlark.StringDict) starlark.Value {
+// frozenStruct makes a frozen value with attributes.
+func frozenStruct(kind string, fields starlark.StringDict) starlark.Value {
 	v := starlarkstruct.FromStringDict(starlark.String(kind), fields)
 	v.Freeze()
 	return v

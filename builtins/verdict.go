@@ -46,6 +46,9 @@ func verdict() family {
 		{"check", "condition, message=None, soft=False", "Fails the run unless the condition is true. Example: check(worker_1.restarts == 0, \"worker 1 was restarted\").", func(c *call) (starlark.Value, error) {
 			return c.assert(c.truth("condition"), "check failed")
 		}},
+		{"check_same", "sent, received, transform=None, ordered=False, message=None, soft=False", "Fails the run unless every payload was received as often as it was sent, and no other was; with ordered=True also in the same order. Each side is what records() returns, or a list of records or of strings. transform is called with each payload of sent, and returns what is expected for it: a string, or a list of strings. The error tells what is missing, extra and duplicated, and the first of each with its place and time, seconds since the start. A run in which a comparison compared no records is inconclusive, unless it fails. Example: check_same(records(\"giles-sender/sent.txt\"), records(\"giles-receiver/received.txt\"), transform=lambda p: str(int(p) // 2)).", checkSame},
+		{"check_subset", "part, whole, transform=None, message=None, soft=False", "Fails the run unless every payload of part is in whole, at least as often: check_subset(received, sent) where some may be lost, and nothing may come twice; check_subset(sent, received) where nothing may be lost. transform is called with each payload of whole; all else is as for check_same. Where part is empty it has compared no records. Example: check_subset(records(\"giles-receiver/received.txt\"), records(\"giles-sender/sent.txt\")).", checkSubset},
+		{"check_no_duplicates", "records, message=None, soft=False", "Fails the run if any payload is in the records more than once. They are as for check_same. Example: check_no_duplicates(records(\"giles-receiver/received.txt\")).", checkNoDuplicates},
 		{"assert.fail", "message, soft=False", "Fails the run. Example: assert.fail(\"not here\").", func(c *call) (starlark.Value, error) {
 			return c.assert(false, "failed")
 		}},
@@ -103,9 +106,9 @@ func (c *call) assert(holds bool, format string, args ...any) (starlark.Value, e
 	if !c.truth("soft") {
 		return nil, &FailError{reason}
 	}
-	where := ""
-	if c.thread.CallStackDepth() > 1 {
-		where = c.thread.CallFrame(1).Pos.String() + ": "
+	where := c.place()
+	if where != "" {
+		where += ": "
 	}
 	c.host.mu.Lock()
 	c.host.soft = append(c.host.soft, where+reason)
@@ -116,7 +119,7 @@ func (c *call) assert(holds bool, format string, args ...any) (starlark.Value, e
 
 func compare(op syntax.Token, otherwise string) func(*call) (starlark.Value, error) {
 	return func(c *call) (starlark.Value, error) {
-		x, y := c.values[0], c.values[1]
+		x, y := alike(c.values[0], c.values[1])
 		holds, err := starlark.Compare(op, x, y)
 		if err != nil {
 			return nil, err
@@ -162,7 +165,7 @@ func catch(c *call) (starlark.Value, error) {
 	if err == nil || c.task.ended() || isBug(err) {
 		return nil, err
 	}
-	return record("error", starlark.StringDict{
+	return frozenStruct("error", starlark.StringDict{
 		"message": starlark.String(err.Error()),
 		"kind":    starlark.String(kind(err)),
 	}), nil

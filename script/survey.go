@@ -96,7 +96,7 @@ func (p *plan) mentions(m *module, parts []syntax.Node) (found []mention) {
 
 // shows tells why a run that came to its end has shown nothing; "" where it has.
 // The script's text names the faults that it was to do; what became of them is
-// in the event log.
+// in the event log; which comparisons had nothing to compare, the host knows.
 func shows(mentioned []mention, events []event.Event, host *builtins.Host) string {
 	var why []string
 	faults := map[int64]event.Fault{}
@@ -123,7 +123,7 @@ func shows(mentioned []mention, events []event.Event, host *builtins.Host) strin
 	if n := host.RequiredFaults(); applied < n {
 		why = append(why, fmt.Sprintf("require_faults(%d) was not met: %s applied", n, counted(applied, "fault was", "faults were")))
 	}
-	return strings.Join(append(why, host.Unfired()...), "\n")
+	return strings.Join(slices.Concat(why, host.Unfired(), host.Idle()), "\n")
 }
 
 func counted(n int64, one, many string) string {

@@ -149,19 +149,19 @@ func (d *Difference) Text(began time.Time) string {
 	w := writer{began: began}
 	switch {
 	case d.kind == unique:
-		w.add("%s of %s records %s: %s", thousands(len(d.Duplicated)), thousands(d.found), plural(len(d.Duplicated), "is a duplicate", "are duplicates"), listed(d.Duplicated))
-		first := fmt.Sprintf("%s, and before it %s", w.place(d.Duplicated[0]), w.place(d.First[0]))
-		if len(d.Duplicated) == 1 {
-			w.add(" (%s)", first)
+		w.add("%s of %s %s", thousands(len(d.Duplicated)), counted(d.found), plural(len(d.Duplicated), "is a duplicate", "are duplicates"))
+		if len(d.Duplicated) > 1 {
+			w.add(": %s; first", listed(d.Duplicated))
 		} else {
-			w.add("; first %s (%s)", quote(d.Duplicated[0].Payload), first)
+			w.add(":")
 		}
+		w.add(" %s (%s, and before it %s)", quote(d.Duplicated[0].Payload), w.place(d.Duplicated[0]), w.place(d.First[0]))
 		return w.String()
 	case d.kind == subset:
 		n := len(d.Extra) + len(d.Duplicated)
 		w.add("part is not in whole: %s of its %s %s not among the %s", thousands(n), counted(d.found), plural(n, "is", "are"), thousands(d.expected))
 		w.group(d.Duplicated, "duplicated", false)
-		w.group(d.Extra, "extra", true)
+		w.group(d.Extra, "extra", false)
 		return w.String()
 	case len(d.Missing)+len(d.Extra)+len(d.Duplicated) == 0:
 		w.add("received is not in the order of sent: %s", w.differs(d))

@@ -1,0 +1,286 @@
+package builtins
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"go.starlark.net/starlark"
+	"go.starlark.net/syntax"
+
+	"github.com/dagon-star/dagon-star/runtime/record"
+)
+
+// recordList is the records of files as a script has them. A value of one is
+// made where the script looks at it.
+type recordList []record.Record
+
+var (
+	_ starlark.Sequence   = recordList(nil)
+	_ starlark.Sliceable  = recordList(nil)
+	_ starlark.HasBinary  = recordList(nil)
+	_ starlark.Comparable = recordList(nil)
+	_ starlark.Container  = recordList(nil)
+)
+
+func (l recordList) String() string             { return shown(l) }
+func (l recordList) Type() string               { return "records" }
+func (l recordList) Freeze()                    {}
+func (l recordList) Truth() starlark.Bool       { return len(l) > 0 }
+func (l recordList) Hash() (uint32, error)      { return 0, fmt.Errorf("unhashable: records") }
+func (l recordList) Len() int                   { return len(l) }
+func (l recordList) Index(i int) starlark.Value { return recordValue{&l[i]} }
+
+// Slice is as of a list.
+func (l recordList) Slice(start, end, step int) starlark.Value {
+	if step == 1 {
+		return l[start:end:end]
+	}
+	var out recordList
+	for i := start; step > 0 && i < end || step < 0 && i > end; i += step {
+		out = append(out, l[i])
+	}
+	return out
+}
+
+// Iterate gives the records in their order.
+func (l recordList) Iterate() starlark.Iterator { return &recordIterator{l} }
+
+type recordIterator struct{ left recordList }
+
+func (it *recordIterator) Next(p *starlark.Value) bool {
+	if len(it.left) == 0 {
+		return false
+	}
+	*p, it.left = it.left.Index(0), it.left[1:]
+	return true
+}
+
+func (it *recordIterator) Done() {}
+
+// Binary adds records to others, or to a list.
+func (l recordList) Binary(op syntax.Token, y starlark.Value, side starlark.Side) (starlark.Value, error) {
+	if op != syntax.PLUS {
+		return nil, nil
+	}
+	switch y := y.(type) {
+	case recordList:
+		return slices.Concat(l, y), nil // it is on the left
+	case *starlark.List:
+		if side == starlark.Left {
+			return starlark.Binary(op, l.list(), y)
+		}
+		return starlark.Binary(op, y, l.list())
+	}
+	return nil, nil
+}
+
+// Has tells whether a record is there, or one with a payload.
+func (l recordList) Has(y starlark.Value) (bool, error) {
+	switch y := y.(type) {
+	case recordValue:
+		return slices.ContainsFunc(l, y.equals), nil
+	case starlark.String:
+		return slices.ContainsFunc(l, func(r record.Record) bool { return r.Payload == string(y) }), nil
+	}
+	return false, nil
+}
+
+// CompareSameType compares records with others: they are equal or not.
+func (l recordList) CompareSameType(op syntax.Token, y starlark.Value, _ int) (bool, error) {
+	same := slices.EqualFunc(l, y.(recordList), func(a, b record.Record) bool { return recordValue{&a}.equals(b) })
+	return equality(op, same, "records")
+}
+
+// list makes a list of them.
+func (l recordList) list() *starlark.List {
+	elements := make([]starlark.Value, len(l))
+	for i := range l {
+		elements[i] = l.Index(i)
+	}
+	return starlark.NewList(elements)
+}
+
+// alike makes a list of records that are to be compared with one.
+func alike(x, y starlark.Value) (starlark.Value, starlark.Value) {
+	if l, ok := x.(recordList); ok {
+		if _, ok := y.(*starlark.List); ok {
+			return l.list(), y
+		}
+	}
+	if l, ok := y.(recordList); ok {
+		if _, ok := x.(*starlark.List); ok {
+			return x, l.list()
+		}
+	}
+	return x, y
+}
+
+// recordValue is one record as a script has it. It knows its place in its file
+// wherever the script puts it.
+type recordValue struct{ r *record.Record }
+
+var (
+	_ starlark.HasAttrs   = recordValue{}
+	_ starlark.Comparable = recordValue{}
+)
+
+func (v recordValue) String() string {
+	return fmt.Sprintf("record(payload = %s, time_us = %d)", starlark.String(v.r.Payload), v.r.Time)
+}
+func (v recordValue) Type() string          { return "record" }
+func (v recordValue) Freeze()               {}
+func (v recordValue) Truth() starlark.Bool  { return true }
+func (v recordValue) Hash() (uint32, error) { return starlark.String(v.r.Payload).Hash() }
+func (v recordValue) AttrNames() []string   { return []string{"payload", "time_us"} }
+
+// Attr is an attribute of the record.
+func (v recordValue) Attr(name string) (starlark.Value, error) {
+	switch name {
+	case "payload":
+		return starlark.String(v.r.Payload), nil
+	case "time_us":
+		return starlark.MakeInt64(v.r.Time), nil
+	}
+	return nil, nil
+}
+
+func (v recordValue) equals(r record.Record) bool {
+	return v.r.Payload == r.Payload && v.r.Time == r.Time
+}
+
+// CompareSameType compares records: they are equal or not.
+func (v recordValue) CompareSameType(op syntax.Token, y starlark.Value, _ int) (bool, error) {
+	return equality(op, v.equals(*y.(recordValue).r), "records")
+}
+
+// records is an argument that is what records() returns, or a list of records or
+// of payloads.
+func (c *call) records(name string) ([]record.Record, error) {
+	const want = "want what records() returns, or a list of records or of strings"
+	switch v := c.arg(name).(type) {
+	case recordList:
+		return v, nil
+	case starlark.Iterable:
+		var all []record.Record
+		if n := starlark.Len(v); n > 0 {
+			all = make([]record.Record, 0, min(n, 1<<10))
+		}
+		for element := range starlark.Elements(v) {
+			switch e := element.(type) {
+			case recordValue:
+				all = append(all, *e.r)
+			case starlark.String:
+				all = append(all, record.Record{Payload: string(e), Line: len(all) + 1})
+			default:
+				return nil, c.wrong(name, "got %s with %s at %d, %s", v.Type(), e.Type(), len(all), want)
+			}
+			if len(all) > maxElements {
+				return nil, c.wrong(name, "has over %d elements", maxElements)
+			}
+		}
+		return all, nil
+	default:
+		return nil, c.wrong(name, "got %s, %s", v.Type(), want)
+	}
+}
+
+// transformed is an argument that is records, and what the parameter transform
+// makes of them.
+func (c *call) transformed(name string) ([]record.Record, error) {
+	all, err := c.records(name)
+	if err != nil || c.arg("transform") == nil {
+		return all, err
+	}
+	fn, err := c.function("transform")
+	if err != nil {
+		return nil, err
+	}
+	out := make([]record.Record, 0, len(all))
+	for _, r := range all {
+		wrong := func(got string) error {
+			return c.wrong("transform", "it returned %s for %s, want a string or a list of strings", got, shown(starlark.String(r.Payload)))
+		}
+		v, err := starlark.Call(c.thread, fn, starlark.Tuple{starlark.String(r.Payload)}, nil)
+		if err != nil {
+			return nil, err
+		}
+		switch v := v.(type) {
+		case starlark.String:
+			r.Payload = string(v)
+			out = append(out, r)
+		case starlark.Iterable:
+			for element := range starlark.Elements(v) {
+				text, ok := starlark.AsString(element)
+				if !ok {
+					return nil, wrong(fmt.Sprintf("%s with %s", v.Type(), element.Type()))
+				}
+				r.Payload = text
+				out = append(out, r)
+				if len(out) > maxElements {
+					return nil, c.wrong("transform", "it returned over %d strings", maxElements)
+				}
+			}
+		default:
+			return nil, wrong(v.Type())
+		}
+	}
+	return out, nil
+}
+
+// compared fails unless a comparison found no difference, and remembers one that
+// had nothing to compare.
+func (c *call) compared(records int, d *record.Difference) (starlark.Value, error) {
+	if records == 0 {
+		c.host.mu.Lock()
+		defer c.host.mu.Unlock()
+		if idle := strings.TrimSuffix(c.name+" at "+c.place(), " at ") + " compared no records"; !slices.Contains(c.host.idle, idle) {
+			c.host.idle = append(c.host.idle, idle)
+		}
+		return nil, nil
+	}
+	if d == nil {
+		return nil, nil
+	}
+	return c.assert(false, "%s", d.Text(time.Now().Add(-c.host.run.Elapsed())))
+}
+
+// Idle are the comparisons that compared no records, with the place of each.
+func (h *Host) Idle() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.idle)
+}
+
+func checkSame(c *call) (starlark.Value, error) {
+	sent, err := c.transformed("sent")
+	if err != nil {
+		return nil, err
+	}
+	received, err := c.records("received")
+	if err != nil {
+		return nil, err
+	}
+	return c.compared(len(sent)+len(received), record.Same(sent, received, c.truth("ordered")))
+}
+
+func checkSubset(c *call) (starlark.Value, error) {
+	part, err := c.records("part")
+	if err != nil {
+		return nil, err
+	}
+	whole, err := c.transformed("whole")
+	if err != nil {
+		return nil, err
+	}
+	return c.compared(len(part), record.Subset(part, whole))
+}
+
+func checkNoDuplicates(c *call) (starlark.Value, error) {
+	all, err := c.records("records")
+	if err != nil {
+		return nil, err
+	}
+	return c.compared(len(all), record.Unique(all))
+}
