@@ -14,10 +14,13 @@ import (
 	"github.com/dagon-star/dagon-star/script"
 )
 
-// terminal shows the events that a person cares about, a line each.
+// terminal shows the events that a person cares about, a line each. Of the counts
+// that a node reports one after the other it shows the last, before the node's
+// next line.
 type terminal struct {
-	w     io.Writer
-	width int // of the names so far
+	w      io.Writer
+	width  int            // of the names so far
+	counts map[string]any // the last that a node has reported, until it is shown
 }
 
 func (t *terminal) show(e event.Event) {
@@ -43,7 +46,10 @@ func (t *terminal) show(e event.Event) {
 		}
 	case event.Received:
 		if d.Address == "/count" && len(d.Args) == 2 {
-			what = fmt.Sprintf("count %v", d.Args[1])
+			if t.counts == nil {
+				t.counts = map[string]any{}
+			}
+			t.counts[e.Node] = d.Args[1]
 		} else if d.Address != "/ready" {
 			what = strings.TrimPrefix(d.Address, "/")
 		} else {
@@ -76,6 +82,14 @@ func (t *terminal) show(e event.Event) {
 	if what == "" {
 		return
 	}
+	if count, ok := t.counts[e.Node]; ok {
+		delete(t.counts, e.Node)
+		t.line(e, fmt.Sprintf("count %v", count))
+	}
+	t.line(e, what)
+}
+
+func (t *terminal) line(e event.Event, what string) {
 	t.width = max(t.width, len(e.Node))
 	for line := range strings.Lines(what + "\n") {
 		fmt.Fprintf(t.w, "%8.3fs  %-*s  %s", e.T.Seconds(), t.width, e.Node, line)
