@@ -185,6 +185,19 @@ func (c *Conn) QueueStringInt64(t *Template, s []byte, n int64) error {
 	return c.end(dst, err)
 }
 
+// QueueInt64 queues a message of a template whose tag is h, without an
+// allocation.
+func (c *Conn) QueueInt64(t *Template, n int64) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	dst, err := c.begin()
+	if err != nil {
+		return err
+	}
+	dst, err = t.AppendInt64(dst, n)
+	return c.end(dst, err)
+}
+
 // Batch gathers messages for a Conn without its lock, for one goroutine that
 // sends many: they leave when there are 32 KiB, or with Flush. The framing must
 // be a size prefix, as that of a Conn that was made with it is.
