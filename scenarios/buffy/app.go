@@ -1,7 +1,6 @@
 package buffy
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -9,32 +8,24 @@ import (
 	"sync"
 )
 
-// app is what a stream processor computes, in two stages.
+// app is what a stream processor computes, in two stages. A stage appends what
+// it makes of a payload to dst; ok is false where the payload is none that it
+// understands. Of nothing that the first stage makes, nothing is delivered.
 type app struct {
-	// first gives what is passed on for one message; ok is false where the
-	// payload is none that it understands.
-	first func(payload []byte, pass func([]byte) error) (ok bool, err error)
-	// second gives what is delivered for what was passed on.
-	second func(payload []byte, deliver func([]byte) error) (ok bool, err error)
-	// last gives what is delivered when nothing more will come, or is nil.
-	last func(deliver func([]byte) error) error
+	first, second func(dst, payload []byte) (result []byte, ok bool)
 }
 
 // runDoubleDivide doubles a whole number in the first stage and halves it in
 // the second.
 func runDoubleDivide(p *process) error {
-	number := func(f func(int64) (int64, bool)) func([]byte, func([]byte) error) (bool, error) {
-		return func(payload []byte, to func([]byte) error) (bool, error) {
+	number := func(f func(int64) (int64, bool)) func([]byte, []byte) ([]byte, bool) {
+		return func(dst, payload []byte) ([]byte, bool) {
 			n, err := strconv.ParseInt(string(payload), 10, 64)
 			if err != nil {
-				return false, nil
+				return dst, false
 			}
 			n, ok := f(n)
-			if !ok {
-				return false, nil
-			}
-			var buf [20]byte
-			return true, to(strconv.AppendInt(buf[:0], n, 10))
+			return strconv.AppendInt(dst, n, 10), ok
 		}
 	}
 	return p.runApp(app{
@@ -45,14 +36,12 @@ func runDoubleDivide(p *process) error {
 
 // runWordCount makes words of a line in the first stage, in small letters and
 // without what is not a letter, digit or apostrophe around them, and counts them
-// in the second. When all lines have come, each worker delivers "WORD COUNT" for
-// every word that it has counted, in the order of the words; a word's count is
-// the sum over the workers.
+// in the second, which delivers a record for each line that has words: "WORD
+// COUNT" for each, in the order of the words and with ", " between them. A word's
+// count is the sum over the records.
 func runWordCount(p *process) error {
-	var mu sync.Mutex
-	counts := map[string]int64{}
 	return p.runApp(app{
-		first: func(line []byte, pass func([]byte) error) (bool, error) {
+		first: func(dst, line []byte) ([]byte, bool) {
 			for word := range strings.FieldsSeq(strings.ToLower(string(line))) {
 				word = strings.TrimFunc(word, func(c rune) bool {
 					return !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '\'' || c > 127)
@@ -60,27 +49,26 @@ func runWordCount(p *process) error {
 				if word == "" {
 					continue
 				}
-				if err := pass([]byte(word)); err != nil {
-					return true, err
+				if len(dst) > 0 {
+					dst = append(dst, ' ')
 				}
+				dst = append(dst, word...)
 			}
-			return true, nil
+			return dst, true
 		},
-		second: func(word []byte, _ func([]byte) error) (bool, error) {
-			mu.Lock()
-			defer mu.Unlock()
-			counts[string(word)]++
-			return true, nil
-		},
-		last: func(deliver func([]byte) error) error {
-			mu.Lock()
-			defer mu.Unlock()
-			for _, word := range slices.Sorted(maps.Keys(counts)) {
-				if err := deliver(fmt.Appendf(nil, "%s %d", word, counts[word])); err != nil {
-					return err
+		second: func(dst, words []byte) ([]byte, bool) {
+			counts := map[string]int64{}
+			for word := range strings.SplitSeq(string(words), " ") {
+				counts[word]++
+			}
+			for i, word := range slices.Sorted(maps.Keys(counts)) {
+				if i > 0 {
+					dst = append(dst, ", "...)
 				}
+				dst = append(append(dst, word...), ' ')
+				dst = strconv.AppendInt(dst, counts[word], 10)
 			}
-			return nil
+			return dst, true
 		},
 	})
 }
@@ -100,45 +88,95 @@ type stages struct {
 	p    *process
 	app  app
 	sink *outlet
-	next *outlet // nil: it does the second stage itself
+	// ack is called with every message that is through: the sink has
+	// acknowledged it, or taken it where it is not asked, or there is nothing of
+	// it to deliver. first tells that this is known before the second stage.
+	ack func(first bool, id int64)
+	// sendAcks sends what ack has queued.
+	sendAcks func() error
+
+	mu    sync.Mutex
+	taken []int64 // by the sink, at the next flush, where it is not asked
 }
 
-// take does the first stage of a message.
-func (s *stages) take(payload []byte, id int64) error {
-	pass := func(result []byte) error { return s.next.send(result, id) }
-	if s.next == nil {
-		pass = func(result []byte) error { return s.finish(result, id) }
-	}
-	return s.understood(s.app.first(payload, pass))
+// newStages connects to the sink.
+func (p *process) newStages(a app, lasting bool, again func()) (*stages, error) {
+	s := &stages{p: p, app: a}
+	s.sink = &outlet{caller: caller{p: p, what: "sink", address: first(p.o.sink)}, lasting: lasting, asks: p.o.atLeastOnce, again: again}
+	s.sink.acked = func(id int64) error { s.ack(false, id); return nil }
+	s.sink.pause = func() error { return s.sendAcks() }
+	return s, s.sink.open()
 }
 
-// finish does the second stage.
-func (s *stages) finish(payload []byte, id int64) error {
-	return s.understood(s.app.second(payload, func(result []byte) error { return s.sink.send(result, id) }))
-}
-
-func (s *stages) understood(ok bool, err error) error {
-	if err == nil && !ok {
+// take does the first stage of a message. more is false where no second stage is
+// to follow.
+func (s *stages) take(u *upstream, m message) (result message, more bool) {
+	var ok bool
+	if u.results[0], ok = s.app.first(u.results[0][:0], m.payload); !ok {
 		s.p.say("UNEXPECTED DATA")
+	}
+	if !ok || len(u.results[0]) == 0 {
+		s.through(true, m)
+		return m, false
+	}
+	return message{u.results[0], m.id, m.numbered}, true
+}
+
+// finish does the second stage, and delivers.
+func (s *stages) finish(u *upstream, m message) error {
+	var ok bool
+	u.results[1], ok = s.app.second(u.results[1][:0], m.payload)
+	var err error
+	if ok {
+		result := message{u.results[1], m.id, m.numbered}
+		if s.sink.asks {
+			err = s.sink.send(result)
+		} else {
+			s.mu.Lock()
+			before := s.sink.conn.Load()
+			err = s.sink.send(result)
+			if s.sink.conn.Load() != before {
+				s.taken = s.taken[:0] // they may be lost
+			}
+			if err == nil && m.numbered {
+				s.taken = append(s.taken, m.id)
+			}
+			s.mu.Unlock()
+		}
+	}
+	if !ok || unsendable(err) {
+		s.p.say("UNEXPECTED DATA")
+		s.through(false, m)
+		return nil
 	}
 	return err
 }
 
-func (s *stages) flush() error {
-	if s.next != nil {
-		if err := s.next.flush(); err != nil {
-			return err
-		}
+func (s *stages) through(first bool, m message) {
+	if m.numbered {
+		s.ack(first, m.id)
 	}
-	return s.sink.flush()
 }
 
-// end delivers what is left and says the end to the sink.
-func (s *stages) end() error {
-	if s.app.last != nil {
-		if err := s.app.last(func(result []byte) error { return s.sink.send(result, 0) }); err != nil {
+// flush delivers what is queued, and acknowledges.
+func (s *stages) flush() error {
+	if s.sink.asks {
+		if err := s.sink.flush(); err != nil {
 			return err
 		}
+		return s.sendAcks()
 	}
-	return s.sink.end()
+	s.mu.Lock()
+	before := s.sink.conn.Load()
+	err := s.sink.flush()
+	taken := s.taken
+	s.taken = nil
+	s.mu.Unlock()
+	if err != nil || s.sink.conn.Load() != before {
+		return err
+	}
+	for _, id := range taken {
+		s.ack(false, id)
+	}
+	return s.sendAcks()
 }

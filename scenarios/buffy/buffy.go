@@ -2,16 +2,26 @@
 // Buffy, with Giles Sender and Giles Receiver at its ends, as the components
 // that are built into dagon-star.
 //
-// Data flows as /data messages, each with an id: from the senders to the leader
-// (--source), which deals them to the workers in turn; the worker on turn does
-// the first stage and passes its result to the next worker, which does the
-// second and delivers to the sink. A worker that is alone does both, and so does
-// a leader that has no workers. Without a leader the senders deal to the
-// workers themselves, and --next says who is next.
+// Data flows as /data messages, each with an id that no other message of the run
+// has: from the senders to the leader (--source), which deals them to the workers
+// in turn; the worker on turn does the first stage and passes its result to the
+// next worker, which does the second and delivers to the sink. A worker that is
+// alone does both, and so does a leader that has no workers. Without a leader the
+// senders deal to the workers themselves, and --next says who is next.
 //
 // Nothing is lost at the end: each says /end to those it sends to when all that
 // send to it have said it. One that closes deliberately before that says
 // /leaving; one that closes without either is lost.
+//
+// Nor is anything lost by a crash of a worker or the leader, or by a connection
+// that breaks. Who has said /acks on a connection is told there by /ack of every
+// message that is through: Giles Receiver says so of what is in its record, the
+// workers pass it on, and the leader, and a sender that has --at-least-once, keep
+// a message until then. A worker that has lost the leader signs in with it again;
+// whenever one comes or goes the leader has the live ones form their ring anew,
+// and deals again what is not acknowledged. What has come twice Giles Receiver
+// knows by its id, and drops. Nobody is asked for acknowledgements who may not
+// know them: those that --buffy and --sink name only with --at-least-once.
 package buffy
 
 import (
@@ -29,8 +39,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/dagon-star/dagon-star/runtime/component"
-	"github.com/dagon-star/dagon-star/runtime/control"
-	"github.com/dagon-star/dagon-star/runtime/osc"
 	"github.com/dagon-star/dagon-star/runtime/record"
 )
 
@@ -158,6 +166,8 @@ type options struct {
 	listen         string
 	expect         int64
 	host, port     string
+	atLeastOnce    bool
+	atMostOnce     bool
 }
 
 func (p *process) parse(name string, args []string, getenv func(string) string) error {
@@ -182,11 +192,14 @@ func (p *process) parse(name string, args []string, getenv func(string) string) 
 		f.Int64VarP(&o.messages, "messages", "m", 100, "how many messages to send; of a file, at most")
 		f.StringVarP(&o.file, "file", "f", "", "a file whose lines are sent, instead of numbers from 0")
 		f.Float64Var(&o.rate, "rate", 0, "messages a second; 0 is as fast as they are taken")
+		f.BoolVar(&o.atLeastOnce, "at-least-once", false, "ask --buffy to acknowledge each message, and send again what may be lost")
 	case "giles-receiver":
 		expectShort = "e"
 		f.StringVarP(&o.listen, "listen", "l", "", "where to receive, HOST:PORT")
 		f.Int64VarP(&o.expect, "expect", expectShort, 0, "done after so many messages; 0: when all upstreams have said /end")
 	default:
+		f.BoolVar(&o.atLeastOnce, "at-least-once", false, "ask --sink to acknowledge what is delivered, as giles-receiver does; else what it has taken is as good as delivered")
+		f.BoolVar(&o.atMostOnce, "at-most-once", false, "as the leader keep nothing, and send nothing again: what a lost worker had is lost")
 		f.BoolVarP(&o.leader, "leader", "l", false, "be the leader")
 		f.IntVarP(&o.workers, "worker-count", "w", 0, "how many workers the leader waits for")
 		f.StringVarP(&o.controlAddress, "leader-control-address", "c", "", "where workers sign in, HOST:PORT")
@@ -223,7 +236,7 @@ func (p *process) say(format string, args ...any) {
 func (p *process) fail(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.err == nil && !p.ending && err != nil {
+	if p.err == nil && !p.ending && err != nil && !errors.Is(err, errStopped) {
 		p.err = err
 		close(p.failed)
 	}
@@ -262,86 +275,52 @@ func waitFor[T any](p *process, step <-chan T) bool {
 // stop waits until the component is to stop.
 func (p *process) stop() { p.until(nil) }
 
-// errStopped is the error of connecting when the component is told to stop.
+// errStopped is the error of what was not done because the component is to stop.
 var errStopped = errors.New("told to stop")
 
-// dialFor is how long others that are not listening yet are tried.
-const dialFor = 10 * time.Second
+// progressEvery is how often a count is reported at most.
+const progressEvery = 10 * time.Millisecond
 
-// dial connects to another component.
-func (p *process) dial(what, address string) (*outlet, error) {
-	if address == "" {
-		return nil, fmt.Errorf("--%s is missing: HOST:PORT was expected", what)
+// progress reports how far the component is, at most every 10 ms: report says
+// that the count may be another, and with now reports it at once. A count is
+// reported once.
+func (p *process) progress(count func() int64) (report func(now bool) error) {
+	var mu sync.Mutex
+	last := int64(-1)
+	say := func() error {
+		mu.Lock()
+		defer mu.Unlock()
+		n := count()
+		if n == last {
+			return nil
+		}
+		last = n
+		return p.home.Count(n)
 	}
-	deadline := time.Now().Add(dialFor)
-	var d net.Dialer
-	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
-		c, err := d.DialContext(p.ctx, "tcp", address)
-		if err == nil {
-			o := &outlet{p: p, conn: osc.NewConn(c, osc.ConnOptions{Framing: osc.SizePrefix})}
-			p.closers = append(p.closers, o.close)
-			return o, nil
+	moved := make(chan struct{}, 1)
+	p.goes(func() error {
+		for p.until(moved) {
+			timer := time.NewTimer(progressEvery)
+			ok := waitFor(p, timer.C)
+			if timer.Stop(); !ok {
+				break
+			}
+			if err := say(); err != nil {
+				return err
+			}
 		}
-		if time.Now().After(deadline) {
-			return nil, fmt.Errorf("cannot connect to --%s: %w", what, err)
+		return nil
+	})
+	return func(now bool) error {
+		if now {
+			return say()
 		}
-		timer := time.NewTimer(wait)
 		select {
-		case <-timer.C:
-		case <-p.home.Stop():
-			timer.Stop()
-			return nil, errStopped
-		case <-p.ctx.Done():
-			timer.Stop()
-			return nil, errStopped
+		case moved <- struct{}{}:
+		default:
 		}
+		return nil
 	}
-}
-
-// outlet is a connection to one that takes messages.
-type outlet struct {
-	p     *process
-	conn  *osc.Conn
-	mu    sync.Mutex
-	ended bool
-}
-
-var dataTemplate = template(control.AddressData, "sh")
-
-func template(address, tags string) *osc.Template {
-	t, err := osc.NewTemplate(address, tags)
-	if err != nil {
-		panic(err) // the constants are right
-	}
-	return &t
-}
-
-// send queues one message of data.
-func (o *outlet) send(payload []byte, id int64) error {
-	return o.conn.QueueStringInt64(dataTemplate, payload, id)
-}
-
-func (o *outlet) message(m *osc.Message) error { return o.conn.Send(m) }
-
-// end says that nothing follows.
-func (o *outlet) end() error {
-	o.mu.Lock()
-	o.ended = true
-	o.mu.Unlock()
-	return o.conn.Send(osc.NewMessage(control.AddressEnd, o.p.config.Name))
-}
-
-func (o *outlet) flush() error { return o.conn.Flush() }
-
-func (o *outlet) close() error {
-	o.mu.Lock()
-	ended := o.ended
-	o.mu.Unlock()
-	if !ended {
-		o.conn.Send(osc.NewMessage(addressLeaving, o.p.config.Name)) // who is gone need not know
-	}
-	o.conn.Close()
-	return nil
 }
 
 // recording is a file of messages that is being written.
@@ -384,6 +363,13 @@ func (r *recording) flush() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.write()
+}
+
+// count is how many messages have been added.
+func (r *recording) count() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.n
 }
 
 func (r *recording) close() error { return errors.Join(r.flush(), r.file.Close()) }

@@ -348,35 +348,6 @@ func TestStops(t *testing.T) {
 	}
 }
 
-// TestLost: a leader that vanishes before its end fails its worker.
-func TestLost(t *testing.T) {
-	t.Chdir(t.TempDir())
-	d := newDagon(t)
-	leader, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer leader.Close()
-	accepted := make(chan net.Conn, 3)
-	go func() {
-		for range 3 { // sink, control, data: one listener stands for all
-			c, err := leader.Accept()
-			if err != nil {
-				return
-			}
-			accepted <- c
-		}
-	}()
-	at := leader.Addr().String()
-	d.start(context.Background(), "double-divide", "w", "--sink="+at, "-c", at, "-d", at)
-	for range 3 {
-		(<-accepted).Close()
-	}
-	if code := d.exit("w"); code != 1 || !strings.Contains(d.output("w"), "lost the leader before its end") {
-		t.Errorf("exit code %d: %s", code, d.output("w"))
-	}
-}
-
 func TestFlags(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, test := range []struct {

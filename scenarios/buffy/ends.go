@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -36,23 +38,24 @@ func runSender(p *process) error {
 		return err
 	}
 	defer next.close()
-	sent, err := p.create("sent.txt")
-	if err != nil {
-		return err
-	}
 	if len(p.o.buffy) == 0 {
 		return errors.New("--buffy is missing: HOST:PORT was expected")
 	}
 	if p.o.messages < 0 || p.o.rate < 0 {
 		return errors.New("--messages and --rate must not be negative")
 	}
-	var to []*outlet
+	s := &sender{p: p, window: p.newWindow(p.o.atLeastOnce)}
+	if s.sent, err = p.create("sent.txt"); err != nil {
+		return err
+	}
 	for _, address := range p.o.buffy {
-		o, err := p.dial("buffy", address)
-		if err != nil {
+		o := &outlet{caller: caller{p: p, what: "buffy", address: address}, lasting: p.o.atLeastOnce, asks: p.o.atLeastOnce, again: s.rewind}
+		o.acked = func(id int64) error { s.ack(id); return nil }
+		o.pause = func() error { s.settle(); return nil }
+		if err := o.open(); err != nil {
 			return err
 		}
-		to = append(to, o)
+		s.to = append(s.to, o)
 	}
 	if err := p.home.Ready(); err != nil {
 		return err
@@ -60,65 +63,125 @@ func runSender(p *process) error {
 	if !p.until(p.home.Started()) {
 		return nil
 	}
+	made := make(chan error, 1)
+	p.running.Go(func() { made <- s.make(next) })
+	s.report = p.progress(s.gone.Load)
+	err = s.deal(s, s.dealt)
+	p.fail(err)
+	return errors.Join(err, <-made)
+}
+
+// sender is Giles Sender as it sends: what is due is added to the window, and
+// dealt from there.
+type sender struct {
+	p *process
+	*window
+	gone   atomic.Int64 // how many have been recorded and sent
+	sent   *recording
+	to     []*outlet
+	report func(now bool) error
+	sentAt time.Time // what was queued has been sent
+	isDone bool
+}
+
+// make adds messages to the window when they are due.
+func (s *sender) make(from *source) error {
 	hash := fnv.New32a()
-	io.WriteString(hash, p.config.Name)
+	io.WriteString(hash, s.p.config.Name)
 	first := int64(hash.Sum32()) << 31 // ids of different senders differ
 	began := time.Now()
-	for n := int64(0); n < p.o.messages; n++ {
-		payload, err := next.next()
+	for n := int64(0); n < s.p.o.messages; n++ {
+		payload, err := from.next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
+		if err == nil && s.p.o.rate > 0 {
+			err = s.pace(began.Add(time.Duration(float64(n) / s.p.o.rate * float64(time.Second))))
+		}
+		if err == nil {
+			err = s.add(payload, first+n, nil)
+		}
 		if err != nil {
+			s.p.fail(err)
 			return err
 		}
-		if p.o.rate > 0 && !p.pace(to, began.Add(time.Duration(float64(n)/p.o.rate*float64(time.Second)))) {
-			return nil
-		}
-		if n%1024 == 0 && p.stopped() {
-			return nil
-		}
-		if _, err := sent.add(payload); err != nil {
-			return err
-		}
-		if err := to[n%int64(len(to))].send(payload, first+n); err != nil {
-			return fmt.Errorf("cannot send to --buffy: %w", err)
-		}
 	}
-	if err := sent.flush(); err != nil {
-		return err
-	}
-	for _, o := range to {
-		if err := o.end(); err != nil {
-			return fmt.Errorf("cannot send to --buffy: %w", err)
-		}
-	}
-	p.say("sent %d messages", sent.n)
-	if err := p.home.Count(sent.n); err != nil {
-		return err
-	}
-	if err := p.home.Done(); err != nil {
-		return err
-	}
-	p.stop()
+	s.window.end()
 	return nil
 }
 
 // pace waits until a message is due; what was sent before it leaves meanwhile.
-func (p *process) pace(to []*outlet, due time.Time) bool {
+func (s *sender) pace(due time.Time) error {
 	wait := time.Until(due)
 	if wait <= 0 {
-		return true
+		return nil
 	}
-	for _, o := range to {
-		if err := o.flush(); err != nil {
-			p.fail(fmt.Errorf("cannot send to --buffy: %w", err))
-			return false
-		}
-	}
+	s.wake()
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
-	return waitFor(p, timer.C)
+	if !waitFor(s.p, timer.C) {
+		return errStopped
+	}
+	return nil
+}
+
+func (s *sender) chosen() {}
+
+func (s *sender) dealt(*batch) error {
+	if time.Since(s.sentAt) < progressEvery {
+		return nil
+	}
+	return s.flush()
+}
+
+// give sends a message, and records it the first time.
+func (s *sender) give(b *batch, i *item) error {
+	m := b.message(i)
+	if !i.again {
+		if _, err := s.sent.add(m.payload); err != nil {
+			return err
+		}
+	}
+	err := s.to[i.seq%uint64(len(s.to))].send(m)
+	if unsendable(err) {
+		return fmt.Errorf("cannot send message %d: %w", i.seq, err)
+	}
+	return err
+}
+
+// flush sends what is queued. What is counted has been recorded and sent.
+func (s *sender) flush() error {
+	if err := s.sent.flush(); err != nil {
+		return err
+	}
+	for _, o := range s.to {
+		if err := o.flush(); err != nil {
+			return err
+		}
+	}
+	s.sentAt = time.Now()
+	s.gone.Store(s.sent.count())
+	return s.report(false)
+}
+
+func (s *sender) end() error {
+	if err := s.flush(); err != nil {
+		return err
+	}
+	for _, o := range s.to {
+		if err := o.end(); err != nil {
+			return err
+		}
+	}
+	if s.isDone { // it has said so; this was for those that were lost since
+		return nil
+	}
+	s.isDone = true
+	s.p.say("sent %d messages", s.sent.count())
+	if err := s.report(true); err != nil {
+		return err
+	}
+	return s.p.home.Done()
 }
 
 // stopped tells whether the component is to stop.
@@ -185,45 +248,98 @@ func runReceiver(p *process) error {
 	if err != nil {
 		return err
 	}
+	r := &receiver{record: received, seen: map[int64]uint64{}}
 	done := make(chan struct{})
-	finish := func() error {
-		select {
-		case <-done:
-		default:
-			close(done)
+	finish := sync.OnceFunc(func() { close(done) })
+	report := p.progress(r.written.Load)
+	in.gone = func(*upstream, error) error { return nil }
+	in.data = func(u *upstream, m message) error {
+		n, err := r.take(m)
+		if m.numbered && u.acks.Load() {
+			u.owed = append(u.owed, m.id)
 		}
-		return nil
-	}
-	in.keeps = true
-	in.data = func(payload []byte, _ int64) error {
-		n, err := received.add(payload)
-		if err == nil && n == p.o.expect {
-			return finish()
+		if err == nil && n > 0 && n == p.o.expect {
+			finish()
 		}
 		return err
 	}
+	in.pause = func(u *upstream) error {
+		if err := r.flush(); err != nil {
+			return err
+		}
+		for _, id := range u.owed {
+			u.ack(id)
+		}
+		u.owed = u.owed[:0]
+		u.Flush() // who is gone sends it again
+		return report(false)
+	}
 	if p.o.expect == 0 {
-		in.done = finish
+		in.done = func() error { finish(); return nil }
 	}
 	in.serve()
 	if err := p.home.Ready(); err != nil {
 		return err
 	}
-	if p.until(done) {
-		if err := received.flush(); err != nil {
-			return err
-		}
-		received.mu.Lock()
-		n := received.n
-		received.mu.Unlock()
-		p.say("received %d messages", n)
-		if err := p.home.Count(n); err != nil {
-			return err
-		}
-		if err := p.home.Done(); err != nil {
-			return err
-		}
-		p.stop()
+	if !p.until(done) {
+		return nil
 	}
+	if err := r.flush(); err != nil {
+		return err
+	}
+	if n := r.duplicates(); n > 0 {
+		p.say("dropped %d duplicates", n)
+	}
+	p.say("received %d messages", received.count())
+	if err := report(true); err != nil {
+		return err
+	}
+	if err := p.home.Done(); err != nil {
+		return err
+	}
+	p.stop()
 	return nil
+}
+
+// receiver is Giles Receiver's record, with each message in it once.
+type receiver struct {
+	record *recording
+
+	mu      sync.Mutex
+	seen    map[int64]uint64 // the ids, 64 to an entry
+	dropped int64
+	written atomic.Int64
+}
+
+// take records a message, unless one with its id has been, and returns how many
+// have been recorded.
+func (r *receiver) take(m message) (int64, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if m.numbered {
+		ids, bit := r.seen[m.id>>6], uint64(1)<<(m.id&63)
+		if ids&bit != 0 {
+			r.dropped++
+			return 0, nil
+		}
+		r.seen[m.id>>6] = ids | bit
+	}
+	return r.record.add(m.payload)
+}
+
+// flush writes what has been recorded. What is counted has been written.
+func (r *receiver) flush() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.record.flush(); err != nil {
+		return err
+	}
+	r.written.Store(r.record.count())
+	return nil
+}
+
+func (r *receiver) duplicates() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.dropped
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 
 	"github.com/dagon-star/dagon-star/runtime/control"
 	"github.com/dagon-star/dagon-star/runtime/osc"
@@ -13,43 +14,60 @@ import (
 
 // The sample system's own addresses, beside those of the protocol.
 const (
-	addressHello   = "/hello"   // s name, s data address: a worker signs in
-	addressNext    = "/next"    // s data address: the leader says who is next
-	addressLinked  = "/linked"  // s name: the worker has connected to the next
+	addressHello   = "/hello"   // s name, s data address, h session: a worker signs in, or again where something may be lost
+	addressNext    = "/next"    // s data address, h ring, T or F: the leader says who is next, and whether all that it knows are in the ring
+	addressLinked  = "/linked"  // s name, h ring: the worker has connected to the next
 	addressLeaving = "/leaving" // s name: closed deliberately before /end
+	addressAcks    = "/acks"    // s name: acknowledge what follows by /ack on this connection, of which it is the first message
 )
 
 // inlet receives from others: it listens, and reads every connection.
 type inlet struct {
 	p        *process
 	listener *osc.Listener
-	// data is called with every payload, from one goroutine a connection; the
-	// payload is good until it returns.
-	data func(payload []byte, id int64) error
-	// other is called with a message that is neither data nor an end; nil says
+	// data is called with every message of data, from one goroutine a
+	// connection; the payload is good until it returns. nil says UNEXPECTED DATA.
+	data func(*upstream, message) error
+	// acked is called with every acknowledgement.
+	acked func(u *upstream, id int64) error
+	// other is called with a message that is none of these and no end; nil says
 	// UNEXPECTED DATA.
 	other func(*upstream, *osc.Message) error
-	// pause is called when there is nothing more to read at the moment.
-	pause func() error
-	// done is called once, when at least one upstream has ended and none is
-	// left that has not.
+	// pause is called when there is nothing more to read from the upstream at
+	// the moment.
+	pause func(*upstream) error
+	// done is called when at least one upstream has ended and none is left that
+	// has not; again when that is so again.
 	done func() error
-	// keeps tells that a lost upstream is said, and no failure.
-	keeps bool
+	// gone is called when a connection is over. err is nil where that was
+	// deliberate. Where gone is nil, a lost upstream is a failure, unless it has
+	// asked for acknowledgements: then it is waited for.
+	gone func(u *upstream, err error) error
 
-	mu       sync.Mutex
-	open     map[*upstream]bool // the connections; true for those that have not ended
-	closing  bool
-	finished bool
+	mu      sync.Mutex
+	open    map[*upstream]bool // the connections; true for those that have not ended
+	away    map[string]bool    // those that are waited for
+	ends    int
+	closing bool
 }
 
 // upstream is one connection to an inlet.
 type upstream struct {
-	conn    *osc.Conn
+	connection
 	name    string
-	sent    bool // something
-	numbers bool // it speaks the addresses of 2016
-	over    bool // it has said /end or /leaving
+	sent    bool        // something
+	numbers bool        // it speaks the addresses of 2016
+	over    bool        // it has said /end or /leaving
+	acks    atomic.Bool // it has asked for acknowledgements
+	owed    []int64     // ids that are acknowledged at the next pause
+	results [2][]byte   // of the stages, whose memory is used again
+}
+
+// ack queues an acknowledgement, if it was asked for.
+func (u *upstream) ack(id int64) {
+	if u != nil && u.acks.Load() {
+		u.QueueInt64(ackTemplate, id) // who is gone sends it again
+	}
 }
 
 // listen opens an inlet; serve then lets it run.
@@ -61,7 +79,7 @@ func (p *process) listen(what, address string) (*inlet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on --%s: %w", what, err)
 	}
-	in := &inlet{p: p, listener: l, open: map[*upstream]bool{}}
+	in := &inlet{p: p, listener: l, open: map[*upstream]bool{}, away: map[string]bool{}}
 	p.closers = append(p.closers, in.close)
 	return in, nil
 }
@@ -74,10 +92,7 @@ func (in *inlet) close() error {
 	defer in.mu.Unlock()
 	in.closing = true
 	for u, open := range in.open {
-		if open {
-			u.conn.Send(osc.NewMessage(addressLeaving, in.p.config.Name)) // who is gone need not know
-		}
-		u.conn.Close()
+		u.leave(in.p.config.Name, !open && !u.acks.Load())
 	}
 	return nil
 }
@@ -91,7 +106,7 @@ func (in *inlet) accept() error {
 		if err != nil {
 			return err
 		}
-		u := &upstream{conn: osc.NewConn(c, osc.ConnOptions{MaxFrame: osc.MaxFrame})}
+		u := &upstream{connection: connection{osc.NewConn(c, osc.ConnOptions{MaxFrame: osc.MaxFrame}), c}}
 		in.mu.Lock()
 		if in.closing {
 			in.mu.Unlock()
@@ -100,37 +115,71 @@ func (in *inlet) accept() error {
 		}
 		in.open[u] = true
 		in.mu.Unlock()
-		in.p.goes(func() error { return in.read(u) })
+		in.p.goes(func() error { return in.closed(u, in.read(u)) })
 	}
 }
 
+// follow reads a connection that this side made until it is over. It returns
+// nil where the other side left.
+func (in *inlet) follow(u *upstream) error {
+	err := in.read(u)
+	if u.over {
+		return nil
+	}
+	return err
+}
+
+// handled is an error of what was done with a message, and not the connection's.
+type handled struct{ error }
+
+func (h handled) Unwrap() error { return h.error }
+
+// read reads a connection until it is over, and returns why.
 func (in *inlet) read(u *upstream) error {
-	defer u.conn.Close()
+	defer u.Close()
 	for {
-		packet, err := u.conn.Receive()
+		packet, err := u.Receive()
 		if err != nil {
-			return in.closed(u, err)
+			if err := in.pauses(u); err != nil {
+				return handled{err}
+			}
+			return err
 		}
-		if payload, id, ok := dataTemplate.StringInt64(packet); ok && !u.over {
-			u.sent = true
-			err = in.data(payload, id)
+		if payload, id, ok := dataTemplate.StringInt64(packet); ok && in.data != nil {
+			in.speaks(u)
+			err = in.data(u, message{payload, id, true})
+		} else if id, ok := ackTemplate.Int64(packet); ok && in.acked != nil {
+			err = in.acked(u, id)
 		} else {
 			err = in.message(u, packet)
 		}
-		if err == nil && !u.conn.More() {
-			err = in.pauses()
+		if err == nil && !u.More() {
+			err = in.pauses(u)
 		}
 		if err != nil {
-			return err
+			return handled{err}
 		}
 	}
 }
 
-func (in *inlet) pauses() error {
+// speaks notes that an upstream sends. One that has ended has not, then.
+func (in *inlet) speaks(u *upstream) {
+	u.sent = true
+	if u.over {
+		u.over = false
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		if _, connected := in.open[u]; connected {
+			in.open[u] = true
+		}
+	}
+}
+
+func (in *inlet) pauses(u *upstream) error {
 	if in.pause == nil {
 		return nil
 	}
-	return in.pause()
+	return in.pause(u)
 }
 
 func (in *inlet) message(u *upstream, packet []byte) error {
@@ -145,14 +194,18 @@ func (in *inlet) message(u *upstream, packet []byte) error {
 		u.numbers = true
 	}
 	switch {
-	case address == addressLeaving, u.over && address == control.AddressEnd:
+	case address == addressLeaving:
 		u.over = true
 		return nil
-	case u.over:
-	case address == control.AddressData:
-		if payload, id, ok := dataOf(m); ok {
-			u.sent = true
-			return in.data(payload, id)
+	case address == addressAcks && len(m.Arguments) == 1:
+		if name, ok := m.Arguments[0].(string); ok {
+			in.asked(u, name)
+			return nil
+		}
+	case address == control.AddressData && in.data != nil:
+		if m, ok := dataOf(m); ok {
+			in.speaks(u)
+			return in.data(u, m)
 		}
 	case address == control.AddressEnd:
 		u.over = true
@@ -164,53 +217,101 @@ func (in *inlet) message(u *upstream, packet []byte) error {
 	return nil
 }
 
-// dataOf are the payload and id of a /data message: s or b, then optionally h.
-func dataOf(m *osc.Message) (payload []byte, id int64, ok bool) {
+// asked handles an upstream that asks for acknowledgements. It may be one that
+// was lost: then it takes the place of what is left of it.
+func (in *inlet) asked(u *upstream, name string) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	u.name = name
+	u.acks.Store(true)
+	delete(in.away, name)
+	for other := range in.open {
+		if other != u && other.acks.Load() && other.name == name {
+			in.open[other] = false
+			other.Close()
+		}
+	}
+}
+
+// askers are the upstreams that have asked for acknowledgements.
+func (in *inlet) askers() (all []*upstream) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for u := range in.open {
+		if u.acks.Load() {
+			all = append(all, u)
+		}
+	}
+	return all
+}
+
+// dataOf is the message of data that a /data message is: s or b, then
+// optionally h.
+func dataOf(m *osc.Message) (d message, ok bool) {
 	args := m.Arguments
-	if len(args) == 2 {
-		if id, ok = args[1].(int64); !ok {
-			return nil, 0, false
+	if d.numbered = len(args) == 2; d.numbered {
+		if d.id, ok = args[1].(int64); !ok {
+			return d, false
 		}
 	} else if len(args) != 1 {
-		return nil, 0, false
+		return d, false
 	}
 	switch v := args[0].(type) {
 	case string:
-		return []byte(v), id, true
+		d.payload = []byte(v)
 	case []byte:
-		return v, id, true
+		d.payload = v
+	default:
+		return d, false
 	}
-	return nil, 0, false
+	return d, true
 }
 
 // closed handles the end of a connection.
 func (in *inlet) closed(u *upstream, err error) error {
+	var failure handled
+	if errors.As(err, &failure) {
+		return failure.error
+	}
+	var broken *osc.ProtocolError
+	isBroken := errors.As(err, &broken)
+	if isBroken {
+		in.p.say("UNABLE TO DECODE MESSAGE")
+	}
+	ending := in.p.isEnding()
 	in.mu.Lock()
 	open := in.open[u]
 	delete(in.open, u)
-	in.mu.Unlock()
-	if err := in.pauses(); err != nil {
-		return err
+	lost := open && !u.over && (u.sent || u.name != "") && !ending && (!isBroken || u.acks.Load())
+	ends := lost && u.numbers && u.sent && errors.Is(err, io.EOF) // how an upstream of 2016 says its end
+	if ends {
+		in.ends++
+		lost = false
 	}
-	var broken *osc.ProtocolError
-	switch {
-	case errors.As(err, &broken):
-		in.p.say("UNABLE TO DECODE MESSAGE")
-	case !open || u.over:
-	case u.numbers && u.sent && errors.Is(err, io.EOF): // how an upstream of 2016 says its end
-		return in.end(u)
-	case u.sent || u.name != "":
+	waits := lost && in.gone == nil && u.acks.Load()
+	if waits {
+		in.away[u.name] = true
+	}
+	in.mu.Unlock()
+	if lost {
 		name := u.name
 		if name == "" {
-			name = "the upstream at " + u.conn.RemoteAddr().String()
+			name = "the upstream at " + u.RemoteAddr().String()
 		}
-		if err := fmt.Errorf("lost %s before its end: %w", name, err); !in.keeps {
+		err = fmt.Errorf("lost %s before its end: %w", name, err)
+		if in.gone == nil && !waits {
 			return err
-		} else if !in.p.isEnding() {
-			in.p.say("LOST UPSTREAM: %v", err)
+		}
+		in.p.say("LOST UPSTREAM: %v", err)
+	} else {
+		err = nil
+	}
+	if in.gone != nil {
+		if err := in.gone(u, err); err != nil {
+			return err
 		}
 	}
-	return nil
+	return in.check()
 }
 
 func (p *process) isEnding() bool {
@@ -219,42 +320,41 @@ func (p *process) isEnding() bool {
 	return p.ending
 }
 
-// end handles the end of an upstream: when it was the last, all is done. One
-// that has connected and not been accepted yet counts too.
+// end handles the end of an upstream.
 func (in *inlet) end(u *upstream) error {
 	in.mu.Lock()
 	if _, connected := in.open[u]; connected {
 		in.open[u] = false
 	}
-	last := in.allEnded()
+	in.ends++
 	in.mu.Unlock()
-	if !last {
-		return nil
-	}
-	if in.listener != nil {
-		if err := in.listener.Settle(); errors.Is(err, net.ErrClosed) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-	}
+	return in.check()
+}
+
+// check has all done when the last upstream has ended.
+func (in *inlet) check() error {
 	in.mu.Lock()
-	first := in.allEnded() && !in.finished
-	in.finished = in.finished || first
+	ended := in.ends > 0
 	in.mu.Unlock()
-	if !first || in.done == nil {
+	if !ended || in.done == nil || !in.quiet() {
 		return nil
 	}
 	return in.done()
 }
 
-// allEnded tells whether no connection is left that has not ended. The lock is
-// held.
+// quiet tells whether no upstream is left that has not ended. One that has
+// connected and not been accepted yet counts too.
+func (in *inlet) quiet() bool {
+	return in.allEnded() && (in.listener == nil || in.listener.Settle() == nil && in.allEnded())
+}
+
 func (in *inlet) allEnded() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
 	for _, open := range in.open {
 		if open {
 			return false
 		}
 	}
-	return true
+	return len(in.away) == 0
 }

@@ -2,8 +2,10 @@ package buffy
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/dagon-star/dagon-star/runtime/control"
 	"github.com/dagon-star/dagon-star/runtime/osc"
@@ -12,63 +14,89 @@ import (
 // member is a worker as the leader knows it.
 type member struct {
 	name    string
+	session int64     // of its present pair of connections
 	address string    // where it receives from the worker before it
-	control *osc.Conn // it signed in on
-	data    *osc.Conn // it is dealt to on
+	control *upstream // it signed in on
+	data    *upstream // it is dealt to on
 	linked  bool
 }
 
-// leader deals messages to the workers in turn.
-type leader struct {
-	p *process
+// live tells whether the worker is there to be dealt to.
+func (m *member) live() bool { return m.control != nil && m.data != nil }
 
-	mu       sync.Mutex
-	members  []*member
-	complete bool
-	turn     int
-	ready    chan struct{} // all are linked
+// leave ends what is left of a worker's connections.
+func (m *member) leave() {
+	for _, u := range []*upstream{m.control, m.data} {
+		if u != nil {
+			u.Close()
+		}
+	}
+	m.control, m.data = nil, nil
+}
+
+// leader deals messages to the live workers in turn: to the ring that they form.
+// Whenever a worker comes or goes, dealing is held until the live ones have
+// formed the ring anew; then all that is not acknowledged is dealt again. A
+// leader without workers does both stages itself.
+type leader struct {
+	p       *process
+	sources []*inlet
+	nextID  atomic.Int64 // of a message that has none
+	report  func(now bool) error
+
+	*window // and its lock
+	members []*member
+	ring    []*upstream // they are dealt to on
+	rings   int64       // how many have been formed
+	turn    int
+	formed  chan struct{} // closed when the first ring is
 }
 
 func (p *process) runLeader(a app) error {
 	if p.o.workers < 0 {
 		return fmt.Errorf("--worker-count is %d", p.o.workers)
 	}
-	l := &leader{p: p, ready: make(chan struct{})}
-	var sources []*inlet
+	l := &leader{p: p, formed: make(chan struct{})}
+	l.nextID.Store(rand.Int64()) // it may be a second incarnation
 	for _, address := range p.o.source {
 		in, err := p.listen("source", address)
 		if err != nil {
 			return err
 		}
-		sources = append(sources, in)
+		l.sources = append(l.sources, in)
 	}
-	if len(sources) == 0 {
+	if len(l.sources) == 0 {
 		return fmt.Errorf("--source is missing: HOST:PORT was expected")
 	}
-	take, pause, end := l.deal, l.flush, l.end
+	l.window = p.newWindow(!p.o.atMostOnce)
+	l.report = p.progress(l.count.Load)
+	var to target = &ring{l: l}
 	if p.o.workers == 0 {
-		sink, err := p.dial("sink", first(p.o.sink))
+		s, err := p.newStages(a, true, l.rewind)
 		if err != nil {
 			return err
 		}
-		s := &stages{p: p, app: a, sink: sink}
-		take, pause, end = s.take, s.flush, s.end
-		close(l.ready)
+		s.ack = func(_ bool, id int64) { l.through(id) }
+		s.sendAcks = func() error { return l.settled(nil) }
+		to = &alone{stages: s}
+		close(l.formed)
 	} else {
+		l.held = true
 		for what, address := range map[string]string{"leader-control-address": p.o.controlAddress, "leader-data-address": p.o.dataAddress} {
 			in, err := p.listen(what, address)
 			if err != nil {
 				return err
 			}
-			in.data = func([]byte, int64) error { p.say("UNEXPECTED DATA"); return nil }
-			in.other = l.signIn(what == "leader-data-address")
+			in.other = l.heard(what == "leader-data-address")
+			in.acked = func(_ *upstream, id int64) error { l.through(id); return nil }
+			in.pause, in.gone = l.settled, l.lost
 			in.serve()
 		}
 	}
 	if err := p.home.Ready(); err != nil {
 		return err
 	}
-	if !p.until(l.ready) {
+	if !p.until(l.formed) {
 		return nil
 	}
 	if p.o.workers > 0 {
@@ -77,24 +105,8 @@ func (p *process) runLeader(a app) error {
 	if err := p.home.TopologyReady(); err != nil {
 		return err
 	}
-	left := len(sources)
-	var mu sync.Mutex
-	for _, in := range sources {
-		in.data, in.pause = take, pause
-		in.done = func() error {
-			mu.Lock()
-			left--
-			last := left == 0
-			mu.Unlock()
-			if !last {
-				return nil
-			}
-			return end()
-		}
-		in.serve()
-	}
-	p.stop()
-	return nil
+	l.serveSources()
+	return l.deal(to)
 }
 
 // first is the first of a list, or "".
@@ -105,91 +117,232 @@ func first(list []string) string {
 	return list[0]
 }
 
-// signIn handles what workers say on their control and data connections.
-func (l *leader) signIn(data bool) func(*upstream, *osc.Message) error {
-	return func(u *upstream, m *osc.Message) error {
-		text := func(i int) string {
-			if i >= len(m.Arguments) {
-				return ""
+// serveSources takes messages over, until all sources have ended.
+func (l *leader) serveSources() {
+	var mu sync.Mutex
+	ended := map[*inlet]bool{}
+	for _, in := range l.sources {
+		in.data = func(u *upstream, m message) error {
+			if !m.numbered {
+				m.id = l.nextID.Add(1)
 			}
-			s, _ := m.Arguments[i].(string)
-			return s
+			return l.add(m.payload, m.id, u)
 		}
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		i := slices.IndexFunc(l.members, func(w *member) bool { return w.name == text(0) })
-		switch {
-		case m.Address == addressHello && text(0) != "" && !l.complete:
-			if i < 0 {
-				i = len(l.members)
-				l.members = append(l.members, &member{name: text(0)})
-			}
-			u.name = text(0)
-			if w := l.members[i]; data {
-				w.data = u.conn
-			} else {
-				w.control, w.address = u.conn, text(1)
-			}
-			return l.link()
-		case m.Address == addressLinked && i >= 0 && !data:
-			l.members[i].linked = true
-			if l.complete && !slices.ContainsFunc(l.members, func(w *member) bool { return !w.linked }) {
-				close(l.ready)
+		in.pause = func(*upstream) error { l.wake(); return nil }
+		in.done = func() error {
+			mu.Lock()
+			defer mu.Unlock()
+			if ended[in] = true; len(ended) == len(l.sources) {
+				l.window.end()
 			}
 			return nil
+		}
+		in.serve()
+	}
+}
+
+// through lets go of a message, and tells whom it came from.
+func (l *leader) through(id int64) {
+	if from, ok := l.window.ack(id); ok {
+		from.ack(id)
+	}
+}
+
+// settled sends what acknowledgements are queued.
+func (l *leader) settled(*upstream) error {
+	l.settle()
+	for _, in := range l.sources {
+		for _, u := range in.askers() {
+			u.Flush() // who is gone sends its messages again
+		}
+	}
+	return l.report(false)
+}
+
+// deal deals what is taken over, until the component is to stop.
+func (l *leader) deal(to target) error {
+	return l.window.deal(to, func(b *batch) error {
+		if l.keeps {
+			return nil
+		}
+		if err := to.flush(); err != nil {
+			return err
+		}
+		for i := range b.items {
+			b.items[i].from.ack(b.items[i].id)
+		}
+		l.window.count.Add(int64(len(b.items)))
+		return l.settled(nil)
+	})
+}
+
+// alone is a leader without workers as its own target.
+type alone struct {
+	*stages
+	scratch upstream
+}
+
+func (a *alone) chosen() {}
+
+func (a *alone) give(b *batch, i *item) error {
+	if m, more := a.take(&a.scratch, b.message(i)); more {
+		return a.finish(&a.scratch, m)
+	}
+	return nil
+}
+
+func (a *alone) end() error { return a.sink.end() }
+
+// ring is the workers as a leader's target.
+type ring struct {
+	l  *leader
+	to []*upstream
+}
+
+// heard handles what workers say on their control and data connections.
+func (l *leader) heard(data bool) func(*upstream, *osc.Message) error {
+	return func(u *upstream, m *osc.Message) error {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		switch m.Address {
+		case addressHello:
+			if name, address, session, ok := helloOf(m); ok {
+				u.name = name
+				l.signIn(u, data, name, address, session)
+				return nil
+			}
+		case addressLinked:
+			if len(m.Arguments) == 2 {
+				l.linked(u, m.Arguments[1])
+				return nil
+			}
 		}
 		l.p.say("UNEXPECTED DATA")
 		return nil
 	}
 }
 
-// link tells every worker who is next, once all have signed in.
-func (l *leader) link() error {
-	signedIn := 0
-	for _, w := range l.members {
-		if w.control != nil && w.data != nil {
-			signedIn++
-		}
+func helloOf(m *osc.Message) (name, address string, session int64, ok bool) {
+	if len(m.Arguments) != 3 {
+		return "", "", 0, false
 	}
-	if signedIn < l.p.o.workers || len(l.members) > signedIn {
-		return nil
-	}
-	l.complete = true
-	for i, w := range l.members {
-		next := l.members[(i+1)%len(l.members)]
-		if err := w.control.Send(osc.NewMessage(addressNext, next.address)); err != nil {
-			return fmt.Errorf("lost %s: %w", w.name, err)
-		}
-	}
-	return nil
+	name, isName := m.Arguments[0].(string)
+	address, isAddress := m.Arguments[1].(string)
+	session, isSession := m.Arguments[2].(int64)
+	return name, address, session, name != "" && isName && isAddress && isSession
 }
 
-// deal gives a message to the worker on turn.
-func (l *leader) deal(payload []byte, id int64) error {
+// signIn notes a connection of a worker. One that is known replaces what was
+// before. The lock is held.
+func (l *leader) signIn(u *upstream, data bool, name, address string, session int64) {
+	i := slices.IndexFunc(l.members, func(m *member) bool { return m.name == name })
+	if i < 0 {
+		i = len(l.members)
+		l.members = append(l.members, &member{name: name})
+	}
+	m := l.members[i]
+	wasLive := m.live()
+	if m.session != session {
+		m.leave()
+		m.session, m.address = session, address
+	}
+	if data {
+		m.data = u
+		if l.keeps {
+			u.Send(osc.NewMessage(addressAcks, l.p.config.Name)) // who is gone signs in again
+		}
+	} else {
+		m.control = u
+	}
+	if wasLive || m.live() {
+		l.form()
+	}
+}
+
+// lost handles the end of a worker's connection.
+func (l *leader) lost(u *upstream, err error) error {
 	l.mu.Lock()
-	w := l.members[l.turn]
-	l.turn = (l.turn + 1) % len(l.members)
-	l.mu.Unlock()
-	if err := w.data.QueueStringInt64(dataTemplate, payload, id); err != nil {
-		return fmt.Errorf("cannot send to %s: %w", w.name, err)
-	}
-	return nil
-}
-
-func (l *leader) flush() error {
-	for _, w := range l.members {
-		if err := w.data.Flush(); err != nil {
-			return fmt.Errorf("cannot send to %s: %w", w.name, err)
+	defer l.mu.Unlock()
+	for _, m := range l.members {
+		if m.control == u || m.data == u {
+			wasLive := m.live()
+			if m.leave(); wasLive {
+				l.form()
+			}
 		}
 	}
 	return nil
 }
 
-func (l *leader) end() error {
-	for _, w := range l.members {
-		if err := w.data.Send(osc.NewMessage(control.AddressEnd, l.p.config.Name)); err != nil {
-			return fmt.Errorf("cannot send to %s: %w", w.name, err)
+// form holds the dealing, and has the live workers form a ring. The first waits
+// until all have signed in. The lock is held.
+func (l *leader) form() {
+	if l.closed {
+		return
+	}
+	var live []*member
+	for _, m := range l.members {
+		if m.live() {
+			live = append(live, m)
 		}
+	}
+	whole := len(live) == len(l.members)
+	if l.rings == 0 && (len(live) < l.p.o.workers || !whole) {
+		return
+	}
+	l.rings++
+	l.held, l.ring = true, nil
+	for i, m := range live {
+		m.linked = false
+		l.ring = append(l.ring, m.data)
+		next := live[(i+1)%len(live)]
+		m.control.Send(osc.NewMessage(addressNext, next.address, l.rings, whole)) // who is gone is lost, and there will be another ring
+	}
+}
+
+// linked notes that a worker has connected to the next. When all have, dealing
+// begins, or goes on. The lock is held.
+func (l *leader) linked(u *upstream, ring any) {
+	for _, m := range l.members {
+		if m.control == u && ring == l.rings {
+			m.linked = true
+		}
+	}
+	if ring != l.rings || slices.ContainsFunc(l.members, func(m *member) bool { return m.live() && !m.linked }) {
+		return
+	}
+	l.rewindLocked()
+	select {
+	case <-l.formed:
+	default:
+		close(l.formed)
+	}
+}
+
+// chosen is the ring that a batch is dealt to.
+func (r *ring) chosen() { r.to = r.l.ring }
+
+// give gives a message to the worker on turn. Where it is lost, the message
+// waits for the next ring.
+func (r *ring) give(b *batch, i *item) error {
+	r.l.turn = (r.l.turn + 1) % len(r.to)
+	if err := queueData(r.to[r.l.turn].Conn, b.message(i)); unsendable(err) {
+		r.l.p.say("UNEXPECTED DATA")
+		r.l.through(i.id)
+	}
+	return nil
+}
+
+func (r *ring) flush() error {
+	for _, u := range r.to {
+		u.Flush() // who is gone is lost, and there will be another ring
+	}
+	return nil
+}
+
+func (r *ring) end() error {
+	for _, u := range r.to {
+		u.Send(osc.NewMessage(control.AddressEnd, r.l.p.config.Name))
 	}
 	return nil
 }

@@ -1,183 +1,213 @@
 package buffy
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/osc"
 )
 
-// worker does one stage of each message that comes to it.
+// worker does one stage of each message that comes to it. One that is led signs
+// in with the leader, again where it has lost it, and does both stages as long
+// as it has nobody to pass its results to.
 type worker struct {
-	stages
-	linked chan struct{} // it is known who is next
+	*stages
+	own     string // where it receives from the worker before it
+	peers   *inlet // …unless it is not led and has no such address
+	session atomic.Pointer[session]
+	next    atomic.Pointer[outlet] // nil: it does the second stage itself
+	linked  chan struct{}          // it is known who is next, where there is no leader
 
 	mu       sync.Mutex
 	firstEnd bool // nothing more comes for the first stage
-	peersEnd bool // nothing more comes for the second
+	peersEnd bool // nothing more comes for the second, where there is no leader
 }
 
 func (p *process) runWorker(a app) error {
-	w := &worker{stages: stages{p: p, app: a}, linked: make(chan struct{})}
-	var err error
-	if w.sink, err = p.dial("sink", first(p.o.sink)); err != nil {
-		return err
-	}
+	w := &worker{linked: make(chan struct{}), own: p.o.ownData}
 	led := p.o.controlAddress != "" || p.o.dataAddress != ""
-	own := p.o.ownData
-	var toLeader, fromLeader *outlet
-	if led {
-		if toLeader, err = p.dial("leader-control-address", p.o.controlAddress); err != nil {
-			return err
-		}
-		if fromLeader, err = p.dial("leader-data-address", p.o.dataAddress); err != nil {
-			return err
-		}
-		if own == "" { // on the address that it reaches the leader from
-			host, _, err := net.SplitHostPort(toLeader.conn.LocalAddr().String())
-			if err != nil {
-				return err
-			}
-			own = net.JoinHostPort(host, "0")
-		}
-	}
-	if own != "" {
-		peers, err := p.listen("data-address", own)
-		if err != nil {
-			return err
-		}
-		own = peers.listener.Addr().String()
-		peers.data, peers.pause = w.finish, w.sinkFlush
-		peers.done = func() error { return w.ended(false) }
-		peers.serve()
+	var err error
+	if w.stages, err = p.newStages(a, led, w.signInAgain); err != nil {
+		return err
 	}
 	if !led {
-		if err := w.serveSources(); err != nil {
-			return err
+		return w.runUnled()
+	}
+	w.ack = func(_ bool, id int64) {
+		if s := w.session.Load(); s != nil {
+			s.leader.ack(id)
 		}
 	}
-	if err := p.home.Ready(); err != nil {
-		return err
-	}
-	if led {
-		err = w.follow(toLeader, fromLeader, own)
-	} else {
-		if p.o.next != "" {
-			w.next, err = p.dial("next", p.o.next)
+	w.sendAcks = func() error {
+		if s := w.session.Load(); s != nil {
+			s.leader.Flush() // a lost leader deals again
 		}
-		close(w.linked)
+		return nil
 	}
+	control := caller{p: p, what: "leader-control-address", address: p.o.controlAddress}
+	data := caller{p: p, what: "leader-data-address", address: p.o.dataAddress}
+	next := caller{p: p, what: "next", patient: true}
+	s, err := w.newSession(&control, &data)
 	if err != nil {
 		return err
 	}
+	if w.own == "" { // on the address that it reaches the leader from
+		host, _, err := net.SplitHostPort(s.control.LocalAddr().String())
+		if err != nil {
+			return err
+		}
+		w.own = net.JoinHostPort(host, "0")
+	}
+	if err := w.servePeers(); err != nil {
+		return err
+	}
+	w.peers.gone = func(*upstream, error) error { return w.settle() }
+	w.peers.done = w.settle
+	w.peers.serve()
+	if err := p.home.Ready(); err != nil {
+		return err
+	}
+	for {
+		if err := s.run(&next); err != nil {
+			return err
+		}
+		if s, err = w.newSession(&control, &data); err != nil {
+			return err
+		}
+	}
+}
+
+// servePeers takes results of the first stage.
+func (w *worker) servePeers() (err error) {
+	if w.peers, err = w.p.listen("data-address", w.own); err != nil {
+		return err
+	}
+	w.own = w.peers.listener.Addr().String()
+	w.peers.data = w.finish
+	w.peers.pause = func(*upstream) error { return w.stages.flush() }
+	return nil
+}
+
+// runUnled is a worker without a leader: it takes messages from the senders, and
+// a connection that is lost is a failure.
+func (w *worker) runUnled() error {
+	p := w.p
+	if w.own != "" {
+		if err := w.servePeers(); err != nil {
+			return err
+		}
+		w.peers.done = func() error { return w.ended(false) }
+		w.peers.serve()
+	}
+	if len(p.o.source) != 1 {
+		return fmt.Errorf("--source is %q: without --leader-control-address one HOST:PORT was expected", p.o.source)
+	}
+	in, err := p.listen("source", p.o.source[0])
+	if err != nil {
+		return err
+	}
+	once := func(f func() error) error {
+		if !p.until(w.linked) {
+			return errStopped
+		}
+		return f()
+	}
+	in.data = func(u *upstream, m message) error { return once(func() error { return w.take(u, m) }) }
+	in.pause = func(*upstream) error { return once(w.flush) }
+	in.done = func() error { return once(func() error { return w.ended(true) }) }
+	w.ack = func(first bool, id int64) { // by the way that the message came
+		from := in
+		if !first && w.next.Load() != nil {
+			from = w.peers
+		}
+		for _, u := range from.askers() {
+			u.ack(id)
+		}
+	}
+	w.sendAcks = func() error {
+		for _, from := range []*inlet{in, w.peers} {
+			if from == nil {
+				continue
+			}
+			for _, u := range from.askers() {
+				u.Flush() // who is gone sends its messages again
+			}
+		}
+		return nil
+	}
+	in.serve()
+	if err := p.home.Ready(); err != nil {
+		return err
+	}
+	if p.o.next != "" {
+		next := &outlet{caller: caller{p: p, what: "next", address: p.o.next}, asks: p.o.atLeastOnce,
+			acked: func(id int64) error { w.ack(true, id); return nil }, pause: w.sendAcks}
+		if err := next.open(); err != nil {
+			return err
+		}
+		w.next.Store(next)
+	}
+	close(w.linked)
 	p.stop()
 	return nil
 }
 
-func (w *worker) sinkFlush() error { return w.sink.flush() }
-
-// serveSources takes messages from the senders, where there is no leader.
-func (w *worker) serveSources() error {
-	if len(w.p.o.source) != 1 {
-		return fmt.Errorf("--source is %q: without --leader-control-address one HOST:PORT was expected", w.p.o.source)
+// take does the first stage of a message, and passes the result on.
+func (w *worker) take(u *upstream, m message) error {
+	result, more := w.stages.take(u, m)
+	if !more {
+		return nil
 	}
-	in, err := w.p.listen("source", w.p.o.source[0])
-	if err != nil {
-		return err
-	}
-	in.data = func(payload []byte, id int64) error {
-		if !w.p.until(w.linked) {
+	for {
+		next := w.next.Load()
+		if next == nil {
+			return w.finish(u, result)
+		}
+		err := next.send(result)
+		if err == nil {
 			return nil
 		}
-		return w.take(payload, id)
-	}
-	in.pause = func() error {
-		if !w.p.until(w.linked) {
+		if unsendable(err) {
+			w.p.say("UNEXPECTED DATA")
+			w.through(true, m)
 			return nil
 		}
-		return w.flush()
-	}
-	in.done = func() error {
-		if !w.p.until(w.linked) {
-			return nil
+		if s := w.session.Load(); s == nil {
+			return err
+		} else {
+			s.lostNext(next, err)
 		}
-		return w.ended(true)
 	}
-	in.serve()
-	return nil
 }
 
-// follow signs in with the leader and does what it deals.
-func (w *worker) follow(toLeader, fromLeader *outlet, own string) error {
-	p := w.p
-	deals := &inlet{p: p, open: map[*upstream]bool{}, data: w.take, pause: w.flush}
-	says := &inlet{p: p, open: map[*upstream]bool{}, data: w.take}
-	told := make(chan string, 1)
-	says.other = func(_ *upstream, m *osc.Message) error {
-		if m.Address == addressNext && len(m.Arguments) == 1 {
-			if address, ok := m.Arguments[0].(string); ok {
-				select {
-				case told <- address:
-					return nil
-				default:
-				}
+// flush sends what is queued.
+func (w *worker) flush() error {
+	if next := w.next.Load(); next != nil {
+		if err := next.flush(); err != nil {
+			s := w.session.Load()
+			if s == nil {
+				return err
 			}
-		}
-		p.say("UNEXPECTED DATA")
-		return nil
-	}
-	for _, o := range []*outlet{toLeader, fromLeader} {
-		if err := o.message(osc.NewMessage(addressHello, p.config.Name, own)); err != nil {
-			return err
+			s.lostNext(next, err)
 		}
 	}
-	p.goes(func() error { return says.follow(toLeader.conn) })
-	linked := make(chan struct{})
-	var address string
-	p.goes(func() error {
-		select {
-		case address = <-told:
-			close(linked)
-		case <-p.ctx.Done():
-		}
-		return nil
-	})
-	if !p.until(linked) {
-		return nil
-	}
-	if address != own {
-		if p.o.next != "" {
-			address = p.o.next
-		}
-		var err error
-		if w.next, err = p.dial("next", address); err != nil {
-			return err
-		}
-	}
-	close(w.linked)
-	deals.done = func() error { return w.ended(true) }
-	p.goes(func() error { return deals.follow(fromLeader.conn) })
-	return toLeader.message(osc.NewMessage(addressLinked, p.config.Name))
+	return w.stages.flush()
 }
 
-// follow reads a connection that this side made.
-func (in *inlet) follow(c *osc.Conn) error {
-	u := &upstream{conn: c, name: "the leader"}
-	in.open[u] = true
-	return in.read(u)
-}
-
-// ended handles the end of what comes to the worker: for the first stage, or
-// from the worker before it.
+// ended handles the end of what comes to a worker without a leader: for the
+// first stage, or from the worker before it.
 func (w *worker) ended(first bool) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if first {
 		w.firstEnd = true
-		if w.next != nil {
-			if err := w.next.end(); err != nil {
-				return fmt.Errorf("cannot send to --next: %w", err)
+		if next := w.next.Load(); next != nil {
+			if err := next.end(); err != nil {
+				return err
 			}
 		} else {
 			w.peersEnd = true
@@ -186,7 +216,193 @@ func (w *worker) ended(first bool) error {
 		w.peersEnd = true
 	}
 	if w.firstEnd && w.peersEnd {
-		return w.stages.end()
+		return w.sink.end()
 	}
 	return nil
+}
+
+// settle handles the end of what comes to a worker that is led: the leader has
+// said it since the ring was formed, and no worker before it is left that has
+// not.
+func (w *worker) settle() error {
+	w.mu.Lock()
+	ended := w.firstEnd
+	w.mu.Unlock()
+	if !ended || !w.peers.quiet() {
+		return nil
+	}
+	return w.sink.end()
+}
+
+func (w *worker) setFirstEnd(ended bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.firstEnd = ended
+}
+
+// signInAgain has the leader form the ring anew, and deal again what was lost.
+func (w *worker) signInAgain() {
+	if s := w.session.Load(); s != nil {
+		s.hello(s.control)
+	}
+}
+
+// session is a worker's time with one pair of connections to the leader.
+type session struct {
+	w       *worker
+	id      int64
+	control connection
+	data    connection
+	leader  *upstream // the data connection, as acknowledgements are sent on it
+	over    context.Context
+	end     context.CancelFunc
+	places  chan place // the latest
+	outdate func()     // makes the latest invalid
+	running sync.WaitGroup
+}
+
+// newSession connects to the leader.
+func (w *worker) newSession(control, data *caller) (s *session, err error) {
+	s = &session{w: w, id: time.Now().UnixNano(), places: make(chan place, 1), outdate: func() {}}
+	if s.control, err = control.call(w.p.ctx); err != nil {
+		return nil, err
+	}
+	if s.data, err = data.call(w.p.ctx); err != nil {
+		s.control.Close()
+		return nil, err
+	}
+	s.leader = &upstream{connection: s.data}
+	s.over, s.end = context.WithCancel(w.p.ctx)
+	return s, nil
+}
+
+func (s *session) hello(c connection) {
+	c.Send(osc.NewMessage(addressHello, s.w.p.config.Name, s.w.own, s.id)) // what is lost is read as lost
+}
+
+// run signs in, and does what the leader says until it is lost.
+func (s *session) run(next *caller) error {
+	w, p := s.w, s.w.p
+	w.session.Store(s)
+	defer func() {
+		w.session.Store(nil)
+		s.end()
+		s.data.leave(p.config.Name, false)
+		s.control.leave(p.config.Name, false)
+		if o := w.next.Swap(nil); o != nil {
+			o.close()
+		}
+		s.running.Wait()
+	}()
+	control := &inlet{p: p, other: s.placed}
+	data := &inlet{p: p, data: w.take, pause: func(*upstream) error { return w.flush() }}
+	data.done = func() error {
+		w.setFirstEnd(true)
+		if o := w.next.Load(); o != nil {
+			if err := o.end(); err != nil {
+				s.lostNext(o, err)
+			}
+		}
+		return w.settle()
+	}
+	s.running.Go(func() { s.lost(control.follow(&upstream{connection: s.control})) })
+	s.running.Go(func() { s.lost(data.follow(s.leader)) })
+	s.hello(s.data)
+	s.hello(s.control)
+	for {
+		select {
+		case pl := <-s.places:
+			s.link(pl, next)
+		case <-s.over.Done():
+			if p.stopped() {
+				return errStopped
+			}
+			return nil
+		case <-p.home.Stop():
+			return errStopped
+		case <-p.failed:
+			return errStopped
+		}
+	}
+}
+
+// lost ends the session. err is nil where the leader has left.
+func (s *session) lost(err error) {
+	if err != nil && s.over.Err() == nil && !s.w.p.stopped() {
+		s.w.p.say("LOST the leader: %v", err)
+	}
+	s.end()
+}
+
+// place is a worker's place in a ring, as the leader gives it.
+type place struct {
+	next  string // the address of the next; its own where it is alone
+	ring  int64
+	whole bool            // all that the leader knows are in the ring
+	valid context.Context // until the session is over, or the ring is another
+}
+
+func placeOf(m *osc.Message) (pl place, ok bool) {
+	if m.Address != addressNext || len(m.Arguments) != 3 {
+		return pl, false
+	}
+	var isNext, isRing, isWhole bool
+	pl.next, isNext = m.Arguments[0].(string)
+	pl.ring, isRing = m.Arguments[1].(int64)
+	pl.whole, isWhole = m.Arguments[2].(bool)
+	return pl, isNext && isRing && isWhole
+}
+
+// placed handles what the leader says on the control connection.
+func (s *session) placed(_ *upstream, m *osc.Message) error {
+	pl, ok := placeOf(m)
+	if !ok {
+		s.w.p.say("UNEXPECTED DATA")
+		return nil
+	}
+	s.outdate()
+	pl.valid, s.outdate = context.WithCancel(s.over)
+	select {
+	case <-s.places:
+	default:
+	}
+	s.places <- pl
+	return nil
+}
+
+// link connects to the next worker, and tells the leader. --next is how the next
+// of a whole ring is reached; another one is where the leader says.
+func (s *session) link(pl place, next *caller) {
+	w, p := s.w, s.w.p
+	w.setFirstEnd(false)
+	var to *outlet
+	if pl.next != w.own {
+		if next.address = pl.next; pl.whole && p.o.next != "" {
+			next.address = p.o.next
+		}
+		c, err := next.call(pl.valid)
+		if err != nil {
+			return
+		}
+		to = &outlet{caller: *next}
+		to.conn.Store(&c)
+		s.running.Go(func() { s.lostNext(to, (&inlet{p: p}).follow(&upstream{connection: c})) })
+	}
+	if before := w.next.Swap(to); before != nil {
+		before.close()
+	}
+	s.control.Send(osc.NewMessage(addressLinked, p.config.Name, pl.ring)) // what is lost is read as lost
+}
+
+// lostNext has the worker do both stages until the leader has formed the ring
+// anew. err is nil where the next has left.
+func (s *session) lostNext(lost *outlet, err error) {
+	if !s.w.next.CompareAndSwap(lost, nil) {
+		return
+	}
+	if err != nil && !s.w.p.stopped() {
+		s.w.p.say("LOST the next worker: %v", err)
+	}
+	lost.close()
+	s.hello(s.control)
 }

@@ -1,0 +1,256 @@
+package buffy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dagon-star/dagon-star/runtime/control"
+	"github.com/dagon-star/dagon-star/runtime/osc"
+)
+
+// message is a message of data.
+type message struct {
+	payload  []byte
+	id       int64
+	numbered bool // it has an id
+}
+
+var (
+	dataTemplate = template(control.AddressData, "sh")
+	ackTemplate  = template(control.AddressAck, "h")
+)
+
+func template(address, tags string) *osc.Template {
+	t, err := osc.NewTemplate(address, tags)
+	if err != nil {
+		panic(err) // the constants are right
+	}
+	return &t
+}
+
+// queueData queues a message on a connection: as a string where it can be one.
+func queueData(c *osc.Conn, m message) error {
+	if m.numbered {
+		err := c.QueueStringInt64(dataTemplate, m.payload, m.id)
+		if !unsendable(err) {
+			return err
+		}
+	}
+	var text any = string(m.payload)
+	for range 2 {
+		args := []any{text, m.id}
+		if !m.numbered {
+			args = args[:1]
+		}
+		packet, err := osc.Append(nil, osc.NewMessage(control.AddressData, args...))
+		if err == nil {
+			return c.Queue(packet)
+		}
+		text = m.payload // it has a NUL
+	}
+	panic("unreachable: a blob may have any bytes")
+}
+
+// unsendable tells whether an error is the message's, and not the connection's.
+func unsendable(err error) bool {
+	var broken *osc.ProtocolError
+	return errors.As(err, &broken)
+}
+
+// connection is a connection to another component.
+type connection struct {
+	*osc.Conn
+	raw net.Conn
+}
+
+// leave closes a connection deliberately, and says so unless the end was said.
+// It takes a second at most.
+func (c connection) leave(name string, ended bool) {
+	if !ended {
+		c.raw.SetWriteDeadline(time.Now().Add(time.Second))
+		c.Send(osc.NewMessage(addressLeaving, name)) // who is gone need not know
+	}
+	c.Close()
+}
+
+// How others are called.
+const (
+	dialFor  = 10 * time.Second       // those that are not listening yet, the first time
+	dialSlow = 100 * time.Millisecond // at most between two tries
+)
+
+// caller makes connections to another component.
+type caller struct {
+	p       *process
+	what    string // the flag that gave the address
+	address string
+	patient bool          // it does not give up the first time either
+	wait    time.Duration // before the next try
+	made    time.Time     // the last connection
+}
+
+// call connects. The first time it gives up after ten seconds; later it goes on
+// until it has succeeded, the component is to stop, or ctx is over. A connection
+// that is lost as soon as it is made, as by a relay to somebody who is not there,
+// is not made again at once.
+func (c *caller) call(ctx context.Context) (connection, error) {
+	if c.address == "" {
+		return connection{}, fmt.Errorf("--%s is missing: HOST:PORT was expected", c.what)
+	}
+	patient := c.patient || !c.made.IsZero()
+	if time.Since(c.made) > time.Second {
+		c.wait = 0
+	}
+	began := time.Now()
+	var d net.Dialer
+	for {
+		if c.wait > 0 {
+			timer := time.NewTimer(c.wait)
+			select {
+			case <-timer.C:
+			case <-c.p.home.Stop():
+			case <-ctx.Done():
+			}
+			timer.Stop()
+		}
+		if c.p.stopped() || ctx.Err() != nil {
+			return connection{}, errStopped
+		}
+		c.wait = min(max(2*c.wait, time.Millisecond), dialSlow)
+		raw, err := d.DialContext(ctx, "tcp", c.address)
+		if err == nil {
+			c.made = time.Now()
+			return connection{osc.NewConn(raw, osc.ConnOptions{Framing: osc.SizePrefix, MaxFrame: osc.MaxFrame}), raw}, nil
+		}
+		if !patient && time.Since(began) > dialFor {
+			return connection{}, fmt.Errorf("cannot connect to --%s: %w", c.what, err)
+		}
+	}
+}
+
+// outlet is where messages are sent to.
+type outlet struct {
+	caller
+	// lasting tells that a lost connection is no failure, and made anew.
+	lasting bool
+	// asks tells that acknowledgements are asked for.
+	asks bool
+	// acked is called with every acknowledgement, and pause when none follows at
+	// the moment.
+	acked func(id int64) error
+	pause func() error
+	// again is called when the connection has been made anew. What was sent and
+	// not acknowledged may have been lost.
+	again func()
+
+	calling sync.Mutex
+	closed  bool
+	conn    atomic.Pointer[connection]
+	ended   atomic.Bool
+}
+
+// open connects for the first time.
+func (o *outlet) open() error {
+	o.p.closers = append(o.p.closers, o.close)
+	return o.connect()
+}
+
+func (o *outlet) connect() error {
+	c, err := o.call(o.p.ctx)
+	if err != nil {
+		return err
+	}
+	if o.asks {
+		if err := c.Send(osc.NewMessage(addressAcks, o.p.config.Name)); err != nil && !o.lasting {
+			return err
+		}
+	}
+	o.conn.Store(&c)
+	if o.asks {
+		in := &inlet{p: o.p, acked: func(_ *upstream, id int64) error { return o.acked(id) }}
+		in.pause = func(*upstream) error { return o.pause() }
+		o.p.goes(func() error { return o.renew(&c, in.follow(&upstream{connection: c})) })
+	}
+	return nil
+}
+
+// renew makes a lost connection anew. err is how it was lost, nil if the other
+// side left.
+func (o *outlet) renew(lost *connection, err error) error {
+	if !o.lasting {
+		if err == nil {
+			return nil
+		}
+		return fmt.Errorf("cannot send to --%s: %w", o.what, err)
+	}
+	o.calling.Lock()
+	defer o.calling.Unlock()
+	if o.closed || o.p.stopped() {
+		return errStopped
+	}
+	if o.conn.Load() != lost {
+		return nil
+	}
+	if err != nil {
+		o.p.say("LOST --%s: %v", o.what, err)
+	}
+	lost.Close()
+	if err := o.connect(); err != nil {
+		return err
+	}
+	o.again()
+	return nil
+}
+
+// do does something with the connection, again where it is lost and made anew.
+func (o *outlet) do(f func(*osc.Conn) error) error {
+	for {
+		c := o.conn.Load()
+		err := f(c.Conn)
+		if err == nil || unsendable(err) {
+			return err
+		}
+		if err := o.renew(c, err); err != nil {
+			return err
+		}
+	}
+}
+
+// send queues one message of data.
+func (o *outlet) send(m message) error {
+	if o.ended.Load() {
+		o.ended.Store(false)
+	}
+	c := o.conn.Load()
+	err := queueData(c.Conn, m)
+	if err == nil || unsendable(err) {
+		return err
+	}
+	if err := o.renew(c, err); err != nil {
+		return err
+	}
+	return o.do(func(c *osc.Conn) error { return queueData(c, m) })
+}
+
+func (o *outlet) flush() error { return o.do((*osc.Conn).Flush) }
+
+// end says that nothing follows.
+func (o *outlet) end() error {
+	o.ended.Store(true)
+	return o.do(func(c *osc.Conn) error { return c.Send(osc.NewMessage(control.AddressEnd, o.p.config.Name)) })
+}
+
+func (o *outlet) close() error {
+	o.calling.Lock()
+	defer o.calling.Unlock()
+	o.closed = true
+	if c := o.conn.Load(); c != nil {
+		c.leave(o.p.config.Name, o.ended.Load())
+	}
+	return nil
+}

@@ -1,0 +1,287 @@
+package buffy
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// What a window bounds.
+const (
+	windowMessages = 1 << 14  // from the oldest that is kept to the newest
+	windowBytes    = 16 << 20 // of their payloads
+	batchBytes     = 32 << 10 // that are dealt at a time
+	wakeAt         = 512      // messages that wait to be dealt, and are no longer left to gather
+	keptBuffer     = 1 << 10  // bytes of a payload whose memory is used again
+)
+
+// window is what has been taken over to be dealt to others, in the order in
+// which it came. A window that keeps holds each message until it is
+// acknowledged, and deals it again after a rewind; another lets go of it once it
+// is dealt. Who adds to a full window waits: at 16,384 messages from the oldest
+// to the newest, or 16 MiB.
+type window struct {
+	keeps bool
+
+	mu      sync.Mutex
+	work    sync.Cond // there may be something to deal
+	room    sync.Cond // there may be room
+	waiting int       // for room
+	slots   []slot
+	index   map[int64]uint64 // where an id is, in a window that keeps
+	bytes   int
+	first   uint64 // the oldest that is kept
+	next    uint64 // to be dealt
+	fresh   uint64 // the first that has never been dealt
+	last    uint64 // where the next goes
+	held    bool   // nothing is to be dealt until there is a rewind
+	over    bool   // nothing more will come
+	saidEnd bool
+	closed  bool
+
+	count atomic.Int64 // how many have been acknowledged, or dealt where nothing is kept
+}
+
+type slot struct {
+	payload []byte
+	id      int64
+	from    *upstream // who is told of the acknowledgement, or nil
+	over    bool      // it has been acknowledged
+}
+
+// newWindow makes a window. Whoever waits for it goes on when the component is
+// to stop.
+func (p *process) newWindow(keeps bool) *window {
+	w := &window{keeps: keeps, slots: make([]slot, windowMessages), index: map[int64]uint64{}}
+	w.work.L, w.room.L = &w.mu, &w.mu
+	p.goes(func() error {
+		p.stop()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.closed = true
+		w.work.Broadcast()
+		w.room.Broadcast()
+		return nil
+	})
+	return w
+}
+
+// add takes a message over. One that the window holds already is not held
+// twice, and is acknowledged to whom it came from last.
+func (w *window) add(payload []byte, id int64, from *upstream) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for {
+		if w.closed {
+			return errStopped
+		}
+		if at, ok := w.index[id]; ok {
+			w.slots[at%windowMessages].from = from
+			return nil
+		}
+		if n := w.last - w.first; n == 0 || n < windowMessages && w.bytes+len(payload) <= windowBytes {
+			break
+		}
+		w.waiting++
+		w.work.Signal()
+		w.room.Wait()
+		w.waiting--
+	}
+	s := &w.slots[w.last%windowMessages]
+	s.payload = append(s.payload[:0], payload...)
+	s.id, s.from, s.over = id, from, false
+	if w.keeps {
+		w.index[id] = w.last
+	}
+	w.bytes += len(payload)
+	w.last++
+	w.over, w.saidEnd = false, false
+	if w.last-w.next >= wakeAt {
+		w.work.Signal()
+	}
+	return nil
+}
+
+// wake has what was added dealt, though it is not much.
+func (w *window) wake() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.work.Signal()
+}
+
+// end says that nothing more will be added.
+func (w *window) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.over = true
+	w.work.Signal()
+}
+
+// ack lets go of a message. It returns who is to be told; ok is false where the
+// window does not hold it.
+func (w *window) ack(id int64) (from *upstream, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	at, ok := w.index[id]
+	if !ok {
+		return nil, false
+	}
+	delete(w.index, id)
+	from = w.drop(at)
+	w.count.Add(1)
+	for w.first < w.last && w.slots[w.first%windowMessages].over {
+		w.first++
+	}
+	w.next = max(w.next, w.first)
+	if w.waiting > 0 && w.last-w.first <= windowMessages*3/4 {
+		w.room.Broadcast()
+	}
+	if w.first == w.last && w.over {
+		w.work.Signal()
+	}
+	return from, true
+}
+
+// drop frees a slot. The lock is held.
+func (w *window) drop(at uint64) (from *upstream) {
+	s := &w.slots[at%windowMessages]
+	w.bytes -= len(s.payload)
+	if cap(s.payload) > keptBuffer {
+		s.payload = nil
+	}
+	from, s.from, s.over = s.from, nil, true
+	return from
+}
+
+// settle says that no acknowledgement follows at the moment.
+func (w *window) settle() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.waiting > 0 {
+		w.room.Broadcast()
+	}
+}
+
+// rewind has all that is held dealt again, and the end said again.
+func (w *window) rewind() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.rewindLocked()
+}
+
+func (w *window) rewindLocked() {
+	w.held, w.saidEnd = false, false
+	w.next = w.first
+	w.work.Signal()
+}
+
+// step is what is to be done with a window.
+type step int
+
+const (
+	stepStop  step = iota // the component is to stop
+	stepDeal              // what is in the batch is to be dealt
+	stepFlush             // nothing follows at the moment
+	stepEnd               // all is through, and nothing more will come
+)
+
+// batch is what is dealt at a time.
+type batch struct {
+	items  []item
+	arena  []byte
+	unsaid bool // what was dealt has not been flushed
+}
+
+type item struct {
+	start, end int // of the payload in the arena
+	id         int64
+	from       *upstream
+	seq        uint64
+	again      bool // it has been dealt before
+}
+
+func (b *batch) message(i *item) message {
+	return message{b.arena[i.start:i.end], i.id, true}
+}
+
+// take waits for what is to be done. The lock is held.
+func (w *window) take(b *batch) step {
+	for {
+		switch {
+		case w.closed:
+			return stepStop
+		case !w.held && w.next < w.last:
+			w.fill(b)
+			b.unsaid = true
+			return stepDeal
+		case b.unsaid:
+			b.unsaid = false
+			return stepFlush
+		case !w.held && w.over && w.first == w.last && !w.saidEnd:
+			w.saidEnd = true
+			return stepEnd
+		}
+		w.work.Wait()
+	}
+}
+
+// fill copies what is next.
+func (w *window) fill(b *batch) {
+	b.items, b.arena = b.items[:0], b.arena[:0]
+	for ; w.next < w.last && len(b.arena) < batchBytes && len(b.items) < 2*wakeAt; w.next++ {
+		s := &w.slots[w.next%windowMessages]
+		if s.over {
+			continue
+		}
+		start := len(b.arena)
+		b.arena = append(b.arena, s.payload...)
+		b.items = append(b.items, item{start, len(b.arena), s.id, s.from, w.next, w.next < w.fresh})
+		if !w.keeps {
+			w.drop(w.next)
+			w.first = w.next + 1
+		}
+	}
+	w.fresh = max(w.fresh, w.next)
+	if !w.keeps && w.waiting > 0 {
+		w.room.Broadcast()
+	}
+}
+
+// target is to whom a window is dealt. What it returns ends the component.
+type target interface {
+	// chosen is called before a batch, with the window's lock.
+	chosen()
+	give(b *batch, i *item) error
+	flush() error
+	end() error
+}
+
+// deal deals what is in a window until the component is to stop. dealt is called
+// after each batch.
+func (w *window) deal(to target, dealt func(*batch) error) error {
+	var b batch
+	for {
+		w.mu.Lock()
+		step := w.take(&b)
+		to.chosen()
+		w.mu.Unlock()
+		var err error
+		switch step {
+		case stepStop:
+			return nil
+		case stepDeal:
+			for i := range b.items {
+				if err := to.give(&b, &b.items[i]); err != nil {
+					return err
+				}
+			}
+			err = dealt(&b)
+		case stepFlush:
+			err = to.flush()
+		case stepEnd:
+			err = to.end()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
