@@ -88,7 +88,7 @@ func Run(ctx context.Context, name string, args []string, getenv func(string) st
 		fmt.Fprintf(stderr, "no component is named %q; there are:\n%s", name, Summaries())
 		return 2
 	}
-	p := &process{ctx: ctx, out: stdout, failed: make(chan struct{})}
+	p := &process{ctx: ctx, out: stdout, failed: make(chan struct{}), connections: map[net.Conn]bool{}}
 	if err := p.parse(name, args, getenv); err != nil {
 		if errors.Is(err, pflag.ErrHelp) {
 			fmt.Fprintf(stdout, "%s: %s\n\nFlags:\n%s", name, parts()[i].summary, p.flags.FlagUsages())
@@ -106,6 +106,11 @@ func Run(ctx context.Context, name string, args []string, getenv func(string) st
 	defer home.Close()
 	var cancel context.CancelFunc
 	p.ctx, cancel = context.WithCancel(ctx)
+	p.goes(func() error {
+		p.stop()
+		p.unblock()
+		return nil
+	})
 	if err = parts()[i].run(p); errors.Is(err, errStopped) {
 		err = nil
 	}
@@ -142,10 +147,12 @@ type process struct {
 	running sync.WaitGroup
 	closers []func() error // in the order of opening
 
-	mu     sync.Mutex
-	err    error
-	failed chan struct{} // closed at the first error
-	ending bool
+	mu          sync.Mutex
+	err         error
+	failed      chan struct{} // closed at the first error
+	ending      bool
+	connections map[net.Conn]bool // the open ones
+	leaving     bool              // …are not waited for any more
 }
 
 // options are the flags of all components, as the older documented ini files

@@ -92,7 +92,7 @@ func (in *inlet) close() error {
 	defer in.mu.Unlock()
 	in.closing = true
 	for u, open := range in.open {
-		u.leave(in.p.config.Name, !open && !u.acks.Load())
+		u.leave(!open && !u.acks.Load())
 	}
 	return nil
 }
@@ -106,11 +106,11 @@ func (in *inlet) accept() error {
 		if err != nil {
 			return err
 		}
-		u := &upstream{connection: connection{osc.NewConn(c, osc.ConnOptions{MaxFrame: osc.MaxFrame}), c}}
+		u := &upstream{connection: in.p.connection(c, osc.ConnOptions{})}
 		in.mu.Lock()
 		if in.closing {
 			in.mu.Unlock()
-			c.Close()
+			u.Close()
 			return nil
 		}
 		in.open[u] = true

@@ -62,18 +62,51 @@ func unsendable(err error) bool {
 	return errors.As(err, &broken)
 }
 
+// leaveFor is how long one that leaves waits for others to take what it sends.
+const leaveFor = time.Second
+
 // connection is a connection to another component.
 type connection struct {
 	*osc.Conn
 	raw net.Conn
+	p   *process
+}
+
+func (p *process) connection(raw net.Conn, o osc.ConnOptions) connection {
+	o.MaxFrame = osc.MaxFrame
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.connections[raw] = true
+	if p.leaving {
+		raw.SetWriteDeadline(time.Now().Add(leaveFor))
+	}
+	return connection{osc.NewConn(raw, o), raw, p}
+}
+
+// unblock bounds what is written from now on, so that others who do not take it
+// keep nobody from stopping.
+func (p *process) unblock() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.leaving = true
+	for raw := range p.connections {
+		raw.SetWriteDeadline(time.Now().Add(leaveFor))
+	}
+}
+
+// Close closes the connection; what is queued is lost.
+func (c connection) Close() error {
+	c.p.mu.Lock()
+	delete(c.p.connections, c.raw)
+	c.p.mu.Unlock()
+	return c.Conn.Close()
 }
 
 // leave closes a connection deliberately, and says so unless the end was said.
-// It takes a second at most.
-func (c connection) leave(name string, ended bool) {
+func (c connection) leave(ended bool) {
 	if !ended {
-		c.raw.SetWriteDeadline(time.Now().Add(time.Second))
-		c.Send(osc.NewMessage(addressLeaving, name)) // who is gone need not know
+		c.raw.SetWriteDeadline(time.Now().Add(leaveFor))
+		c.Send(osc.NewMessage(addressLeaving, c.p.config.Name)) // who is gone need not know
 	}
 	c.Close()
 }
@@ -125,13 +158,16 @@ func (c *caller) call(ctx context.Context) (connection, error) {
 		raw, err := d.DialContext(ctx, "tcp", c.address)
 		if err == nil {
 			c.made = time.Now()
-			return connection{osc.NewConn(raw, osc.ConnOptions{Framing: osc.SizePrefix, MaxFrame: osc.MaxFrame}), raw}, nil
+			return c.p.connection(raw, osc.ConnOptions{Framing: osc.SizePrefix}), nil
 		}
 		if !patient && time.Since(began) > dialFor {
 			return connection{}, fmt.Errorf("cannot connect to --%s: %w", c.what, err)
 		}
 	}
 }
+
+// lived tells whether the last connection was more than a try.
+func (c *caller) lived() bool { return time.Since(c.made) > dialSlow }
 
 // outlet is where messages are sent to.
 type outlet struct {
@@ -196,7 +232,7 @@ func (o *outlet) renew(lost *connection, err error) error {
 	if o.conn.Load() != lost {
 		return nil
 	}
-	if err != nil {
+	if err != nil && o.lived() {
 		o.p.say("LOST --%s: %v", o.what, err)
 	}
 	lost.Close()
@@ -207,11 +243,14 @@ func (o *outlet) renew(lost *connection, err error) error {
 	return nil
 }
 
-// do does something with the connection, again where it is lost and made anew.
-func (o *outlet) do(f func(*osc.Conn) error) error {
+// send queues one message of data.
+func (o *outlet) send(m message) error {
+	if o.ended.Load() {
+		o.ended.Store(false)
+	}
 	for {
 		c := o.conn.Load()
-		err := f(c.Conn)
+		err := queueData(c.Conn, m)
 		if err == nil || unsendable(err) {
 			return err
 		}
@@ -219,22 +258,6 @@ func (o *outlet) do(f func(*osc.Conn) error) error {
 			return err
 		}
 	}
-}
-
-// send queues one message of data.
-func (o *outlet) send(m message) error {
-	if o.ended.Load() {
-		o.ended.Store(false)
-	}
-	c := o.conn.Load()
-	err := queueData(c.Conn, m)
-	if err == nil || unsendable(err) {
-		return err
-	}
-	if err := o.renew(c, err); err != nil {
-		return err
-	}
-	return o.do(func(c *osc.Conn) error { return queueData(c, m) })
 }
 
 func (o *outlet) flush() error { return o.do((*osc.Conn).Flush) }
@@ -245,12 +268,27 @@ func (o *outlet) end() error {
 	return o.do(func(c *osc.Conn) error { return c.Send(osc.NewMessage(control.AddressEnd, o.p.config.Name)) })
 }
 
+// do does something with the connection, again where it is lost and made anew.
+// send has the same for itself, as a closure would be an allocation a message.
+func (o *outlet) do(f func(*osc.Conn) error) error {
+	for {
+		c := o.conn.Load()
+		err := f(c.Conn)
+		if err == nil {
+			return nil
+		}
+		if err := o.renew(c, err); err != nil {
+			return err
+		}
+	}
+}
+
 func (o *outlet) close() error {
 	o.calling.Lock()
 	defer o.calling.Unlock()
 	o.closed = true
 	if c := o.conn.Load(); c != nil {
-		c.leave(o.p.config.Name, o.ended.Load())
+		c.leave(o.ended.Load())
 	}
 	return nil
 }

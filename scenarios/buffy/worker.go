@@ -254,6 +254,7 @@ type session struct {
 	control connection
 	data    connection
 	leader  *upstream // the data connection, as acknowledgements are sent on it
+	made    *caller   // of the data connection
 	over    context.Context
 	end     context.CancelFunc
 	places  chan place // the latest
@@ -263,7 +264,7 @@ type session struct {
 
 // newSession connects to the leader.
 func (w *worker) newSession(control, data *caller) (s *session, err error) {
-	s = &session{w: w, id: time.Now().UnixNano(), places: make(chan place, 1), outdate: func() {}}
+	s = &session{w: w, made: data, id: time.Now().UnixNano(), places: make(chan place, 1), outdate: func() {}}
 	if s.control, err = control.call(w.p.ctx); err != nil {
 		return nil, err
 	}
@@ -287,8 +288,8 @@ func (s *session) run(next *caller) error {
 	defer func() {
 		w.session.Store(nil)
 		s.end()
-		s.data.leave(p.config.Name, false)
-		s.control.leave(p.config.Name, false)
+		s.data.leave(false)
+		s.control.leave(false)
 		if o := w.next.Swap(nil); o != nil {
 			o.close()
 		}
@@ -328,7 +329,7 @@ func (s *session) run(next *caller) error {
 
 // lost ends the session. err is nil where the leader has left.
 func (s *session) lost(err error) {
-	if err != nil && s.over.Err() == nil && !s.w.p.stopped() {
+	if err != nil && s.over.Err() == nil && !s.w.p.stopped() && s.made.lived() {
 		s.w.p.say("LOST the leader: %v", err)
 	}
 	s.end()
