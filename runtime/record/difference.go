@@ -97,12 +97,14 @@ func Subset(part, whole []Record) *Difference {
 func Unique(records []Record) *Difference {
 	d := &Difference{kind: unique, Differs: -1, found: len(records)}
 	known := index(records)
-	for i, r := range records {
-		if first := known.add(i); first != i {
-			d.Duplicated = append(d.Duplicated, r)
-			d.First = append(d.First, records[first])
+	known.find(records, func(i int, s *slot) {
+		if s.at == 0 {
+			s.at = uint32(i + 1)
+			return
 		}
-	}
+		d.Duplicated = append(d.Duplicated, records[i])
+		d.First = append(d.First, records[s.at-1])
+	})
 	if len(d.Duplicated) == 0 {
 		return nil
 	}
@@ -113,30 +115,34 @@ func Unique(records []Record) *Difference {
 func (d *Difference) count(expected, found []Record) {
 	d.expected, d.found = len(expected), len(found)
 	known := index(expected)
-	left := make([]int, len(expected)) // how often the payload of a first record is still to be found
-	for i := range expected {
-		left[known.add(i)]++
-	}
+	first := make([]uint32, len(expected)) // of each, the first record with its payload
+	left := make([]uint32, len(expected))  // how often the payload of a first one is still to be found
+	known.find(expected, func(i int, s *slot) {
+		if s.at == 0 {
+			s.at = uint32(i + 1)
+		}
+		first[i] = s.at - 1
+		left[s.at-1]++
+	})
 	missing := len(expected)
-	for i := range found {
-		first := known.first(found[i].Payload)
+	known.find(found, func(i int, s *slot) {
 		switch {
-		case first < 0:
+		case s.at == 0:
 			d.Extra = append(d.Extra, found[i])
-		case left[first] == 0:
+		case left[s.at-1] == 0:
 			d.Duplicated = append(d.Duplicated, found[i])
 		default:
-			left[first]--
+			left[s.at-1]--
 			missing--
 		}
-	}
+	})
 	if d.kind == subset || missing == 0 {
 		return
 	}
 	d.Missing = make([]Record, 0, missing)
-	for i := range slices.Backward(expected) {
-		if first := known.first(expected[i].Payload); left[first] > 0 {
-			left[first]--
+	for i, n := range slices.Backward(first) {
+		if left[n] > 0 {
+			left[n]--
 			d.Missing = append(d.Missing, expected[i])
 		}
 	}
