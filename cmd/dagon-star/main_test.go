@@ -49,6 +49,7 @@ func scriptParams(t *testing.T) testscript.Params {
 			"signal":     signalBackground,
 			"shows":      showsNothing,
 			"junit":      readsJUnit,
+			"readme":     readmeBlock,
 		},
 		RequireUniqueNames: true,
 		Condition: func(cond string) (bool, error) {
@@ -73,7 +74,9 @@ func scriptParams(t *testing.T) testscript.Params {
 			env.Setenv("CI", os.Getenv("CI"))
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // or every node takes a second to exit
 			env.Setenv("HOME", env.WorkDir)
-			return nil
+			scenarios, err := filepath.Abs("../../scenarios")
+			env.Setenv("SCENARIOS", scenarios)
+			return err
 		},
 	}
 }
@@ -417,4 +420,21 @@ func readsJUnit(ts *testscript.TestScript, neg bool, args []string) {
 	if got := fmt.Sprint(sum.Tests, sum.Failed, sum.Error, sum.Skipped); got != strings.Join(args[1:], " ") {
 		ts.Fatalf("tests, failures, errors and skipped are %s", got)
 	}
+}
+
+// readmeBlock writes the code block of the README that has a text to a file:
+// readme TEXT FILE.
+func readmeBlock(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: readme TEXT FILE")
+	}
+	readme, err := os.ReadFile("../../README.md")
+	ts.Check(err)
+	for i, block := range strings.Split(string(readme), "\n```") {
+		if _, code, ok := strings.Cut(block, "\n"); ok && i%2 == 1 && strings.Contains(code, args[0]) {
+			ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(code+"\n"), 0o644))
+			return
+		}
+	}
+	ts.Fatalf("the README has no code block with %q", args[0])
 }

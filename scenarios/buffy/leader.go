@@ -34,6 +34,10 @@ func (m *member) leave() {
 	m.control, m.data = nil, nil
 }
 
+// maxUnheard is how many messages the workers may be behind of a leader that keeps
+// nothing: more are shed, as waiting for the slow would be keeping.
+const maxUnheard = 1024
+
 // leader deals messages to the live workers in turn: to the ring that they form.
 // Whenever a worker comes or goes, dealing is held until the live ones have
 // formed the ring anew; then all that is not acknowledged is dealt again. A
@@ -49,6 +53,8 @@ type leader struct {
 	ring    []*upstream // they are dealt to on
 	rings   int64       // how many have been formed
 	turn    int
+	unheard int           // messages that were dealt to the ring, and not acknowledged
+	shed    int64         // messages that nobody was dealt, as the workers were behind
 	formed  chan struct{} // closed when the first ring is
 }
 
@@ -143,6 +149,12 @@ func (l *leader) serveSources() {
 
 // through lets go of a message, and tells whom it came from.
 func (l *leader) through(id int64) {
+	if !l.keeps {
+		l.mu.Lock()
+		l.unheard = max(l.unheard-1, 0) // those of an older ring are not counted any more
+		l.mu.Unlock()
+		return
+	}
 	if from, ok := l.window.ack(id); ok {
 		from.ack(id)
 	}
@@ -248,9 +260,7 @@ func (l *leader) signIn(u *upstream, data bool, name, address string, session in
 	}
 	if data {
 		m.data = u
-		if l.keeps {
-			u.Send(osc.NewMessage(addressAcks, l.p.config.Name)) // who is gone signs in again
-		}
+		u.Send(osc.NewMessage(addressAcks, l.p.config.Name)) // who is gone signs in again
 	} else {
 		m.control = u
 	}
@@ -291,7 +301,7 @@ func (l *leader) form() {
 		return
 	}
 	l.rings++
-	l.held, l.ring = true, nil
+	l.held, l.ring, l.unheard = true, nil, 0
 	for i, m := range live {
 		m.linked = false
 		l.ring = append(l.ring, m.data)
@@ -325,12 +335,29 @@ func (r *ring) chosen() { r.to = r.l.ring }
 // give gives a message to the worker on turn. Where it is lost, the message
 // waits for the next ring.
 func (r *ring) give(b *batch, i *item) error {
+	if !r.l.keeps && r.l.sheds() {
+		return nil
+	}
 	r.l.turn = (r.l.turn + 1) % len(r.to)
 	if err := queueData(r.to[r.l.turn].Conn, b.message(i)); unsendable(err) {
 		r.l.p.say("UNEXPECTED DATA")
 		r.l.through(i.id)
 	}
 	return nil
+}
+
+// sheds tells whether a leader that keeps nothing is to leave a message out.
+func (l *leader) sheds() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.unheard < maxUnheard {
+		l.unheard++
+		return false
+	}
+	if l.shed++; l.shed == 1 {
+		l.p.say("SHEDDING MESSAGES: the workers are behind")
+	}
+	return true
 }
 
 func (r *ring) flush() error {
