@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	goruntime "runtime"
@@ -89,7 +90,14 @@ type harm struct {
 // signals are those that interrupt.
 var signals = [...]syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP}
 
-func (h *harm) signal() syscall.Signal { return signals[h.which%len(signals)] }
+// signal is the one that interrupts. Where HUP is ignored, as under nohup, so it
+// is by the run.
+func (h *harm) signal() syscall.Signal {
+	if s := signals[h.which%len(signals)]; !signal.Ignored(s) {
+		return s
+	}
+	return syscall.SIGTERM
+}
 
 func (h *harm) String() string {
 	text := fmt.Sprintf("%s at %v", h.kind, h.at.Round(time.Millisecond))
