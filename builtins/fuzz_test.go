@@ -185,7 +185,7 @@ func callWith(t *testing.T, folder, target string, data []byte) {
 		}
 	}
 	limit, soon := 100*time.Millisecond, 5*time.Millisecond
-	defer time.AfterFunc(time.Minute, func() { panic("the run does not end") }).Stop()
+	defer time.AfterFunc(10*time.Second, func() { panic("the run does not end") }).Stop()
 	var out bytes.Buffer
 	heap := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
 	metrics.Read(heap)

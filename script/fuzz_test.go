@@ -7,14 +7,16 @@ import (
 	"runtime/metrics"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dagon-star/dagon-star/script"
 )
 
 // check checks a script, and fails where that costs more than Check says, or
-// tells more.
+// tells more. Where it does not end it panics, for a fuzzer does not notice.
 func check(t *testing.T, folder, text string) script.Mistakes {
 	t.Helper()
+	defer time.AfterFunc(10*time.Second, func() { panic("the check does not end") }).Stop()
 	heap := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
 	metrics.Read(heap)
 	before := heap[0].Value.Uint64()

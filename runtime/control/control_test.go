@@ -2,6 +2,7 @@ package control
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -13,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/dagon-star/dagon-star/runtime/internal/allocated"
 	"github.com/dagon-star/dagon-star/runtime/osc"
 )
 
@@ -505,12 +507,10 @@ func TestSlowNode(t *testing.T) {
 	t.Error("600 MB were sent to a node that reads nothing")
 }
 
-// FuzzStream: whatever a stranger sends, the server answers for it once and
-// ends.
-func FuzzStream(f *testing.F) {
-	f.Add([]byte("\x00\x00\x00\x14/ready\x00\x00,s\x00\x00leader\x00\x00"))
-	f.Add([]byte("\xc0/2\x00\x00,s\x00\x00leader\x00\x00\xc0"))
-	f.Fuzz(func(t *testing.T, data []byte) {
+// streamed has a stranger send something, and returns what that cost the server
+// and the ledger until the server has closed, in bytes.
+func streamed(t *testing.T, data []byte) uint64 {
+	return allocated.By(func() {
 		l := newLedger()
 		s := New(l, Options{})
 		addr, err := s.Listen("127.0.0.1:0")
@@ -536,5 +536,51 @@ func FuzzStream(f *testing.F) {
 		}
 		l.mu.Unlock()
 		s.Close()
+	})
+}
+
+// streamBound is how much that may be: what is decoded, 32 bytes for each byte at
+// most, and as much again for the ledger's lines.
+func streamBound(data []byte) uint64 { return 64*uint64(len(data)) + 64<<10 + allocated.Slack }
+
+// TestStreamBounds: what costs a stranger or a node little to send costs the
+// server little to hear.
+func TestStreamBounds(t *testing.T) {
+	const n = 1 << 18
+	pad := func(s string) string { return s + strings.Repeat("\x00", 4-len(s)%4) }
+	sized := func(packet string) string {
+		return string(binary.BigEndian.AppendUint32(nil, uint32(len(packet)))) + packet
+	}
+	ready := string(frame(t, osc.SizePrefix, AddressReady, "x"))
+	many := func(packet string) string { return strings.Repeat(sized(packet), n/len(packet)) }
+	for name, data := range map[string]string{
+		"a promise":      "\x00\x00\x03\xfc",
+		"a long frame":   "\x00\x00\x03\xfc" + strings.Repeat("/", n),
+		"SLIP":           "\xc0" + strings.Repeat("\xdb\xdc", n/2),
+		"ENDs":           strings.Repeat("\xc0", n),
+		"no /ready":      many(pad("/") + pad(",")),
+		"empty messages": ready + many(pad("/")+pad(",")),
+		"nothings":       ready + many(pad("/")+pad(","+strings.Repeat("N", osc.MaxTags))),
+		"arrays":         ready + many(pad("/")+pad(","+strings.Repeat("[]", osc.MaxTags/2))),
+		"strings":        ready + many(pad("/")+pad(","+strings.Repeat("s", osc.MaxTags))+strings.Repeat(pad(""), osc.MaxTags)),
+		"counts":         ready + many(pad("/count")+pad(",sh")+pad("x")+strings.Repeat("\x00", 8)),
+		"no types":       ready + many(pad("/")+pad(",z")),
+		"/ready":         strings.Repeat(ready, n/len(ready)),
+	} {
+		if took := streamed(t, []byte(data)); took > streamBound([]byte(data)) {
+			t.Errorf("%s: %d bytes for %d, %d for each", name, took, len(data), took/uint64(len(data)))
+		}
+	}
+}
+
+// FuzzStream: whatever a stranger sends, the server answers for it once and
+// ends, and it costs in proportion.
+func FuzzStream(f *testing.F) {
+	f.Add([]byte("\x00\x00\x00\x14/ready\x00\x00,s\x00\x00leader\x00\x00"))
+	f.Add([]byte("\xc0/2\x00\x00,s\x00\x00leader\x00\x00\xc0"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if took := streamed(t, data); took > streamBound(data) {
+			t.Fatalf("%d bytes for %d", took, len(data))
+		}
 	})
 }

@@ -95,6 +95,7 @@ func (o Options) withDefaults() Options {
 }
 
 // Server is the control socket: any number of listening ports and connections.
+// What it hears costs what osc.Decode says, and is kept by the Handler alone.
 type Server struct {
 	handler Handler
 	o       Options

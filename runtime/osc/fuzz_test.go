@@ -111,6 +111,7 @@ func FuzzRoundTrip(f *testing.F) {
 	f.Add("/ready", "leader", []byte{1}, int64(5), 0.5, uint8(0))
 	f.Add("/x", "", []byte{}, int64(math.MinInt64), math.Inf(1), uint8(255))
 	f.Fuzz(func(t *testing.T, address, s string, blob []byte, n int64, x float64, flags uint8) {
+		defer allocated.Ends()()
 		if x != x {
 			x = 0 // a NaN equals nothing
 		}
@@ -146,6 +147,7 @@ func FuzzRoundTrip(f *testing.F) {
 func FuzzDifferential(f *testing.F) {
 	f.Add("ready", "leader", []byte{1, 2, 3}, int32(5), int64(6), float32(1.5), 2.5, true)
 	f.Fuzz(func(t *testing.T, address, s string, blob []byte, i int32, h int64, x float32, d float64, b bool) {
+		defer allocated.Ends()()
 		address = "/" + address
 		if checkAddress(address) != "" || !utf8.ValidString(address) || strings.Contains(s, "\x00") || len(blob) == 0 ||
 			len(address)+len(s)+len(blob) > 3900 || x != x || d != d {

@@ -70,6 +70,7 @@ func FuzzValue(f *testing.F) {
 	options := ini.LoadOptions{KeyValueDelimiters: "=", AllowBooleanKeys: true, SpaceBeforeInlineComment: true, IgnoreContinuation: true,
 		SkipUnrecognizableLines: true, AllowNonUniqueSections: true, ChildSectionDelimiter: "\x00"}
 	f.Fuzz(func(t *testing.T, text string) {
+		defer allocated.Ends()()
 		if text = strings.TrimSpace(text); !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) || quoted.MatchString(text) {
 			return
 		}

@@ -2,19 +2,30 @@
 // wrote.
 package allocated
 
-import "runtime/metrics"
+import (
+	"runtime/metrics"
+	"time"
+)
 
 // Slack is how much By may tell too much, in bytes: small objects are counted by
 // the page, and what other goroutines allocate meanwhile is among it.
 const Slack = 1 << 20
 
 // By is how much fn allocates, in bytes, whether or not it is freed again. It
-// stops nobody, so that it can be asked in a fuzz target.
+// stops nobody, so that it can be asked in a fuzz target. What hangs panics: see
+// Ends.
 func By(fn func()) uint64 {
+	defer Ends()()
 	heap := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
 	metrics.Read(heap)
 	before := heap[0].Value.Uint64()
 	fn()
 	metrics.Read(heap)
 	return heap[0].Value.Uint64() - before
+}
+
+// Ends panics unless what it returns is called within 10 s. A fuzzer whose time
+// is over says that all is well, also where its worker hangs.
+func Ends() (ended func() bool) {
+	return time.AfterFunc(10*time.Second, func() { panic("it does not end") }).Stop
 }
