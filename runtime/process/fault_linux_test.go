@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	goruntime "runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,6 +21,12 @@ import (
 )
 
 func init() {
+	if how, ok := strings.CutPrefix(os.Getenv("CHILD"), "refused "); ok {
+		if !Keeper() {
+			sealWithout(how)
+		}
+		os.Exit(0)
+	}
 	if os.Getenv("CHILD") != "uncalled" {
 		return
 	}
@@ -370,6 +377,54 @@ func TestNoSuchRung(t *testing.T) {
 	} {
 		if !bytes.Contains(out, []byte(line+"\n")) {
 			t.Errorf("%q is missing in\n%s", line, out)
+		}
+	}
+}
+
+// sealWithout asks for a sealed driver where the kernel gives none, and prints
+// what it is told.
+func sealWithout(how string) {
+	must := func(err error) {
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+	}
+	if how == "" {
+		_, err := New(Options{Run: fmt.Sprint("test-", os.Getpid()), Contain: string(Sealed)})
+		fmt.Println(err)
+		return
+	}
+	goruntime.LockOSThread()
+	if sysctl, ok := strings.CutPrefix(how, "sysctl "); ok {
+		must(os.WriteFile("/proc/sys/user/"+sysctl, []byte("0"), 0))
+	} else {
+		must(unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_SYS_ADMIN, 0, 0, 0))
+	}
+	must(unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0))
+	must(syscall.Exec("/proc/self/exe", os.Args[:1], append([]string{"CHILD=refused "}, os.Environ()...))) // of two the first one counts
+}
+
+// TestRefusedByKernel: a run that the kernel gives no namespaces is told why.
+func TestRefusedByKernel(t *testing.T) {
+	for _, test := range []struct {
+		user      int
+		how, want string
+	}{
+		{0, "sysctl max_pid_namespaces", "PID namespaces are switched off (sysctl user.max_pid_namespaces is 0)"},
+		{0, "sysctl max_mnt_namespaces", "mount namespaces are switched off (sysctl user.max_mnt_namespaces is 0)"},
+		{0, "capability", "the kernel refuses a PID namespace: CAP_SYS_ADMIN is needed, which containers mostly lack"},
+		{1000, "sysctl max_user_namespaces", "user namespaces are switched off (sysctl user.max_user_namespaces is 0)"},
+		{1000, "sysctl max_pid_namespaces", "PID namespaces are switched off (sysctl user.max_pid_namespaces is 0)"},
+	} {
+		c := exec.Command("/proc/self/exe")
+		c.Env = append(os.Environ(), "CHILD=refused "+test.how)
+		c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER, AmbientCaps: []uintptr{unix.CAP_SYS_RESOURCE},
+			UidMappings: []syscall.SysProcIDMap{{ContainerID: test.user, HostID: os.Geteuid(), Size: 1}},
+			GidMappings: []syscall.SysProcIDMap{{ContainerID: test.user, HostID: os.Getegid(), Size: 1}}}
+		out, err := c.CombinedOutput()
+		if want := `containment "sealed" cannot be had: ` + test.want + "\n"; err != nil || string(out) != want {
+			t.Errorf("user %d without %s: %v, %q, want %q", test.user, test.how, err, out, want)
 		}
 	}
 }

@@ -87,21 +87,33 @@ func ambient(status string) bool {
 
 // refused words why a namespace was refused.
 func refused(err error) error {
-	read := func(path string) string {
-		text, _ := os.ReadFile(path)
-		return strings.TrimSpace(string(text))
+	root := os.Geteuid() == 0
+	switchedOff := func(sysctl string) bool {
+		text, _ := os.ReadFile("/proc/sys/" + strings.ReplaceAll(sysctl, ".", "/"))
+		return strings.TrimSpace(string(text)) == "0"
+	}
+	for _, off := range []struct {
+		what, sysctl string
+		needed       bool
+	}{
+		{"user namespaces are", "kernel.unprivileged_userns_clone", !root},
+		{"user namespaces are", "user.max_user_namespaces", !root},
+		{"PID namespaces are", "user.max_pid_namespaces", true},
+		{"mount namespaces are", "user.max_mnt_namespaces", true},
+	} {
+		if off.needed && switchedOff(off.sysctl) {
+			return fmt.Errorf("%s switched off (sysctl %s is 0)", off.what, off.sysctl)
+		}
 	}
 	switch {
-	case os.Geteuid() == 0 && errors.Is(err, unix.EPERM):
+	case errors.Is(err, unix.ENOSPC):
+		return errors.New("the kernel refuses more namespaces (sysctls user.max_*_namespaces, of this user namespace or of one around it)")
+	case !errors.Is(err, unix.EPERM):
+		return fmt.Errorf("cannot start a keeper: %w", err)
+	case root:
 		return errors.New("the kernel refuses a PID namespace: CAP_SYS_ADMIN is needed, which containers mostly lack")
-	case read("/proc/sys/kernel/unprivileged_userns_clone") == "0":
-		return errors.New("user namespaces are switched off (sysctl kernel.unprivileged_userns_clone is 0)")
-	case read("/proc/sys/user/max_user_namespaces") == "0":
-		return errors.New("user namespaces are switched off (sysctl user.max_user_namespaces is 0)")
-	case errors.Is(err, unix.EPERM):
-		return fmt.Errorf("the kernel refuses a user namespace%s, as it does in most containers", appArmor())
 	}
-	return fmt.Errorf("cannot start a keeper: %w", err)
+	return fmt.Errorf("the kernel refuses a user namespace%s, as it does in most containers", appArmor())
 }
 
 func newKept(rung Rung, run string) (*kept, error) {

@@ -193,7 +193,7 @@ func TestOrdinaryUser(t *testing.T) {
 	if err := errors.Join(os.Chmod(dir, 0o777), os.WriteFile(path, binary, 0o755), os.Chmod(path, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	c := exec.Command(path, "-test.run=^Test(Rungs|Faults|NoSuchRung)$")
+	c := exec.Command(path, "-test.run=^Test(Rungs|Faults|NoSuchRung|RefusedByKernel)$")
 	c.Dir = dir
 	c.Env = append(os.Environ(), "TMPDIR="+dir)
 	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
