@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"text/tabwriter"
 
 	"github.com/dagon-star/dagon-star/runtime"
 	"github.com/dagon-star/dagon-star/runtime/process"
@@ -31,13 +33,18 @@ Exit code: 0; 1 where something is left that it could not remove.
 		d.Close()
 	}
 	fmt.Fprint(c.stdout, "\nfaults:\n")
+	faults := tabwriter.NewWriter(c.stdout, 0, 0, 1, ' ', 0)
 	for _, fault := range runtime.Faults() {
 		can := "yes"
 		if err := runtime.Can(nil, fault); err != nil {
 			can = "no: " + err.Error()
+			if unsupported := new(runtime.UnsupportedError); errors.As(err, &unsupported) {
+				can = "no: " + unsupported.Reason
+			}
 		}
-		fmt.Fprintf(c.stdout, "  %-13s %s\n", fault, can)
+		fmt.Fprintf(faults, "  %s\t%s\n", fault, can)
 	}
+	faults.Flush()
 	fmt.Fprint(c.stdout, "\nleft by dead runs:\n")
 	swept := runtime.Sweep()
 	for _, p := range swept.Processes {

@@ -64,8 +64,10 @@ func (t *terminal) show(e event.Event) {
 		if d.Signal != "" {
 			what = "exited by signal " + d.Signal
 		}
-		if len(d.Left) > 0 {
-			what += fmt.Sprintf(", and left %d processes, which were killed", len(d.Left))
+		if n := len(d.Left); n == 1 {
+			what += ", and left a process, which was killed"
+		} else if n > 1 {
+			what += fmt.Sprintf(", and left %d processes, which were killed", n)
 		}
 		if d.OutOfMemory > 0 {
 			what += ", out of the memory it is limited to"
