@@ -38,9 +38,10 @@ func New(o Options) (Driver, error) {
 	return d, nil
 }
 
-// forker is what forks: this process, or a keeper.
+// forker is what forks: this process, or a keeper. What was forked is told to
+// ended, once, when it has ended, which may be before fork returns.
 type forker interface {
-	fork(image) (tree, error)
+	fork(im image, ended func(Exit)) (tree, error)
 	close() error
 }
 
@@ -64,8 +65,6 @@ type tree interface {
 	pause() error
 	resume() error
 	limit(Limits) error
-	ended() <-chan struct{}
-	exit() Exit // once ended
 }
 
 // driver starts processes with their output captured.
@@ -114,15 +113,11 @@ func (d *driver) Start(s Spec) (Process, error) {
 	}
 	d.living.Add(1)
 	d.mu.Unlock()
-	p := &running{done: make(chan struct{})}
+	p := &running{living: &d.living, done: make(chan struct{})}
 	if err := p.start(d, path, s); err != nil {
 		d.living.Done()
 		return nil, err
 	}
-	go func() {
-		defer d.living.Done()
-		p.watch()
-	}()
 	return p, nil
 }
 
@@ -131,12 +126,14 @@ type running struct {
 	tree    tree
 	outputs []*output
 	reading sync.WaitGroup
+	living  *sync.WaitGroup // of the driver
+	ending  Exit            // once done is closed
 	done    chan struct{}
 }
 
 func (p *running) PID() int              { return p.tree.pid() }
 func (p *running) Done() <-chan struct{} { return p.done }
-func (p *running) Exit() Exit            { return p.tree.exit() }
+func (p *running) Exit() Exit            { return p.ending }
 func (p *running) Pause() error          { return p.tree.pause() }
 func (p *running) Resume() error         { return p.tree.resume() }
 func (p *running) Limit(l Limits) error  { return p.tree.limit(l) }
@@ -163,6 +160,7 @@ func (p *running) start(d *driver, path string, s Spec) (err error) {
 			for _, o := range p.outputs {
 				o.from.Close()
 			}
+			p.reading.Wait()
 		}
 	}()
 	if s.TTY {
@@ -188,14 +186,14 @@ func (p *running) start(d *driver, path string, s Spec) (err error) {
 			im.files = append(im.files, w)
 		}
 	}
-	if p.tree, err = d.forker.fork(im); err != nil {
+	for _, o := range p.outputs {
+		p.reading.Go(o.read)
+	}
+	if p.tree, err = d.forker.fork(im, p.ended); err != nil {
 		if _, wrong := LookPath(s.Argv[0], s.Dir, s.Env); wrong != nil {
 			return wrong
 		}
 		return startError(s.Argv[0], err)
-	}
-	for _, o := range p.outputs {
-		p.reading.Go(o.read)
 	}
 	return nil
 }
@@ -220,13 +218,14 @@ func openTTY() (master, slave *os.File, err error) {
 	return os.NewFile(uintptr(fd), m.Name()), slave, nil
 }
 
-// watch sees the process to its end.
-func (p *running) watch() {
-	<-p.tree.ended()
+// ended sees a process that has ended to the end of its output.
+func (p *running) ended(e Exit) {
+	defer p.living.Done()
 	for _, o := range p.outputs {
 		o.from.SetReadDeadline(time.Now()) // what it wrote is in the pipe
 	}
 	p.reading.Wait()
+	p.ending = e
 	close(p.done)
 }
 

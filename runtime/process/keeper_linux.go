@@ -277,21 +277,19 @@ func (k *keeper) fork(r request, attached []*os.File) {
 		k.children[id] = c
 		k.mu.Unlock()
 		k.send(reply{ID: id, Forked: true, PID: c.mark.outside})
-		go func() {
-			<-c.done
-			k.mu.Lock()
-			delete(k.children, id)
-			k.mu.Unlock()
-			e := c.ending
-			k.send(reply{ID: id, Exit: &e})
-		}()
+	}
+	ended := func(e Exit) {
+		k.mu.Lock()
+		delete(k.children, id)
+		k.mu.Unlock()
+		k.send(reply{ID: id, Exit: &e})
 	}
 	if len(attached) != files || r.Image == nil {
 		forked(nil, errors.New("the files of the process did not arrive"))
 		return
 	}
 	k.local.begin(image{path: r.Image.Path, argv: r.Image.Argv, env: r.Image.Env, dir: r.Image.Dir,
-		tag: r.Image.Tag, tty: r.Image.TTY, files: attached}, forked)
+		tag: r.Image.Tag, tty: r.Image.TTY, files: attached}, forked, ended)
 }
 
 func (k *keeper) do(r request) error {

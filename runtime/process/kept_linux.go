@@ -55,7 +55,8 @@ type kept struct {
 
 // question is a request that waits for its reply.
 type question struct {
-	tag    string // of the process that it forks
+	tag    string     // of the process that it forks
+	ended  func(Exit) // "
 	answer chan reply
 }
 
@@ -191,7 +192,7 @@ func (k *kept) read() {
 		} else {
 			delete(k.waiting, r.ID)
 			if r.Forked {
-				r.child = &remote{keeper: k, id: r.ID, number: r.PID, tag: waiting.tag, done: make(chan struct{})}
+				r.child = &remote{keeper: k, id: r.ID, number: r.PID, tag: waiting.tag, ended: waiting.ended, done: make(chan struct{})}
 				k.children[r.ID] = r.child
 			}
 		}
@@ -238,8 +239,8 @@ func (k *kept) bury() {
 	k.conn.Close()
 }
 
-// ask sends a request and waits for its reply.
-func (k *kept) ask(r request, attached ...*os.File) (reply, error) {
+// ask sends a request and waits for its reply. What it forks is told to ended.
+func (k *kept) ask(r request, ended func(Exit), attached ...*os.File) (reply, error) {
 	k.mu.Lock()
 	if k.failure != nil {
 		k.mu.Unlock()
@@ -247,7 +248,7 @@ func (k *kept) ask(r request, attached ...*os.File) (reply, error) {
 	}
 	k.last++
 	r.ID = k.last
-	q := &question{answer: make(chan reply, 1)}
+	q := &question{ended: ended, answer: make(chan reply, 1)}
 	if r.Image != nil {
 		q.tag = r.Image.Tag
 	}
@@ -269,23 +270,25 @@ func (k *kept) ask(r request, attached ...*os.File) (reply, error) {
 func (k *kept) await(q *question) (reply, error) {
 	timer := time.NewTimer(answersWithin)
 	defer timer.Stop()
+	var r reply
+	var ok bool
 	select {
-	case r, ok := <-q.answer:
-		if !ok {
-			return reply{}, k.failed()
-		}
-		if r.Error != nil {
-			return r, r.Error
-		}
-		return r, nil
+	case r, ok = <-q.answer:
 	case <-timer.C:
 		k.mu.Lock()
 		k.failure = fmt.Errorf("the keeper of the run's processes did not answer within %s, and was killed", answersWithin)
 		k.mu.Unlock()
 		k.process.Kill()
 		<-k.dead
+		r, ok = <-q.answer // or what it has forked after all would be lost
+	}
+	if !ok {
 		return reply{}, k.failed()
 	}
+	if r.Error != nil {
+		return r, r.Error
+	}
+	return r, nil
 }
 
 func (k *kept) failed() error {
@@ -311,9 +314,9 @@ func (k *kept) write(p []byte, attached []*os.File) error {
 	return err
 }
 
-func (k *kept) fork(im image) (tree, error) {
+func (k *kept) fork(im image, ended func(Exit)) (tree, error) {
 	r, err := k.ask(request{Op: opFork, Image: &wireImage{Path: im.path, Argv: im.argv, Env: im.env, Dir: im.dir,
-		Tag: im.tag, TTY: im.tty}}, im.files...)
+		Tag: im.tag, TTY: im.tty}}, ended, im.files...)
 	if err != nil {
 		return nil, err
 	}
@@ -322,7 +325,7 @@ func (k *kept) fork(im image) (tree, error) {
 
 // close ends the keeper; there are no processes of the driver's any more.
 func (k *kept) close() error {
-	_, err := k.ask(request{Op: opClose})
+	_, err := k.ask(request{Op: opClose}, nil)
 	k.bury()
 	return err
 }
@@ -333,17 +336,15 @@ type remote struct {
 	id     uint64
 	number int
 	tag    string
+	ended  func(Exit)
 	done   chan struct{}
-	ending Exit // once done is closed
 }
 
-func (c *remote) pid() int               { return c.number }
-func (c *remote) ended() <-chan struct{} { return c.done }
-func (c *remote) exit() Exit             { return c.ending }
+func (c *remote) pid() int { return c.number }
 
 func (c *remote) end(e Exit) {
-	c.ending = e
 	close(c.done)
+	go c.ended(e) // the driver waits for it, and others are not to
 }
 
 func (c *remote) ask(r request) error {
@@ -353,7 +354,7 @@ func (c *remote) ask(r request) error {
 	default:
 	}
 	r.Child = c.id
-	_, err := c.keeper.ask(r)
+	_, err := c.keeper.ask(r, nil)
 	return err
 }
 

@@ -65,12 +65,12 @@ func (l *local) close() error {
 	return l.kin.close()
 }
 
-func (l *local) fork(im image) (t tree, err error) {
+func (l *local) fork(im image, ended func(Exit)) (t tree, err error) {
 	forked := make(chan struct{})
 	l.begin(im, func(c *child, failure error) {
 		t, err = c, failure
 		close(forked)
-	})
+	}, ended)
 	<-forked
 	if err != nil {
 		return nil, err
@@ -79,8 +79,8 @@ func (l *local) fork(im image) (t tree, err error) {
 }
 
 // begin forks on a thread that may, and calls forked there before anything else
-// is made of the child.
-func (l *local) begin(im image, forked func(*child, error)) {
+// is made of the child. When it has ended, ended is called.
+func (l *local) begin(im image, forked func(*child, error), ended func(Exit)) {
 	attr := &syscall.ProcAttr{Dir: im.dir, Env: im.env, Sys: &syscall.SysProcAttr{Setpgid: true}}
 	for _, f := range im.files {
 		attr.Files = append(attr.Files, f.Fd())
@@ -100,17 +100,16 @@ func (l *local) begin(im image, forked func(*child, error)) {
 		}
 		l.leaders.Store(c.id, nil)
 		forked(c, nil)
-		l.living.Go(c.watch)
+		l.living.Go(func() { ended(c.watch()) })
 	}
 }
 
 // child is a tree whose leader is a child of this process.
 type child struct {
-	local  *local
-	id     int
-	mark   mark
-	done   chan struct{}
-	ending Exit // once done is closed
+	local *local
+	id    int
+	mark  mark
+	done  chan struct{}
 
 	faults  sync.Mutex // one at a time
 	paused  bool
@@ -121,24 +120,19 @@ type child struct {
 	killed bool // the whole tree, on request
 }
 
-func (c *child) pid() int               { return c.id }
-func (c *child) ended() <-chan struct{} { return c.done }
-func (c *child) exit() Exit             { return c.ending }
+func (c *child) pid() int { return c.id }
 
 // watch sees the child to its end.
-func (c *child) watch() {
+func (c *child) watch() (e Exit) {
 	awaitExit(c.id, &c.mark)
 	// Until it is reaped its number is not given to another, so that what is
 	// left of its tree can be found without a doubt about whose it is.
-	e := &c.ending
 	var usage syscall.Rusage
 	e.Left = c.sweep(&usage)
 	c.mu.Lock()
 	if c.killed {
 		e.Left = nil // it has not outlived its leader
 	}
-	c.mu.Unlock()
-	c.mu.Lock()
 	var status syscall.WaitStatus
 	var own syscall.Rusage
 	var err error
@@ -162,8 +156,9 @@ func (c *child) watch() {
 	addUsage(&usage, &own)
 	e.User, e.System = time.Duration(usage.Utime.Nano()), time.Duration(usage.Stime.Nano())
 	e.MaxRSS = int64(usage.Maxrss) * maxRSSUnit
-	c.local.kin.conclude(&c.mark, e)
+	c.local.kin.conclude(&c.mark, &e)
 	close(c.done)
+	return e
 }
 
 func addUsage(to, more *syscall.Rusage) {
