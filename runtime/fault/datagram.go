@@ -4,16 +4,19 @@ import (
 	"container/heap"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
+	"syscall"
 	"time"
 )
 
 // What a relay of datagrams bounds.
 const (
-	maxFlows    = 1024                  // callers; the oldest gives way
+	maxFlows    = 1024                  // callers; the one that was silent for longest gives way
 	maxDatagram = 64 << 10              // bytes (UDP's own limit)
 	maxWaiting  = 4 << 20               // bytes that wait for their time in a direction; what comes then is lost
 	overtakenBy = 50 * time.Millisecond // how long one that is to be overtaken waits for another
@@ -29,6 +32,7 @@ func (r *relay) openPackets() error {
 	if err != nil {
 		return err
 	}
+	c.SetReadBuffer(maxWaiting) // what the kernel allows of it: bursts are not to be lost here
 	r.packets = c
 	r.network.done.Go(func() { r.receive(c) })
 	return nil
@@ -38,6 +42,7 @@ func (r *relay) openPackets() error {
 type flow struct {
 	up, down *path
 	far      *net.UDPConn
+	used     int // when the caller sent last, in datagrams of all
 }
 
 func (f *flow) close() {
@@ -49,14 +54,13 @@ func (f *flow) close() {
 // receive takes the datagrams of callers.
 func (r *relay) receive(c *net.UDPConn) {
 	flows := map[netip.AddrPort]*flow{}
-	var order []netip.AddrPort
 	defer func() {
 		for _, f := range flows {
 			f.close()
 		}
 	}()
 	buf := make([]byte, maxDatagram)
-	for number := 0; ; {
+	for number, received := 0, 0; ; received++ {
 		n, caller, err := c.ReadFromUDPAddrPort(buf)
 		if errors.Is(err, net.ErrClosed) {
 			return
@@ -70,14 +74,14 @@ func (r *relay) receive(c *net.UDPConn) {
 				continue // lost, as a datagram may be
 			}
 			number++
-			if len(order) == maxFlows {
-				flows[order[0]].close()
-				delete(flows, order[0])
-				order = order[1:]
+			if len(flows) == maxFlows {
+				oldest := slices.MinFunc(slices.Collect(maps.Keys(flows)), func(a, b netip.AddrPort) int { return flows[a].used - flows[b].used })
+				flows[oldest].close()
+				delete(flows, oldest)
 			}
 			flows[caller] = f
-			order = append(order, caller)
 		}
+		f.used = received
 		f.up.send(buf[:n])
 	}
 }
@@ -97,9 +101,14 @@ func (r *relay) flow(c *net.UDPConn, caller netip.AddrPort, number int) (*flow, 
 	}
 	name := fmt.Sprintf("%s>%s:%s/%d", r.From, r.To, r.Endpoint, number)
 	f := &flow{far: far}
-	f.up = r.path(r.up, name+"/up", func(b []byte) { far.Write(b) })
+	f.up = r.path(r.up, name+"/up", func(b []byte) {
+		if _, err := far.Write(b); errors.Is(err, syscall.ECONNREFUSED) {
+			far.Write(b) // it was an earlier one that nobody has taken
+		}
+	})
 	f.down = r.path(r.down, name+"/down", func(b []byte) { c.WriteToUDPAddrPort(b, caller) })
 	r.network.done.Go(func() {
+		far.SetReadBuffer(maxWaiting)
 		buf := make([]byte, maxDatagram)
 		for {
 			n, err := far.Read(buf)
@@ -121,13 +130,14 @@ type path struct {
 	name   string
 	relay  *relay
 	random *rand.Rand // of the one goroutine that sends
-	paid   time.Time
+	flips  corruption
 	number uint64
 
 	mu      sync.Mutex
 	waiting waiting
 	bytes   int
 	started bool
+	writing bool          // one that has waited is being written
 	more    chan struct{} // holds one where the first that waits may be another
 	gone    chan struct{}
 }
@@ -141,12 +151,22 @@ func (p *path) close() { close(p.gone) }
 // later is a datagram that waits for its time.
 type later struct {
 	bytes  []byte
-	due    time.Time
-	number uint64 // in the order of sending, for those that are due together
-	passed bool   // is sent as soon as another has been
+	came   time.Time
+	delay  time.Duration
+	due    time.Time // as the lane is
+	number uint64    // in the order of sending, for those that are due together
+	passed bool      // is sent as soon as another has been
 }
 
-type waiting []later
+// plan says when a datagram is due in a lane.
+func (l *later) plan(state *laneState) {
+	l.due = l.came.Add(min(l.delay, state.Delay+state.Jitter))
+	if l.passed {
+		l.due = l.due.Add(overtakenBy)
+	}
+}
+
+type waiting []*later
 
 func (w waiting) Len() int { return len(w) }
 func (w waiting) Less(i, j int) bool {
@@ -156,16 +176,21 @@ func (w waiting) Less(i, j int) bool {
 	return w[i].due.Before(w[j].due)
 }
 func (w waiting) Swap(i, j int) { w[i], w[j] = w[j], w[i] }
-func (w *waiting) Push(x any)   { *w = append(*w, x.(later)) }
+func (w *waiting) Push(x any)   { *w = append(*w, x.(*later)) }
 func (w *waiting) Pop() any {
 	last := len(*w) - 1
 	x := (*w)[last]
-	(*w)[last] = later{}
+	(*w)[last] = nil
 	*w = (*w)[:last]
 	return x
 }
 
-func (p *path) draw() *rand.Rand {
+// draw tells whether something of a probability befalls a datagram.
+func (p *path) draw(probability float64) bool {
+	return probability > 0 && p.numbers("").Float64() < probability
+}
+
+func (p *path) numbers(string) *rand.Rand {
 	if p.random == nil {
 		p.random = p.relay.network.seed(p.name)
 	}
@@ -175,60 +200,46 @@ func (p *path) draw() *rand.Rand {
 // send has a datagram take its way. It is called from one goroutine.
 func (p *path) send(b []byte) {
 	state := p.lane.now()
-	if state.Cut || state.Loss > 0 && p.draw().Float64() < state.Loss {
+	if state.Cut || p.draw(state.Loss) {
 		return
 	}
 	copies := 1
-	if state.Duplicate > 0 && p.draw().Float64() < state.Duplicate {
+	if p.draw(state.Duplicate) {
 		copies = 2
 	}
-	held := state.Reorder > 0 && p.draw().Float64() < state.Reorder
-	if state.Corrupt > 0 {
-		for i := range b {
-			if p.draw().Float64() < state.Corrupt {
-				b[i] ^= 1 << p.draw().IntN(8)
-			}
-		}
-	}
+	held := p.draw(state.Reorder)
+	p.flips.hit(state.Corrupt, b, p.numbers)
 	for range copies {
-		due := time.Now()
-		if state.Delay > 0 || state.Jitter > 0 {
-			delay := state.Delay
-			if state.Jitter > 0 {
-				delay += time.Duration((2*p.draw().Float64() - 1) * float64(state.Jitter))
-			}
-			due = due.Add(max(delay, 0))
+		p.number++
+		next := &later{bytes: b, came: time.Now(), delay: state.Delay, number: p.number, passed: held}
+		if state.Jitter > 0 {
+			next.delay += time.Duration((2*p.numbers("").Float64() - 1) * float64(state.Jitter))
 		}
-		if state.Rate > 0 {
-			if due.Before(p.paid) {
-				due = p.paid
-			}
-			due = due.Add(time.Duration(float64(len(b)) / (0.98 * state.Rate) * float64(time.Second)))
-			p.paid = due
-		}
-		if held {
-			due = due.Add(overtakenBy)
-		}
-		if p.pass(b, due, held) {
+		next.plan(state)
+		if p.pass(next, state) {
 			p.write(b)
 			p.release()
 		}
 	}
 }
 
-// pass tells whether a datagram may be written at once; else it waits.
-func (p *path) pass(b []byte, due time.Time, held bool) bool {
+// pass tells whether a datagram may be written at once; else it waits, or is lost
+// where too much does.
+func (p *path) pass(next *later, state *laneState) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.waiting) == 0 && !held && time.Until(due) <= 0 {
+	most := float64(maxWaiting)
+	if state.Rate > 0 {
+		most = min(most, state.Rate*(state.Delay+state.Jitter+time.Second).Seconds())
+	} else if len(p.waiting) == 0 && !p.writing && !next.passed && time.Until(next.due) <= 0 {
 		return true
 	}
-	if p.bytes+len(b) > maxWaiting {
+	if float64(p.bytes+len(next.bytes)) > most {
 		return false
 	}
-	p.number++
-	p.bytes += len(b)
-	heap.Push(&p.waiting, later{bytes: append([]byte(nil), b...), due: due, number: p.number, passed: held})
+	next.bytes = append([]byte(nil), next.bytes...)
+	p.bytes += len(next.bytes)
+	heap.Push(&p.waiting, next)
 	if !p.started {
 		p.started = true
 		p.relay.network.done.Go(p.deliver)
@@ -248,10 +259,10 @@ func (p *path) wake() {
 func (p *path) release() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for i := range p.waiting {
-		if p.waiting[i].passed {
-			p.waiting[i].passed = false
-			p.waiting[i].due = p.waiting[i].due.Add(-overtakenBy)
+	for i, held := range p.waiting {
+		if held.passed {
+			held.passed = false
+			held.plan(p.lane.now())
 			heap.Fix(&p.waiting, i)
 			p.wake()
 			return
@@ -263,21 +274,34 @@ func (p *path) release() {
 func (p *path) deliver() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for {
+	for planned := p.lane.now(); ; {
+		state := p.lane.now()
 		p.mu.Lock()
-		wait := time.Hour
+		if state != planned { // delays may have become shorter
+			planned = state
+			for _, next := range p.waiting {
+				next.plan(state)
+			}
+			heap.Init(&p.waiting)
+		}
+		wait := time.Duration(forever)
 		if len(p.waiting) > 0 {
 			wait = time.Until(p.waiting[0].due)
 		}
 		if wait <= 0 {
-			next := heap.Pop(&p.waiting).(later)
+			next := heap.Pop(&p.waiting).(*later)
+			p.writing = true
+			p.mu.Unlock()
+			isWritten := p.paid(len(next.bytes))
+			if isWritten {
+				p.write(next.bytes)
+			}
+			p.mu.Lock()
+			p.writing = false
 			p.bytes -= len(next.bytes)
 			p.mu.Unlock()
-			if !p.lane.now().Cut {
-				p.write(next.bytes)
-				if !next.passed {
-					p.release()
-				}
+			if isWritten && !next.passed {
+				p.release()
 			}
 			continue
 		}
@@ -286,8 +310,25 @@ func (p *path) deliver() {
 		select {
 		case <-timer.C:
 		case <-p.more:
+		case <-state.changed:
 		case <-p.gone:
 			return
+		}
+	}
+}
+
+// paid waits until so many bytes may be sent at the rate; false if they are lost.
+func (p *path) paid(n int) bool {
+	for {
+		state := p.lane.now()
+		if state.Cut {
+			return false
+		}
+		if state.Rate == 0 {
+			return true
+		}
+		if took, ok := p.lane.take(state, n, p.gone); took || !ok {
+			return took
 		}
 	}
 }

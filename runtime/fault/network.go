@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,9 +48,12 @@ type Effect struct {
 	// else calls.
 	Refuse bool
 	// Delay is added to the time each byte takes, with up to Jitter more or less;
-	// the bytes of a stream stay in their order.
+	// the bytes of a stream stay in their order. When it ends or becomes shorter,
+	// what waits waits no longer than what comes then. A call is not delayed.
 	Delay, Jitter time.Duration
-	// Rate is how many bytes may pass in a second; 0 is no limit.
+	// Rate is how many bytes may pass in a second, of all connections and
+	// datagrams together; 0 is no limit. A datagram that would wait for over a
+	// second is lost.
 	Rate float64
 	// Corrupt is the probability of a byte to have one of its bits turned over,
 	// after all checks that a network would make.
@@ -84,6 +88,8 @@ type Network struct {
 	seed   func(name string) *rand.Rand
 	relays []*relay
 	lanes  map[Pair]*lane
+	pipes  *pipes
+	held   atomic.Int64   // bytes that wait in connections
 	done   sync.WaitGroup // all goroutines
 
 	mu     sync.Mutex
@@ -94,14 +100,14 @@ type Network struct {
 // Open opens the relays of routes. seed makes the stream of random numbers of a
 // name; each direction of each connection has a name of its own.
 func Open(routes []Route, seed func(name string) *rand.Rand) (*Network, error) {
-	n := &Network{seed: seed, lanes: map[Pair]*lane{}}
+	n := &Network{seed: seed, lanes: map[Pair]*lane{}, pipes: &pipes{}}
 	for _, route := range routes {
 		for _, pair := range []Pair{{route.From, route.To}, {route.To, route.From}} {
 			if n.lanes[pair] == nil {
 				n.lanes[pair] = newLane()
 			}
 		}
-		r := &relay{Route: route, network: n, up: n.lanes[Pair{route.From, route.To}], down: n.lanes[Pair{route.To, route.From}]}
+		r := &relay{Route: route, network: n, streams: map[*stream]bool{}, up: n.lanes[Pair{route.From, route.To}], down: n.lanes[Pair{route.To, route.From}]}
 		if err := r.open(); err != nil {
 			n.Close()
 			return nil, fmt.Errorf("cannot open the link from %s to %s: %w", route.From, route.To, err)
@@ -111,7 +117,7 @@ func Open(routes []Route, seed func(name string) *rand.Rand) (*Network, error) {
 	return n, nil
 }
 
-// Lanes tells whether bytes can move between two nodes.
+// Has tells whether bytes can move between two nodes.
 func (n *Network) Has(p Pair) bool { return n.lanes[p] != nil }
 
 // Networks are the kinds of endpoint, "tcp" and "udp", that a pair is tied by.
@@ -146,7 +152,10 @@ func (n *Network) Apply(pairs []Pair, e Effect) (*Fault, error) {
 		return nil, ErrClosed
 	}
 	n.faults = append(n.faults, f)
-	return f, n.settle(pairs)
+	if err := n.settle(pairs); err != nil {
+		return nil, errors.Join(err, n.remove(f))
+	}
+	return f, nil
 }
 
 // Heal takes the effect off. To heal once more does nothing.
@@ -154,13 +163,12 @@ func (f *Fault) Heal() error {
 	n := f.network
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	kept := n.faults[:0]
-	for _, o := range n.faults {
-		if o != f {
-			kept = append(kept, o)
-		}
-	}
-	n.faults = kept
+	return n.remove(f)
+}
+
+// remove takes a fault off. The lock is held.
+func (n *Network) remove(f *Fault) error {
+	n.faults = slices.DeleteFunc(n.faults, func(o *Fault) bool { return o == f })
 	for _, s := range f.silent {
 		s.reset()
 	}
@@ -246,6 +254,7 @@ func (n *Network) Close() error {
 		errs = append(errs, r.close())
 	}
 	n.done.Wait()
+	n.pipes.close()
 	return errors.Join(errs...)
 }
 
@@ -255,16 +264,21 @@ type lane struct {
 
 	mu    sync.Mutex
 	pumps map[*pump]bool
+
+	turn chan struct{} // holds one while somebody waits for the rate
+	paid sync.Mutex    // of free
+	free time.Time     // when what has been sent has taken its time
 }
 
 // laneState is what a lane does until changed is closed.
 type laneState struct {
 	Effect
-	changed chan struct{}
+	dropWave int // counts the times at which connections began to be dropped
+	changed  chan struct{}
 }
 
 func newLane() *lane {
-	l := &lane{pumps: map[*pump]bool{}}
+	l := &lane{pumps: map[*pump]bool{}, turn: make(chan struct{}, 1)}
 	l.state.Store(&laneState{changed: make(chan struct{})})
 	return l
 }
@@ -276,7 +290,12 @@ func (l *lane) now() *laneState { return l.state.Load() }
 func (l *lane) set(e Effect) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	before := l.state.Swap(&laneState{Effect: e, changed: make(chan struct{})})
+	before := l.now()
+	after := &laneState{Effect: e, dropWave: before.dropWave, changed: make(chan struct{})}
+	if e.Drop > 0 && before.Drop == 0 {
+		after.dropWave++
+	}
+	l.state.Store(after)
 	close(before.changed)
 	for p := range l.pumps {
 		p.interrupt()
@@ -293,4 +312,65 @@ func (l *lane) leave(p *pump) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.pumps, p)
+}
+
+// forever is longer than any run.
+const forever = 1<<63 - 1
+
+// wait waits for a duration, or until the lane changes; false if what waits is gone.
+func (s *laneState) wait(d time.Duration, gone <-chan struct{}) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.changed:
+	case <-gone:
+		return false
+	}
+	return true
+}
+
+// behind is how far who sends at a rate may be late and make up for it. It and what
+// is sent at a time keep within the 2 % that the rate is kept lower.
+const behind = 10 * time.Millisecond
+
+// take waits until n bytes may be sent at the lane's rate, all that moves in the
+// lane taken together. They are paid for before they are sent, and at a little less
+// than the rate, so that no second has more. took is false if the lane has changed,
+// ok if what waits is gone.
+func (l *lane) take(state *laneState, n int, gone <-chan struct{}) (took, ok bool) {
+	select {
+	case l.turn <- struct{}{}:
+	case <-state.changed:
+		return false, true
+	case <-gone:
+		return false, false
+	}
+	defer func() { <-l.turn }()
+	takes := time.Duration(float64(n) / (0.98 * state.Rate) * float64(time.Second))
+	l.sent() // who has sent nothing has saved nothing
+	for l.now() == state {
+		l.paid.Lock()
+		at := l.free.Add(takes)
+		wait := time.Until(at)
+		if wait <= 0 {
+			l.free = at
+			l.paid.Unlock()
+			return true, true
+		}
+		l.paid.Unlock()
+		if !state.wait(wait, gone) {
+			return false, false
+		}
+	}
+	return false, true
+}
+
+// sent notes that what was taken has been sent by now.
+func (l *lane) sent() {
+	l.paid.Lock()
+	defer l.paid.Unlock()
+	if late := time.Now().Add(-behind); l.free.Before(late) {
+		l.free = late
+	}
 }
