@@ -47,13 +47,35 @@ func (c *call) signal(otherwise string) (syscall.Signal, error) {
 	return s, nil
 }
 
-// wait does something to nodes while other tasks run.
-func (c *call) wait(do func(ctx context.Context, nodes []string) error) error {
+// do plans something at once, before any other task runs, so that what tasks ask
+// for comes in the order in which they do; it is done while others run.
+func (c *call) do(plan func() (runtime.Planned, error)) (starlark.Value, error) {
+	var f *runtime.Fault
+	err := wait(c.thread, func() (func(context.Context) error, error) {
+		planned, err := plan()
+		return func(ctx context.Context) (err error) {
+			f, err = planned(ctx)
+			return err
+		}, err
+	})
+	if err != nil || f == nil {
+		return nil, err
+	}
+	return &faultValue{c.host, f}, nil
+}
+
+// harm does something to nodes.
+func (c *call) harm(plan func(nodes []string) (runtime.Planned, error)) (starlark.Value, error) {
 	nodes, err := c.nodes("nodes")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return Wait(c.thread, func(ctx context.Context) error { return do(ctx, nodes) })
+	return c.do(func() (runtime.Planned, error) { return plan(nodes) })
+}
+
+// undo heals something.
+func (c *call) undo(plan func() runtime.Planned) (starlark.Value, error) {
+	return c.do(func() (runtime.Planned, error) { return plan(), nil })
 }
 
 func kill(c *call) (starlark.Value, error) {
@@ -61,7 +83,7 @@ func kill(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, c.wait(func(_ context.Context, nodes []string) error { return c.host.run.Kill(nodes, s) })
+	return c.harm(func(nodes []string) (runtime.Planned, error) { return c.host.run.Kill(nodes, s) })
 }
 
 func sendSignal(c *call) (starlark.Value, error) {
@@ -70,38 +92,12 @@ func sendSignal(c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	reach := process.Reach(c.truth("tree"))
-	return nil, c.wait(func(_ context.Context, nodes []string) error { return c.host.run.Signal(nodes, s, reach) })
+	return c.harm(func(nodes []string) (runtime.Planned, error) { return c.host.run.Signal(nodes, s, reach) })
 }
 
-func pause(c *call) (starlark.Value, error) {
-	return c.fault(c.host.run.Pause)
-}
+func pause(c *call) (starlark.Value, error) { return c.harm(c.host.run.Pause) }
 
-// fault does something that stays in force to nodes.
-func (c *call) fault(do func(nodes []string) (*runtime.Fault, error)) (starlark.Value, error) {
-	nodes, err := c.nodes("nodes")
-	if err != nil {
-		return nil, err
-	}
-	return c.inForce(func() (*runtime.Fault, error) { return do(nodes) })
-}
-
-// inForce does something that stays in force while other tasks run.
-func (c *call) inForce(do func() (*runtime.Fault, error)) (starlark.Value, error) {
-	var f *runtime.Fault
-	err := Wait(c.thread, func(context.Context) (err error) {
-		f, err = do()
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &faultValue{c.host, f}, nil
-}
-
-func resume(c *call) (starlark.Value, error) {
-	return nil, c.wait(func(_ context.Context, nodes []string) error { return c.host.run.Resume(nodes) })
-}
+func resume(c *call) (starlark.Value, error) { return c.harm(c.host.run.Resume) }
 
 func restart(c *call) (starlark.Value, error) {
 	o := runtime.RestartOptions{Kill: c.arg("graceful") != nil && !c.truth("graceful")}
@@ -112,7 +108,7 @@ func restart(c *call) (starlark.Value, error) {
 		}
 		o.Fork = &fork
 	}
-	return nil, c.wait(func(ctx context.Context, nodes []string) error { return c.host.run.Restart(ctx, nodes, o) })
+	return c.harm(func(nodes []string) (runtime.Planned, error) { return c.host.run.Restart(nodes, o) })
 }
 
 func limit(c *call) (starlark.Value, error) {
@@ -138,7 +134,7 @@ func limit(c *call) (starlark.Value, error) {
 	if l == (process.Limits{}) {
 		return nil, fmt.Errorf("nothing is limited: give cpu, memory or files")
 	}
-	return c.fault(func(nodes []string) (*runtime.Fault, error) { return c.host.run.Limit(nodes, l) })
+	return c.harm(func(nodes []string) (runtime.Planned, error) { return c.host.run.Limit(nodes, l) })
 }
 
 // A CPU limit is a whole number of microseconds, at least 1000, of each 100 ms.
@@ -210,9 +206,7 @@ func (f *faultValue) AttrNames() []string   { return []string{"heal", "id", "nod
 func (f *faultValue) Attr(name string) (starlark.Value, error) {
 	switch name {
 	case "heal":
-		return builtin{name: "fault.heal", call: func(c *call) (starlark.Value, error) {
-			return nil, Wait(c.thread, func(context.Context) error { return f.f.Heal() })
-		}}.make(), nil
+		return builtin{name: "fault.heal", call: func(c *call) (starlark.Value, error) { return c.undo(f.f.Heal) }}.make(), nil
 	case "id":
 		return starlark.MakeInt64(f.f.ID), nil
 	case "nodes":

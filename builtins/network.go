@@ -1,7 +1,6 @@
 package builtins
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -73,7 +72,7 @@ func networkFaults() family {
 			if err != nil {
 				return nil, err
 			}
-			return nil, Wait(c.thread, func(context.Context) error { return c.host.run.ResetLinks(pairs) })
+			return c.do(func() (runtime.Planned, error) { return c.host.run.ResetLinks(pairs) })
 		}},
 		{"net.half_open", "a, b", "Ends every connection" + between + " for b alone, by a reset; a does not know, and what it sends goes nowhere, as after a power cut at b. The heal resets it for a. It is an error if there is no connection. Example: net.half_open(sender, leader).", func(c *call) (starlark.Value, error) {
 			a, err := c.nodes("a")
@@ -84,16 +83,14 @@ func networkFaults() family {
 			if err != nil {
 				return nil, err
 			}
-			return c.inForce(func() (*runtime.Fault, error) { return c.host.run.HalfOpen(across(a, b)) })
+			return c.do(func() (runtime.Planned, error) { return c.host.run.HalfOpen(across(a, b)) })
 		}},
 		{"net.corrupt", "a, b, rate, one_way=False", "Turns over one bit of a byte" + between + " with the probability rate, for each byte. It is corruption that TCP cannot see, as of a bad memory or a broken router: no real network does this to a TCP connection often. Example: net.corrupt(sender, leader, rate=0.0001).", probability("rate", "", func(p float64) fault.Effect { return fault.Effect{Corrupt: p} })},
 		{"net.drop_connections", "a, b, probability, one_way=False", "Resets connections" + between + " with a probability, drawn once for each connection and way: somewhere in the next 4 KiB that it carries. Example: net.drop_connections(sender, leader, probability=0.5).", probability("probability", "tcp", func(p float64) fault.Effect { return fault.Effect{Drop: p} })},
 		{"net.loss", "a, b, probability, one_way=False", "Loses datagrams" + between + " with a probability, drawn for each. Connections of TCP never lose anything: it is an error where there is no link of UDP. Example: net.loss(sender, leader, probability=0.1).", probability("probability", "udp", func(p float64) fault.Effect { return fault.Effect{Loss: p} })},
 		{"net.duplicate", "a, b, probability, one_way=False", "Doubles datagrams" + between + " with a probability. Example: net.duplicate(sender, leader, probability=0.1).", probability("probability", "udp", func(p float64) fault.Effect { return fault.Effect{Duplicate: p} })},
 		{"net.reorder", "a, b, probability, one_way=False", "Holds datagrams" + between + " back with a probability, so that later ones overtake them. Example: net.reorder(sender, leader, probability=0.1).", probability("probability", "udp", func(p float64) fault.Effect { return fault.Effect{Reorder: p} })},
-		{"net.heal", "", "Undoes every network fault that is in force. Example: net.heal().", func(c *call) (starlark.Value, error) {
-			return nil, Wait(c.thread, func(context.Context) error { return c.host.run.HealLinks() })
-		}},
+		{"net.heal", "", "Undoes every network fault that is in force. Example: net.heal().", func(c *call) (starlark.Value, error) { return c.undo(c.host.run.HealLinks) }},
 	}}
 }
 
@@ -152,7 +149,7 @@ func (c *call) disturb(kind, detail string, e fault.Effect) (starlark.Value, err
 }
 
 func (c *call) disturbPairs(kind, detail string, pairs []fault.Pair, e fault.Effect) (starlark.Value, error) {
-	return c.inForce(func() (*runtime.Fault, error) { return c.host.run.Disturb(c.name, kind, detail, pairs, e) })
+	return c.do(func() (runtime.Planned, error) { return c.host.run.Disturb(c.name, kind, detail, pairs, e) })
 }
 
 func effect(kind string, e fault.Effect) func(*call) (starlark.Value, error) {

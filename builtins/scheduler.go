@@ -26,7 +26,8 @@ type scheduler struct {
 	current  *task
 	tasks    []*task // that have not ended
 	sleepers []*sleeper
-	idle     func() // called when only one of the tasks is left, or nil
+	delay    time.Duration // by which all sleeps were put off so far
+	idle     func()        // called when only one of the tasks is left, or nil
 }
 
 // part is the main part of a script or a deferred call, with all tasks that it
@@ -166,62 +167,94 @@ func (t *task) await(condition runtime.Condition) error {
 // sleeper is a task that waits for a time on the run's clock.
 type sleeper struct {
 	until time.Duration
+	began time.Duration
+	delay time.Duration // the scheduler's, when it began
 	wake  func()
 	watch *runtime.Watch
 }
 
-// sleep waits until the run's clock shows a time. Tasks that sleep go on in the
-// order of their times, and of two with the same time the one first that began
-// first: the timers themselves fire in any order when they are close.
-func (t *task) sleep(until time.Duration) error {
-	var self *sleeper
-	err := t.wait(func(wake func()) { self = t.lie(until, wake) })
-	if self == nil {
-		return err
+// sleep waits until the run's clock shows a time, and returns that time. Tasks
+// that sleep go on in the order of their times, and of two with the same time the
+// one first that began first: the timers themselves fire in any order when they
+// are close.
+//
+// A task that goes on late, as the machine is busy or another task computes,
+// puts off all that sleep by as much, so that times which were apart stay so:
+// else what was due meanwhile would come all at once, and the faults of a script
+// in another order than in a run that nothing held up. The time that is returned
+// is the one that it was put off to.
+func (t *task) sleep(until time.Duration) (time.Duration, error) {
+	for {
+		var self *sleeper
+		err := t.wait(func(wake func()) { self = t.lie(until, wake) })
+		if self == nil {
+			return until, err
+		}
+		due, early, rose := t.rise(self)
+		if err == nil {
+			err = rose
+		}
+		if err != nil || !early {
+			return due, err
+		}
+		until = due
 	}
-	if rose := t.rise(self); err == nil {
-		err = rose
-	}
-	return err
 }
 
 // lie begins a sleep, at whose end wake is called.
 func (t *task) lie(until time.Duration, wake func()) *sleeper {
 	run, s := t.host.run, &t.host.scheduler
-	self := &sleeper{until: until, wake: wake}
+	self := &sleeper{until: until, began: run.Elapsed(), wake: wake}
 	s.mu.Lock()
+	self.delay = s.delay
 	at := len(s.sleepers)
 	for at > 0 && s.sleepers[at-1].until > until {
 		at--
 	}
 	s.sleepers = slices.Insert(s.sleepers, at, self)
 	s.mu.Unlock()
-	self.watch = run.Watch(runtime.Elapsed(until-run.Elapsed()), func() { s.due(self) })
+	self.watch = run.Watch(runtime.Elapsed(until-self.began), func() { s.due(self) })
 	return self
 }
 
-// rise ends a sleep, and tells whether the run's work has ended meanwhile.
-func (t *task) rise(self *sleeper) error {
+// rise ends a sleep, and tells until when it was to last, as it has been put off.
+// It is early where that is to come, or another's turn is before it: then the task
+// is to sleep again. The error tells that the run's work has ended meanwhile.
+func (t *task) rise(self *sleeper) (due time.Duration, early bool, err error) {
 	s := &t.host.scheduler
+	now := t.host.run.Elapsed()
 	s.mu.Lock()
 	s.sleepers = slices.DeleteFunc(s.sleepers, func(x *sleeper) bool { return x == self })
+	off := s.delay - self.delay
+	due = later(self.until, off)
+	if late := now - later(max(self.until, self.began), off); late > tolerance {
+		s.delay += late
+		due += late
+		for _, x := range s.sleepers { // so that they stay in their order
+			x.until, x.began, x.delay = later(x.until, late), later(x.began, late), s.delay
+		}
+	}
+	early = due > now || len(s.sleepers) > 0 && s.sleepers[0].until < due
 	s.mu.Unlock()
 	self.watch.Stop()
 	if ctx := t.part.ctx; ctx.Err() != nil {
-		return context.Cause(ctx)
+		return due, early, context.Cause(ctx)
 	}
 	if err := self.watch.Err(); !errors.Is(err, context.Canceled) { // that one's timer was late
-		return err
+		return due, early, err
 	}
-	return nil
+	return due, early, nil
 }
 
-// due wakes a sleeper, and before it those whose time has come too.
+// tolerance is how late a task may go on without putting the others off.
+const tolerance = 10 * time.Millisecond
+
+// due wakes a sleeper, and before it those whose time has come too. They stay in
+// the list until they rise, so that whoever does sees whose turn is before it.
 func (s *scheduler) due(last *sleeper) {
 	s.mu.Lock()
 	n := slices.Index(s.sleepers, last) + 1
 	awake := slices.Clone(s.sleepers[:n])
-	s.sleepers = slices.Delete(s.sleepers, 0, n)
 	s.mu.Unlock()
 	for _, x := range awake {
 		x.wake()
@@ -237,9 +270,9 @@ func later(from, d time.Duration) time.Duration {
 }
 
 // spawn starts a task that calls body when its time has come, 0 for at once,
-// for the call that the thread is in. Its error ends the part of the run that
-// it belongs to.
-func (t *task) spawn(of *starlark.Thread, due time.Duration, body func(*task, *starlark.Thread) (starlark.Value, error)) *Task {
+// for the call that the thread is in. body gets the time, as it has been put off.
+// Its error ends the part of the run that it belongs to.
+func (t *task) spawn(of *starlark.Thread, due time.Duration, body func(*task, *starlark.Thread, time.Duration) (starlark.Value, error)) *Task {
 	h, s := t.host, &t.host.scheduler
 	t.children++
 	child := h.newTask(t.part, t.path+"/"+strconv.Itoa(t.children))
@@ -269,16 +302,23 @@ func (t *task) spawn(of *starlark.Thread, due time.Duration, body func(*task, *s
 		s.mu.Lock()
 		child.wake = nil
 		err := child.cancelled
-		child.fired = err == nil
 		s.mu.Unlock()
 		if asleep != nil {
-			if rose := child.rise(asleep); err == nil {
+			var early bool
+			var rose error
+			if due, early, rose = child.rise(asleep); err == nil {
 				err = rose
+			}
+			if err == nil && early {
+				due, err = child.sleep(due)
 			}
 		}
 		var result starlark.Value
 		if err == nil {
-			result, err = contained(func() (starlark.Value, error) { return body(child, thread) })
+			s.mu.Lock()
+			child.fired = true
+			s.mu.Unlock()
+			result, err = contained(func() (starlark.Value, error) { return body(child, thread, due) })
 		}
 		h.ended(child, result, err)
 	})

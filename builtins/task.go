@@ -89,6 +89,11 @@ func (h *Host) Close() {
 // so that what fn writes may only be read where Wait returned no error. It is
 // how an embedder's own builtin waits.
 func Wait(thread *starlark.Thread, fn func(context.Context) error) error {
+	return wait(thread, func() (func(context.Context) error, error) { return fn, nil })
+}
+
+// wait is Wait for something that is begun at once, before any other task runs.
+func wait(thread *starlark.Thread, begin func() (func(context.Context) error, error)) error {
 	h, t, err := hostOf(thread)
 	if err != nil {
 		return err
@@ -98,6 +103,12 @@ func Wait(thread *starlark.Thread, fn func(context.Context) error) error {
 	result := make(chan error, 1)
 	stop := func() bool { return true }
 	err = t.wait(func(wake func()) {
+		fn, err := begin()
+		if err != nil {
+			result <- err
+			wake()
+			return
+		}
 		h.waits.Go(func() {
 			_, err := contained(func() (starlark.Value, error) { return nil, fn(ctx) })
 			result <- err

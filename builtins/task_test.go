@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/dagon-star/dagon-star/builtins"
 	"github.com/dagon-star/dagon-star/runtime"
+	"github.com/dagon-star/dagon-star/runtime/event"
 	"github.com/dagon-star/dagon-star/script"
 )
 
@@ -43,6 +46,83 @@ a.wait()
 b.wait()
 assert.eq(log, ["a", "b", "c", "d"])
 `)
+}
+
+// TestHeldUp: what holds up all tasks puts off what they sleep for, so that the
+// ticks of several come in the order of their times, and each as often as times
+// says.
+func TestHeldUp(t *testing.T) {
+	for _, spin := range []string{"105ms", "115ms", "125ms", "135ms"} {
+		passes(t, `
+log = []
+a = every("20ms", log.append, "a", times = 10)
+sleep("10ms")
+b = every("20ms", log.append, "b", times = 10)
+for _ in range(3):
+    end = time.now() + time.parse_duration("`+spin+`")
+    while time.now() < end: pass
+    sleep("15ms")
+a.wait()
+b.wait()
+assert.eq("".join(log), "ab" * 10)
+`)
+	}
+}
+
+// TestFaultsInOrder: faults are planned in the order in which tasks ask for them,
+// whatever is done at the same time.
+func TestFaultsInOrder(t *testing.T) {
+	r, _ := run(t, script.Config{TopologySource: ini(t, "a", "b", "c", "d"), Source: []byte(`
+fork(topology.nodes)
+await_ready(topology.nodes)
+def harm(i):
+    node = topology.nodes[i % 4]
+    if i in (4, 9, 14, 19):
+        pause(node)
+    elif i in (24, 29):
+        restart(node, graceful = False)
+    else:
+        signal(node, "URG")
+tasks = [after("10ms", harm, i) for i in range(50)] + [spawn(harm, i) for i in range(50, 100)]
+for t in tasks: t.wait()
+`)})
+	if r.Outcome != runtime.Passed {
+		t.Fatalf("%s at %s: %s", r.Outcome, r.Where, r.Reason)
+	}
+	f, err := os.Open(filepath.Join(r.Folder, "events.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	events, err := event.Read(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, e := range events {
+		d, ok := e.Detail.(event.Fault)
+		if !ok {
+			continue
+		}
+		i := n + 50 // those that were spawned begin at once
+		if n >= 50 {
+			i = n - 50
+		}
+		what := "signal"
+		switch i {
+		case 4, 9, 14, 19:
+			what = "pause"
+		case 24, 29:
+			what = "restart"
+		}
+		if node := string(rune('a' + i%4)); d.What != what || d.Nodes[0] != node {
+			t.Errorf("fault %d is %s %v, want %s %s", n, d.What, d.Nodes, what, node)
+		}
+		n++
+	}
+	if n != 100 {
+		t.Errorf("%d faults", n)
+	}
 }
 
 // TestTasks holds what tasks do.

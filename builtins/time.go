@@ -11,11 +11,11 @@ import (
 )
 
 func timeAndTasks() family {
-	return family{"time and tasks", "Wait, and do things at the same time. Exactly one task runs at a time; another goes on only where this one waits.", []builtin{
+	return family{"time and tasks", "Wait, and do things at the same time. Exactly one task runs at a time; another goes on only where this one waits. Tasks go on in the order of the times that they sleep until, after and every included; what holds all of them up, such as a busy machine, puts these times off and leaves them as far apart as they were.", []builtin{
 		{"sleep", "duration", "Waits for a duration: a number of seconds, a string such as \"250ms\", or a time.duration. Example: sleep(\"1.5s\").", sleep},
 		{"spawn", "fn, *args", "Starts a task that calls fn with the arguments, and returns it. The task's error fails the run, and the end of the main part cancels it. The task has .wait(), which returns fn's result, .cancel() and .name. Example: t = spawn(await_exit, worker_1).", spawn},
 		{"after", "delay, fn, *args", "Starts a task that calls fn once, when a delay has passed since this call, and returns it. Example: after(\"30s\", fail, \"too slow\").", after},
-		{"every", "period, fn, *args, times=None", "Starts a task that calls fn again and again, first after one period, and returns it: as often as times says, or until the main part ends. A tick that is due while the last one still runs is skipped. Example: every(\"5s\", send, leader, \"/checkpoint\", times=10).", every},
+		{"every", "period, fn, *args, times=None", "Starts a task that calls fn again and again, first after one period, and returns it: as often as times says, or until the main part ends. A tick that is due while the last one still runs is skipped, and does not count among times. Example: every(\"5s\", send, leader, \"/checkpoint\", times=10).", every},
 		{"wait_until", "fn, timeout=None", "Waits until fn() is true, and returns what it returned. It is called again at every event and every 100 ms. timeout is as for await_ready; 0 asks once. Example: wait_until(lambda: len(messages(leader, \"/count\")) > 3).", waitUntil},
 		{"defer", "fn, *args", "Calls fn with the arguments at the end of the run, however it ended: the last deferred first, each bounded by config.grace. An error in it is told, and does not change the verdict. Example: defer(print, \"worker 1 was\", worker_1).", deferCall},
 	}}
@@ -26,7 +26,8 @@ func sleep(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, c.task.sleep(later(c.host.run.Elapsed(), d))
+	_, err = c.task.sleep(later(c.host.run.Elapsed(), d))
+	return nil, err
 }
 
 func spawn(c *call) (starlark.Value, error) {
@@ -35,7 +36,7 @@ func spawn(c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	args := c.rest
-	return c.task.spawn(c.thread, 0, func(_ *task, thread *starlark.Thread) (starlark.Value, error) {
+	return c.task.spawn(c.thread, 0, func(_ *task, thread *starlark.Thread, _ time.Duration) (starlark.Value, error) {
 		return starlark.Call(thread, fn, args, nil)
 	}), nil
 }
@@ -50,7 +51,7 @@ func after(c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	args := c.rest
-	t := c.task.spawn(c.thread, later(c.host.run.Elapsed(), d), func(_ *task, thread *starlark.Thread) (starlark.Value, error) {
+	t := c.task.spawn(c.thread, later(c.host.run.Elapsed(), d), func(_ *task, thread *starlark.Thread, _ time.Duration) (starlark.Value, error) {
 		return starlark.Call(thread, fn, args, nil)
 	})
 	c.aims(t, fn)
@@ -78,18 +79,21 @@ func every(c *call) (starlark.Value, error) {
 	if times == 0 {
 		due = 0
 	}
-	t := c.task.spawn(c.thread, due, func(t *task, thread *starlark.Thread) (starlark.Value, error) {
+	t := c.task.spawn(c.thread, due, func(t *task, thread *starlark.Thread, due time.Duration) (starlark.Value, error) {
 		for n := int64(0); n != times; n++ {
 			if n > 0 {
-				// The next tick that is still to come; those missed are skipped.
-				due = later(due, max(1, (run.Elapsed()-due)/period+1)*period)
-				if err := t.sleep(due); err != nil {
+				var err error
+				if due, err = t.sleep(due); err != nil {
 					return nil, err
 				}
 			}
+			began := run.Elapsed()
 			if _, err := starlark.Call(thread, fn, args, nil); err != nil {
 				return nil, err
 			}
+			// The ticks that were due while it ran are skipped; not those that it
+			// would have been in time for, had it begun in time.
+			due = later(due, ((run.Elapsed()-began)/period+1)*period)
 		}
 		return starlark.None, nil
 	})

@@ -75,15 +75,41 @@ func (f *Fault) Nodes() []string {
 	return nodeNames(f.nodes)
 }
 
-// Heal undoes the fault. To heal it once more does nothing.
-func (f *Fault) Heal() error {
-	f.run.faulting.Lock()
-	defer f.run.faulting.Unlock()
+// Heal plans to undo the fault. To heal it once more does nothing.
+func (f *Fault) Heal() Planned {
+	r := f.run
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if f.links != nil {
-		return f.run.undisturb(f)
+		return r.healLinks(f)
 	}
-	return f.run.heal(f, f.Nodes())
+	return r.heal(f, slices.Clone(f.nodes))
 }
+
+// Planned does what has been planned, and returns when it is done: a Fault, where
+// it is one that stays in force. What nodes and links it befalls was settled when
+// it was planned, and its intent is in the log since then: plans are made in the
+// order of the calls, whatever is still being done. It must be called, once. What
+// changes what is in force waits for all of its kind that was planned before it.
+type Planned func(context.Context) (*Fault, error)
+
+// turn is a place in the queue of those that change what is in force.
+type turn struct{ before, mine chan struct{} }
+
+// queue takes the next place. The lock is held.
+func (r *Run) queue() turn {
+	t := turn{r.lastTurn, make(chan struct{})}
+	r.lastTurn = t.mine
+	return t
+}
+
+func (t turn) wait() {
+	if t.before != nil {
+		<-t.before
+	}
+}
+
+func (t turn) end() { close(t.mine) }
 
 func nodeNames(nodes []*node) []string {
 	names := make([]string, len(nodes))
@@ -103,8 +129,8 @@ type target struct {
 // plan logs the intent to do something to nodes. Those that have exited are
 // left out, and one that was never forked is an error. mark is called for each
 // of the others under the run's lock, so that what the fault brings about finds
-// it marked.
-func (r *Run) plan(what string, names []string, detail string, mark func(*node) error) (id int64, targets []target, dead []string, err error) {
+// it marked, and planned at last.
+func (r *Run) plan(what string, names []string, detail string, mark func(*node) error, planned func(id int64)) (id int64, targets []target, dead []string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ending {
@@ -128,15 +154,16 @@ func (r *Run) plan(what string, names []string, detail string, mark func(*node) 
 			dead = append(dead, n.spec.Name)
 			continue
 		}
-		if mark != nil {
-			if err := mark(n); err != nil {
-				return 0, nil, nil, err
-			}
+		if err := mark(n); err != nil {
+			return 0, nil, nil, err
 		}
 		targets = append(targets, target{n, n.process, n.gone})
 	}
 	r.lastID++
 	r.record("", event.Fault{ID: r.lastID, What: what, Nodes: nodeNames(nodes), Detail: detail})
+	if planned != nil {
+		planned(r.lastID)
+	}
 	return r.lastID, targets, dead, nil
 }
 
@@ -173,72 +200,83 @@ func (r *Run) each(targets []target, do func(target) error) error {
 	return errors.Join(errs...)
 }
 
-// Signal sends a signal to nodes: to the process that was forked alone, or to
-// the whole tree. A node that dies of it, or that exits after one that asks it
-// to end (TERM, INT, QUIT, KILL), does so as it was asked.
-func (r *Run) Signal(names []string, s syscall.Signal, to process.Reach) error {
+// Signal plans to send a signal to nodes: to the process that was forked alone,
+// or to the whole tree. A node that dies of it, or that exits after one that asks
+// it to end (TERM, INT, QUIT, KILL), does so as it was asked.
+func (r *Run) Signal(names []string, s syscall.Signal, to process.Reach) (Planned, error) {
 	return r.signal("signal", names, s, to)
 }
 
-// Kill sends a signal to the whole trees of nodes. After KILL it returns when
-// they are gone.
-func (r *Run) Kill(names []string, s syscall.Signal) error {
+// Kill plans to send a signal to the whole trees of nodes. After KILL it is done
+// when they are gone.
+func (r *Run) Kill(names []string, s syscall.Signal) (Planned, error) {
 	return r.signal("kill", names, s, process.Tree)
 }
 
-func (r *Run) signal(what string, names []string, s syscall.Signal, to process.Reach) error {
+func (r *Run) signal(what string, names []string, s syscall.Signal, to process.Reach) (Planned, error) {
 	id, targets, dead, err := r.plan(what, names, process.SignalName(s), func(n *node) error {
 		n.sent = append(n.sent, s)
 		return nil
-	})
+	}, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := r.apply(id, targets, dead, func(t target) error { return t.process.Signal(s, to) }); err != nil || s != syscall.SIGKILL {
-		return err
-	}
-	timer := time.NewTimer(unkillable)
-	defer timer.Stop()
-	for _, t := range targets {
-		select {
-		case <-t.gone:
-		case <-timer.C:
-			return &StateError{Node: t.spec.Name, Text: "it was killed, and has not ended"}
+	return func(context.Context) (*Fault, error) {
+		if err := r.apply(id, targets, dead, func(t target) error { return t.process.Signal(s, to) }); err != nil || s != syscall.SIGKILL {
+			return nil, err
 		}
-	}
-	return nil
+		timer := time.NewTimer(unkillable)
+		defer timer.Stop()
+		for _, t := range targets {
+			select {
+			case <-t.gone:
+			case <-timer.C:
+				return nil, &StateError{Node: t.spec.Name, Text: "it was killed, and has not ended"}
+			}
+		}
+		return nil, nil
+	}, nil
 }
 
-// Pause stops the whole trees of nodes until the fault is healed.
-func (r *Run) Pause(names []string) (*Fault, error) {
-	r.faulting.Lock()
-	defer r.faulting.Unlock()
-	id, targets, dead, err := r.plan("pause", names, "", func(n *node) error {
+// Pause plans to stop the whole trees of nodes until the fault is healed.
+func (r *Run) Pause(names []string) (Planned, error) {
+	return r.enforce(&Fault{run: r, What: "pause"}, names, "", func(n *node) error {
 		if r.pausing(n) != nil {
 			return &StateError{Node: n.spec.Name, State: n.state, Text: "cannot pause it: it is paused already"}
 		}
 		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return r.enforce(&Fault{run: r, ID: id, What: "pause"}, targets, dead, func(t target) error { return t.process.Pause() })
+	}, func(t target) error { return t.process.Pause() })
 }
 
-// Resume lets paused nodes go on.
-func (r *Run) Resume(names []string) error {
-	r.faulting.Lock()
-	defer r.faulting.Unlock()
-	id, targets, dead, err := r.plan("resume", names, "", func(n *node) error {
+// Resume plans to let paused nodes go on.
+func (r *Run) Resume(names []string) (Planned, error) {
+	var heals []Planned
+	id, _, dead, err := r.plan("resume", names, "", func(n *node) error {
 		if r.pausing(n) == nil {
 			return &StateError{Node: n.spec.Name, State: n.state, Text: "cannot resume it: it is not paused"}
 		}
 		return nil
+	}, func(int64) {
+		for _, name := range names {
+			heals = append(heals, r.unpause(r.nodes[name]))
+		}
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return r.apply(id, targets, dead, func(t target) error { return r.unpause(t.node) })
+	return func(ctx context.Context) (*Fault, error) {
+		began := time.Now()
+		var errs []error
+		for _, heal := range heals {
+			_, err := heal(ctx)
+			errs = append(errs, err)
+		}
+		if err := errors.Join(errs...); err != nil {
+			return nil, err
+		}
+		r.applied(id, began, dead)
+		return nil, nil
+	}, nil
 }
 
 // pausing is the fault that keeps a node paused, or nil. The lock is held.
@@ -251,19 +289,17 @@ func (r *Run) pausing(n *node) *Fault {
 	return nil
 }
 
-func (r *Run) unpause(n *node) error {
-	r.mu.Lock()
-	f := r.pausing(n)
-	r.mu.Unlock()
-	if f == nil {
-		return nil
+// unpause plans to let a node go on. The lock is held.
+func (r *Run) unpause(n *node) Planned {
+	if f := r.pausing(n); f != nil {
+		return r.heal(f, []*node{n})
 	}
-	return r.heal(f, []string{n.spec.Name})
+	return func(context.Context) (*Fault, error) { return nil, nil }
 }
 
-// Limit limits what the trees of nodes may use, until the fault is healed. Of
-// two limits of a kind the later one holds.
-func (r *Run) Limit(names []string, l process.Limits) (*Fault, error) {
+// Limit plans to limit what the trees of nodes may use, until the fault is
+// healed. Of two limits of a kind the later one holds.
+func (r *Run) Limit(names []string, l process.Limits) (Planned, error) {
 	var what []string
 	for _, limit := range []struct {
 		set        bool
@@ -281,14 +317,8 @@ func (r *Run) Limit(names []string, l process.Limits) (*Fault, error) {
 		}
 		what = append(what, limit.text)
 	}
-	r.faulting.Lock()
-	defer r.faulting.Unlock()
-	id, targets, dead, err := r.plan("limit", names, strings.Join(what, " "), nil)
-	if err != nil {
-		return nil, err
-	}
-	f := &Fault{run: r, ID: id, What: "limit", limits: l}
-	return r.enforce(f, targets, dead, func(t target) error {
+	f := &Fault{run: r, What: "limit", limits: l}
+	return r.enforce(f, names, strings.Join(what, " "), func(*node) error { return nil }, func(t target) error {
 		r.mu.Lock()
 		all := r.limits(t.node)
 		r.mu.Unlock()
@@ -315,71 +345,87 @@ func (r *Run) limits(n *node) (all process.Limits) {
 	return all
 }
 
-// enforce applies a fault that stays in force. It is in the books before it is
+// enforce plans a fault that stays in force. It is in the books before it is
 // done, so that it is undone however the run ends.
-func (r *Run) enforce(f *Fault, targets []target, dead []string, do func(target) error) (*Fault, error) {
-	r.mu.Lock()
-	for _, t := range targets {
-		if t.alive() && t.node.process == t.process {
-			f.nodes = append(f.nodes, t.node)
+func (r *Run) enforce(f *Fault, names []string, detail string, check func(*node) error, do func(target) error) (Planned, error) {
+	var t turn
+	id, targets, dead, err := r.plan(f.What, names, detail, func(n *node) error {
+		f.nodes = append(f.nodes, n)
+		return check(n)
+	}, func(id int64) {
+		f.ID, t = id, r.queue()
+		r.faults = append(r.faults, f)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) (*Fault, error) {
+		t.wait()
+		err := r.apply(id, targets, dead, do)
+		t.end()
+		if err != nil {
+			_, healed := f.Heal()(ctx)
+			return nil, errors.Join(err, healed)
 		}
-	}
-	r.faults = append(r.faults, f)
-	r.mu.Unlock()
-	if err := r.apply(f.ID, targets, dead, do); err != nil {
-		return nil, errors.Join(err, r.heal(f, f.Nodes()))
-	}
-	return f, nil
+		return f, nil
+	}, nil
 }
 
-// heal undoes a fault for some of its nodes, and logs it.
-func (r *Run) heal(f *Fault, names []string) error {
-	var errs []error
-	var healed []string
-	for _, name := range names {
-		r.mu.Lock()
-		n := r.nodes[name]
-		p := n.process
-		in := slices.Contains(f.nodes, n)
-		f.nodes = slices.DeleteFunc(f.nodes, func(o *node) bool { return o == n })
-		limits := r.limits(n)
-		r.mu.Unlock()
-		if !in || p == nil {
-			continue
+// heal plans to undo a fault for some of its nodes: it is not in force on them
+// any more for whoever asks. The lock is held.
+func (r *Run) heal(f *Fault, nodes []*node) Planned {
+	var from []target
+	for _, n := range nodes {
+		if slices.Contains(f.nodes, n) && n.process != nil {
+			from = append(from, target{n, n.process, n.gone})
 		}
-		var err error
-		if f.What == "pause" {
-			err = p.Resume()
-		} else {
-			err = p.Limit(limits)
+	}
+	f.nodes = slices.DeleteFunc(f.nodes, func(n *node) bool { return slices.Contains(nodes, n) })
+	r.faults = slices.DeleteFunc(r.faults, func(f *Fault) bool { return len(f.nodes) == 0 })
+	t := r.queue()
+	return func(context.Context) (*Fault, error) {
+		t.wait()
+		defer t.end()
+		var errs []error
+		var healed []string
+		for _, n := range from {
+			err := r.lift(f, n)
+			if err != nil && !errors.Is(err, os.ErrProcessDone) {
+				errs = append(errs, fmt.Errorf("%s: cannot undo %s: %w", n.spec.Name, f.What, err))
+				continue
+			}
+			healed = append(healed, n.spec.Name)
 		}
-		if err != nil && !errors.Is(err, os.ErrProcessDone) {
-			errs = append(errs, fmt.Errorf("%s: cannot undo %s: %w", name, f.What, err))
-			continue
+		if len(healed) > 0 {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.record("", event.Healed{ID: f.ID, Nodes: healed})
 		}
-		healed = append(healed, name)
+		return nil, errors.Join(errs...)
+	}
+}
+
+// lift takes a fault off a process.
+func (r *Run) lift(f *Fault, from target) error {
+	if f.What == "pause" {
+		return from.process.Resume()
 	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(healed) > 0 {
-		r.record("", event.Healed{ID: f.ID, Nodes: healed})
-	}
-	r.faults = slices.DeleteFunc(r.faults, func(f *Fault) bool { return len(f.nodes) == 0 })
-	return errors.Join(errs...)
+	limits := r.limits(from.node)
+	r.mu.Unlock()
+	return from.process.Limit(limits)
 }
 
 // healAll undoes every fault that is in force.
 func (r *Run) healAll() {
-	r.faulting.Lock()
-	defer r.faulting.Unlock()
-	if err := r.healLinks(); err != nil {
-		r.noteTeardown(err.Error())
-	}
 	r.mu.Lock()
-	faults := slices.Clone(r.faults)
+	heals := []Planned{r.healLinks(nil)}
+	for _, f := range slices.Backward(slices.Clone(r.faults)) {
+		heals = append(heals, r.heal(f, slices.Clone(f.nodes)))
+	}
 	r.mu.Unlock()
-	for _, f := range slices.Backward(faults) {
-		if err := r.heal(f, f.Nodes()); err != nil {
+	for _, heal := range heals {
+		if _, err := heal(r.ended); err != nil {
 			r.noteTeardown(err.Error())
 		}
 	}
@@ -406,10 +452,10 @@ type RestartOptions struct {
 	Fork *ForkOptions
 }
 
-// Restart ends nodes, all at the same time, and then forks each as a new
-// incarnation. One that has exited is forked. It returns when they run, which
-// says nothing of their being ready; and early when ctx is done.
-func (r *Run) Restart(ctx context.Context, names []string, o RestartOptions) error {
+// Restart plans to end nodes, all at the same time, and then to fork each as a
+// new incarnation. One that has exited is forked. It is done when they run, which
+// says nothing of their being ready; and early when the context is.
+func (r *Run) Restart(names []string, o RestartOptions) (Planned, error) {
 	detail := "stop"
 	if o.Kill {
 		detail = "kill"
@@ -417,26 +463,30 @@ func (r *Run) Restart(ctx context.Context, names []string, o RestartOptions) err
 	id, targets, dead, err := r.plan("restart", names, detail, func(n *node) error {
 		n.sent = append(n.sent, syscall.SIGKILL) // however it ends, it was asked to
 		return nil
-	})
+	}, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	return func(ctx context.Context) (*Fault, error) { return nil, r.restart(ctx, id, targets, dead, o) }, nil
+}
+
+func (r *Run) restart(ctx context.Context, id int64, targets []target, dead []string, o RestartOptions) error {
 	again := make([]string, 0, len(targets)+len(dead))
 	for _, t := range targets {
 		again = append(again, t.spec.Name)
 	}
 	again = append(again, dead...)
 	began := time.Now()
-	err = r.each(targets, func(t target) error {
+	err := r.each(targets, func(t target) error {
 		if o.Kill {
 			if err := t.process.Signal(syscall.SIGKILL, process.Tree); err != nil {
 				return err
 			}
 		} else {
-			r.faulting.Lock()
-			err := r.unpause(t.node) // or it could not hear
-			r.faulting.Unlock()
-			if err != nil {
+			r.mu.Lock()
+			resume := r.unpause(t.node) // or it could not hear
+			r.mu.Unlock()
+			if _, err := resume(ctx); err != nil {
 				return err
 			}
 			r.stopOne(ctx, t)

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -94,13 +95,13 @@ func (r *Run) ways(pairs []fault.Pair) string {
 	return strings.Join(words, ", ")
 }
 
-// intend logs the intent to harm links, and tells which of their nodes are dead:
-// all, where none of the pairs has two that live.
-func (r *Run) intend(what, detail string, pairs []fault.Pair) (id int64, nodes []*node, dead []string, err error) {
+// intend logs the intent to harm links, and tells which of their nodes are dead -
+// all, where none of the pairs has two that live - and when it is to be done.
+func (r *Run) intend(what, detail string, pairs []fault.Pair) (id int64, nodes []*node, dead []string, t turn, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ending {
-		return 0, nil, nil, ErrEnded
+		return 0, nil, nil, t, ErrEnded
 	}
 	isDead := func(name string) bool { return r.nodes[name].state == StateExited }
 	in := map[string]bool{}
@@ -119,25 +120,21 @@ func (r *Run) intend(what, detail string, pairs []fault.Pair) (id int64, nodes [
 	}
 	r.lastID++
 	r.record("", event.Fault{ID: r.lastID, What: what, Nodes: nodeNames(nodes), Detail: detail})
-	return r.lastID, nodes, dead, nil
+	return r.lastID, nodes, dead, r.queue(), nil
 }
 
-// Disturb puts an effect on the bytes that move along pairs of nodes, until the
-// fault is healed. what is its name in the log, and kind "tcp" or "udp" where it
-// befalls one alone. Pairs without a link are passed over; it is a *LinkError
-// where none has one.
-func (r *Run) Disturb(what, kind, detail string, pairs []fault.Pair, e fault.Effect) (*Fault, error) {
-	r.faulting.Lock()
-	defer r.faulting.Unlock()
+// Disturb plans to put an effect on the bytes that move along pairs of nodes,
+// until the fault is healed. what is its name in the log, and kind "tcp" or "udp"
+// where it befalls one alone. Pairs without a link are passed over; it is a
+// *LinkError where none has one.
+func (r *Run) Disturb(what, kind, detail string, pairs []fault.Pair, e fault.Effect) (Planned, error) {
 	return r.harmLinks(what, kind, detail, pairs, func(pairs []fault.Pair) (*fault.Fault, error) { return r.network.Apply(pairs, e) })
 }
 
-// HalfOpen ends the connections between pairs of nodes for the second of each
-// alone, by a reset; the first does not know until the fault is healed.
-func (r *Run) HalfOpen(pairs []fault.Pair) (*Fault, error) {
+// HalfOpen plans to end the connections between pairs of nodes for the second of
+// each alone, by a reset; the first does not know until the fault is healed.
+func (r *Run) HalfOpen(pairs []fault.Pair) (Planned, error) {
 	const what = "net.half_open"
-	r.faulting.Lock()
-	defer r.faulting.Unlock()
 	return r.harmLinks(what, "tcp", "", pairs, func(pairs []fault.Pair) (*fault.Fault, error) {
 		f, count := r.network.HalfOpen(pairs)
 		if count == 0 {
@@ -147,25 +144,22 @@ func (r *Run) HalfOpen(pairs []fault.Pair) (*Fault, error) {
 	})
 }
 
-// ResetLinks resets all connections between pairs of nodes.
-func (r *Run) ResetLinks(pairs []fault.Pair) error {
+// ResetLinks plans to reset all connections between pairs of nodes.
+func (r *Run) ResetLinks(pairs []fault.Pair) (Planned, error) {
 	const what = "net.reset"
-	r.faulting.Lock()
-	defer r.faulting.Unlock()
-	_, err := r.harmLinks(what, "tcp", "", pairs, func(pairs []fault.Pair) (*fault.Fault, error) {
+	return r.harmLinks(what, "tcp", "", pairs, func(pairs []fault.Pair) (*fault.Fault, error) {
 		if r.network.Reset(pairs) == 0 {
 			return nil, noConnections(what, pairs)
 		}
 		return nil, nil
 	})
-	return err
 }
 
 func noConnections(what string, pairs []fault.Pair) error {
 	return &LinkError{fmt.Sprintf("cannot do %s: there is no connection between %s and %s at this time", what, pairs[0].From, pairs[0].To)}
 }
 
-func (r *Run) harmLinks(what, kind, detail string, pairs []fault.Pair, do func([]fault.Pair) (*fault.Fault, error)) (*Fault, error) {
+func (r *Run) harmLinks(what, kind, detail string, pairs []fault.Pair, do func([]fault.Pair) (*fault.Fault, error)) (Planned, error) {
 	pairs, err := r.linked(what, kind, pairs)
 	if err != nil {
 		return nil, err
@@ -174,53 +168,64 @@ func (r *Run) harmLinks(what, kind, detail string, pairs []fault.Pair, do func([
 	if detail != "" {
 		ways += ": " + detail
 	}
-	id, nodes, dead, err := r.intend(what, ways, pairs)
+	id, nodes, dead, t, err := r.intend(what, ways, pairs)
 	if err != nil {
 		return nil, err
 	}
-	began := time.Now()
-	f := &Fault{run: r, ID: id, What: what, nodes: nodes}
-	if f.links, err = do(pairs); err != nil {
-		return nil, err
-	}
-	if f.links != nil {
-		r.mu.Lock()
-		r.disturbances = append(r.disturbances, f)
-		r.mu.Unlock()
-	}
-	r.applied(id, began, dead)
-	return f, nil
+	return func(context.Context) (*Fault, error) {
+		t.wait()
+		defer t.end()
+		began := time.Now()
+		links, err := do(pairs)
+		if err != nil {
+			return nil, err
+		}
+		var f *Fault
+		if links != nil {
+			f = &Fault{run: r, ID: id, What: what, nodes: nodes, links: links}
+			r.mu.Lock()
+			r.disturbances = append(r.disturbances, f)
+			r.mu.Unlock()
+		}
+		r.applied(id, began, dead)
+		return f, nil
+	}, nil
 }
 
-// HealLinks undoes all that is in force on links.
-func (r *Run) HealLinks() error {
-	r.faulting.Lock()
-	defer r.faulting.Unlock()
-	return r.healLinks()
-}
-
-func (r *Run) healLinks() error {
+// HealLinks plans to undo all that is in force on links.
+func (r *Run) HealLinks() Planned {
 	r.mu.Lock()
-	all := slices.Clone(r.disturbances)
-	r.mu.Unlock()
-	var errs []error
-	for _, f := range slices.Backward(all) {
-		errs = append(errs, r.undisturb(f))
+	defer r.mu.Unlock()
+	return r.healLinks(nil)
+}
+
+// healLinks plans to undo what is in force on links when its turn has come: one
+// fault, or all for nil. The lock is held.
+func (r *Run) healLinks(only *Fault) Planned {
+	t := r.queue()
+	return func(context.Context) (*Fault, error) {
+		t.wait()
+		defer t.end()
+		var healing []*Fault
+		r.mu.Lock()
+		r.disturbances = slices.DeleteFunc(r.disturbances, func(f *Fault) bool {
+			if only != nil && f != only {
+				return false
+			}
+			healing = append(healing, f)
+			return true
+		})
+		r.mu.Unlock()
+		var errs []error
+		for _, f := range slices.Backward(healing) {
+			errs = append(errs, r.undisturb(f))
+		}
+		return nil, errors.Join(errs...)
 	}
-	return errors.Join(errs...)
 }
 
 // undisturb heals a fault of links.
 func (r *Run) undisturb(f *Fault) error {
-	r.mu.Lock()
-	at := slices.Index(r.disturbances, f)
-	if at >= 0 {
-		r.disturbances = slices.Delete(r.disturbances, at, at+1)
-	}
-	r.mu.Unlock()
-	if at < 0 {
-		return nil
-	}
 	if err := f.links.Heal(); err != nil {
 		return fmt.Errorf("cannot undo %s: %w", f.What, err)
 	}

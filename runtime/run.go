@@ -90,7 +90,6 @@ type Run struct {
 	stopOnDone  func() bool    // of the caller's context
 	tasks       sync.WaitGroup // the goroutines that watch processes
 	observed    sync.WaitGroup
-	faulting    sync.Mutex // one lasting fault is applied or healed at a time
 	stopping    sync.Mutex // one tear-down at a time
 
 	mu           sync.Mutex
@@ -105,9 +104,10 @@ type Run struct {
 	lastID       int64    // of watches and faults
 	faults       []*Fault // in force, in the order in which they were applied
 	disturbances []*Fault // of links, in the same way
-	looking      int      // watches that look at output
-	hushed       bool     // record asks no conditions
-	cause        error    // why the work was aborted, or nil
+	lastTurn     chan struct{}
+	looking      int   // watches that look at output
+	hushed       bool  // record asks no conditions
+	cause        error // why the work was aborted, or nil
 	ending       bool
 	violations   []string // what makes a passed run a failed one
 	teardown     []string // what went wrong while tearing down
