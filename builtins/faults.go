@@ -48,12 +48,20 @@ func (c *call) signal(otherwise string) (syscall.Signal, error) {
 }
 
 // do plans something at once, before any other task runs, so that what tasks ask
-// for comes in the order in which they do; it is done while others run.
-func (c *call) do(plan func() (runtime.Planned, error)) (starlark.Value, error) {
+// for comes in the order in which they do; it is done while others run. The clock
+// that they sleep by stands still until then, unless it takes as long as a node
+// likes.
+func (c *call) do(asLongAsANodeLikes bool, plan func() (runtime.Planned, error)) (starlark.Value, error) {
 	var f *runtime.Fault
 	err := wait(c.thread, func() (func(context.Context) error, error) {
 		planned, err := plan()
+		if err == nil && !asLongAsANodeLikes {
+			c.host.scheduler.stop()
+		}
 		return func(ctx context.Context) (err error) {
+			if !asLongAsANodeLikes {
+				defer c.host.scheduler.goOn()
+			}
 			f, err = planned(ctx)
 			return err
 		}, err
@@ -70,12 +78,12 @@ func (c *call) harm(plan func(nodes []string) (runtime.Planned, error)) (starlar
 	if err != nil {
 		return nil, err
 	}
-	return c.do(func() (runtime.Planned, error) { return plan(nodes) })
+	return c.do(false, func() (runtime.Planned, error) { return plan(nodes) })
 }
 
 // undo heals something.
 func (c *call) undo(plan func() runtime.Planned) (starlark.Value, error) {
-	return c.do(func() (runtime.Planned, error) { return plan(), nil })
+	return c.do(false, func() (runtime.Planned, error) { return plan(), nil })
 }
 
 func kill(c *call) (starlark.Value, error) {
@@ -108,7 +116,11 @@ func restart(c *call) (starlark.Value, error) {
 		}
 		o.Fork = &fork
 	}
-	return c.harm(func(nodes []string) (runtime.Planned, error) { return c.host.run.Restart(nodes, o) })
+	nodes, err := c.nodes("nodes")
+	if err != nil {
+		return nil, err
+	}
+	return c.do(!o.Kill, func() (runtime.Planned, error) { return c.host.run.Restart(nodes, o) })
 }
 
 func limit(c *call) (starlark.Value, error) {

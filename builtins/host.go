@@ -48,6 +48,7 @@ type Host struct {
 // NewHost makes the host of a run. Close must be called when the run has ended.
 func NewHost(run *runtime.Run, o Options) *Host {
 	h := &Host{run: run, o: o, asked: map[string]bool{}}
+	h.scheduler.elapsed = run.Elapsed
 	work := run.Context()
 	h.main = part{ctx: work, abort: run.Abort}
 	h.stop = context.AfterFunc(work, func() { h.cancelPart(&h.main, context.Cause(work)) })

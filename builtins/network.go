@@ -72,7 +72,7 @@ func networkFaults() family {
 			if err != nil {
 				return nil, err
 			}
-			return c.do(func() (runtime.Planned, error) { return c.host.run.ResetLinks(pairs) })
+			return c.do(false, func() (runtime.Planned, error) { return c.host.run.ResetLinks(pairs) })
 		}},
 		{"net.half_open", "a, b", "Ends every connection" + between + " for b alone, by a reset; a does not know, and what it sends goes nowhere, as after a power cut at b. The heal resets it for a. It is an error if there is no connection. Example: net.half_open(sender, leader).", func(c *call) (starlark.Value, error) {
 			a, err := c.nodes("a")
@@ -83,7 +83,7 @@ func networkFaults() family {
 			if err != nil {
 				return nil, err
 			}
-			return c.do(func() (runtime.Planned, error) { return c.host.run.HalfOpen(across(a, b)) })
+			return c.do(false, func() (runtime.Planned, error) { return c.host.run.HalfOpen(across(a, b)) })
 		}},
 		{"net.corrupt", "a, b, rate, one_way=False", "Turns over one bit of a byte" + between + " with the probability rate, for each byte. It is corruption that TCP cannot see, as of a bad memory or a broken router: no real network does this to a TCP connection often. Example: net.corrupt(sender, leader, rate=0.0001).", probability("rate", "", func(p float64) fault.Effect { return fault.Effect{Corrupt: p} })},
 		{"net.drop_connections", "a, b, probability, one_way=False", "Resets connections" + between + " with a probability, drawn once for each connection and way: somewhere in the next 4 KiB that it carries. Example: net.drop_connections(sender, leader, probability=0.5).", probability("probability", "tcp", func(p float64) fault.Effect { return fault.Effect{Drop: p} })},
@@ -149,7 +149,7 @@ func (c *call) disturb(kind, detail string, e fault.Effect) (starlark.Value, err
 }
 
 func (c *call) disturbPairs(kind, detail string, pairs []fault.Pair, e fault.Effect) (starlark.Value, error) {
-	return c.do(func() (runtime.Planned, error) { return c.host.run.Disturb(c.name, kind, detail, pairs, e) })
+	return c.do(false, func() (runtime.Planned, error) { return c.host.run.Disturb(c.name, kind, detail, pairs, e) })
 }
 
 func effect(kind string, e fault.Effect) func(*call) (starlark.Value, error) {

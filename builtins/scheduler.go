@@ -26,8 +26,13 @@ type scheduler struct {
 	current  *task
 	tasks    []*task // that have not ended
 	sleepers []*sleeper
-	delay    time.Duration // by which all sleeps were put off so far
-	idle     func()        // called when only one of the tasks is left, or nil
+	awake    *sleeper // that is to go on next; the others wait until it has
+	timer    *time.Timer
+	elapsed  func() time.Duration // the run's clock
+	stood    time.Duration        // how long the clock of the tasks has stood still so far
+	stops    int                  // what keeps it from going on
+	since    time.Duration        // the time on the run's clock when it stopped
+	idle     func()               // called when only one of the tasks is left, or nil
 }
 
 // part is the main part of a script or a deferred call, with all tasks that it
@@ -164,104 +169,139 @@ func (t *task) await(condition runtime.Condition) error {
 	return w.Err()
 }
 
-// sleeper is a task that waits for a time on the run's clock.
-type sleeper struct {
-	until time.Duration
-	began time.Duration
-	delay time.Duration // the scheduler's, when it began
-	wake  func()
-	watch *runtime.Watch
+// The clock of the tasks is the one that they sleep by: the run's, but that it
+// stands still while a fault is applied, and is put back by as much as a task goes
+// on late, because the machine is busy or another task computes. So times that are
+// apart stay apart; else what was due meanwhile would come all at once or be
+// skipped, and the faults of a script come in another order than in a run that
+// nothing held up.
+
+// clock is the time on the clock of the tasks. The lock is held.
+func (s *scheduler) clock() time.Duration {
+	if s.stops > 0 {
+		return s.since - s.stood
+	}
+	return s.elapsed() - s.stood
 }
 
-// sleep waits until the run's clock shows a time, and returns that time. Tasks
-// that sleep go on in the order of their times, and of two with the same time the
-// one first that began first: the timers themselves fire in any order when they
-// are close.
-//
-// A task that goes on late, as the machine is busy or another task computes,
-// puts off all that sleep by as much, so that times which were apart stay so:
-// else what was due meanwhile would come all at once, and the faults of a script
-// in another order than in a run that nothing held up. The time that is returned
-// is the one that it was put off to.
-func (t *task) sleep(until time.Duration) (time.Duration, error) {
-	for {
-		var self *sleeper
-		err := t.wait(func(wake func()) { self = t.lie(until, wake) })
-		if self == nil {
-			return until, err
-		}
-		due, early, rose := t.rise(self)
-		if err == nil {
-			err = rose
-		}
-		if err != nil || !early {
-			return due, err
-		}
-		until = due
+// now is the time on the clock of the tasks.
+func (h *Host) now() time.Duration {
+	s := &h.scheduler
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.clock()
+}
+
+// stop stops the clock of the tasks until goOn was called.
+func (s *scheduler) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stops++; s.stops == 1 {
+		s.since = s.elapsed()
+		s.rouse() // nobody, until the clock goes on
 	}
+}
+
+func (s *scheduler) goOn() {
+	s.mu.Lock()
+	if s.stops--; s.stops == 0 {
+		s.stood += s.elapsed() - s.since
+	}
+	wake := s.rouse()
+	s.mu.Unlock()
+	wake()
+}
+
+// sleeper is a task that waits for a time on the clock of the tasks.
+type sleeper struct {
+	until, began time.Duration
+	wake         func()
+	stop         func() bool // that wake is called when the part of the run ends
+}
+
+// tolerance is how late a task may go on without the clock being put back.
+const tolerance = 10 * time.Millisecond
+
+// sleep waits until the clock of the tasks shows a time. Tasks that sleep go on in
+// the order of their times, and of two with the same time the one first that began
+// first.
+func (t *task) sleep(until time.Duration) error {
+	var self *sleeper
+	err := t.wait(func(wake func()) { self = t.lie(until, wake) })
+	if self == nil {
+		return err
+	}
+	if rose := t.rise(self); err == nil {
+		err = rose
+	}
+	return err
 }
 
 // lie begins a sleep, at whose end wake is called.
 func (t *task) lie(until time.Duration, wake func()) *sleeper {
-	run, s := t.host.run, &t.host.scheduler
-	self := &sleeper{until: until, began: run.Elapsed(), wake: wake}
+	s := &t.host.scheduler
+	self := &sleeper{until: until, wake: wake}
 	s.mu.Lock()
-	self.delay = s.delay
+	self.began = s.clock()
 	at := len(s.sleepers)
 	for at > 0 && s.sleepers[at-1].until > until {
 		at--
 	}
 	s.sleepers = slices.Insert(s.sleepers, at, self)
+	rouse := s.rouse()
 	s.mu.Unlock()
-	self.watch = run.Watch(runtime.Elapsed(until-self.began), func() { s.due(self) })
+	self.stop = context.AfterFunc(t.part.ctx, wake)
+	rouse()
 	return self
 }
 
-// rise ends a sleep, and tells until when it was to last, as it has been put off.
-// It is early where that is to come, or another's turn is before it: then the task
-// is to sleep again. The error tells that the run's work has ended meanwhile.
-func (t *task) rise(self *sleeper) (due time.Duration, early bool, err error) {
+// rise ends a sleep, and tells whether the run's work has ended meanwhile.
+func (t *task) rise(self *sleeper) error {
 	s := &t.host.scheduler
-	now := t.host.run.Elapsed()
 	s.mu.Lock()
 	s.sleepers = slices.DeleteFunc(s.sleepers, func(x *sleeper) bool { return x == self })
-	off := s.delay - self.delay
-	due = later(self.until, off)
-	if late := now - later(max(self.until, self.began), off); late > tolerance {
-		s.delay += late
-		due += late
-		for _, x := range s.sleepers { // so that they stay in their order
-			x.until, x.began, x.delay = later(x.until, late), later(x.began, late), s.delay
+	if s.awake == self {
+		s.awake = nil
+		if late := s.clock() - max(self.until, self.began); late > tolerance {
+			s.stood += late
 		}
 	}
-	early = due > now || len(s.sleepers) > 0 && s.sleepers[0].until < due
+	rouse := s.rouse()
 	s.mu.Unlock()
-	self.watch.Stop()
-	if ctx := t.part.ctx; ctx.Err() != nil {
-		return due, early, context.Cause(ctx)
-	}
-	if err := self.watch.Err(); !errors.Is(err, context.Canceled) { // that one's timer was late
-		return due, early, err
-	}
-	return due, early, nil
+	self.stop()
+	rouse()
+	return context.Cause(t.part.ctx)
 }
 
-// tolerance is how late a task may go on without putting the others off.
-const tolerance = 10 * time.Millisecond
-
-// due wakes a sleeper, and before it those whose time has come too. They stay in
-// the list until they rise, so that whoever does sees whose turn is before it.
-func (s *scheduler) due(last *sleeper) {
-	s.mu.Lock()
-	n := slices.Index(s.sleepers, last) + 1
-	awake := slices.Clone(s.sleepers[:n])
-	s.mu.Unlock()
-	for _, x := range awake {
-		x.wake()
+// rouse finds who is to be woken now, and sets the timer for who is to be later.
+// The lock is held; what it returns is to be called without it.
+func (s *scheduler) rouse() (wake func()) {
+	if s.timer != nil {
+		s.timer.Stop()
 	}
+	if s.awake != nil || s.stops > 0 || len(s.sleepers) == 0 {
+		return func() {}
+	}
+	first := s.sleepers[0]
+	left := first.until - s.clock()
+	switch {
+	case left <= 0:
+		s.awake = first
+		return first.wake
+	case s.timer == nil:
+		s.timer = time.AfterFunc(left, func() {
+			s.mu.Lock()
+			rouse := s.rouse()
+			s.mu.Unlock()
+			rouse()
+		})
+	default:
+		s.timer.Reset(left)
+	}
+	return func() {}
 }
 
-// later is the time on the run's clock a while after another.
+// later is the time a while after another.
 func later(from, d time.Duration) time.Duration {
 	if from > math.MaxInt64-d {
 		return math.MaxInt64
@@ -270,9 +310,9 @@ func later(from, d time.Duration) time.Duration {
 }
 
 // spawn starts a task that calls body when its time has come, 0 for at once,
-// for the call that the thread is in. body gets the time, as it has been put off.
-// Its error ends the part of the run that it belongs to.
-func (t *task) spawn(of *starlark.Thread, due time.Duration, body func(*task, *starlark.Thread, time.Duration) (starlark.Value, error)) *Task {
+// for the call that the thread is in. Its error ends the part of the run that
+// it belongs to.
+func (t *task) spawn(of *starlark.Thread, due time.Duration, body func(*task, *starlark.Thread) (starlark.Value, error)) *Task {
 	h, s := t.host, &t.host.scheduler
 	t.children++
 	child := h.newTask(t.part, t.path+"/"+strconv.Itoa(t.children))
@@ -302,23 +342,16 @@ func (t *task) spawn(of *starlark.Thread, due time.Duration, body func(*task, *s
 		s.mu.Lock()
 		child.wake = nil
 		err := child.cancelled
+		child.fired = err == nil
 		s.mu.Unlock()
 		if asleep != nil {
-			var early bool
-			var rose error
-			if due, early, rose = child.rise(asleep); err == nil {
+			if rose := child.rise(asleep); err == nil {
 				err = rose
-			}
-			if err == nil && early {
-				due, err = child.sleep(due)
 			}
 		}
 		var result starlark.Value
 		if err == nil {
-			s.mu.Lock()
-			child.fired = true
-			s.mu.Unlock()
-			result, err = contained(func() (starlark.Value, error) { return body(child, thread, due) })
+			result, err = contained(func() (starlark.Value, error) { return body(child, thread) })
 		}
 		h.ended(child, result, err)
 	})
