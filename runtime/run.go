@@ -240,8 +240,11 @@ func (r *Run) release() []error {
 	return slices.DeleteFunc(errs, func(err error) bool { return err == nil })
 }
 
+// Containment tells how surely nothing of the run outlives it.
+func (r *Run) Containment() process.Containment { return r.drivers.process.Containment() }
+
 func (r *Run) recordContainment() {
-	c := r.drivers.process.Containment()
+	c := r.Containment()
 	contained := event.Contained{Rung: string(c.Rung)}
 	for _, refusal := range c.Refused {
 		contained.Refused = append(contained.Refused, event.Refusal{Rung: string(refusal.Rung), Reason: refusal.Reason})

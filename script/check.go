@@ -285,9 +285,13 @@ func (p *plan) load(m *module, load *syntax.LoadStmt, known map[string]starlark.
 	name := load.ModuleName()
 	pos, _ := load.Module.Span()
 	var s *source
+	kept := p.config.kept
 	shipped := func() *source {
 		if known := byKey["shipped:"+name]; known != nil {
 			return &known.source
+		}
+		if kept != nil {
+			return kept.loads["shipped:"+name]
 		}
 		return openShipped(name)
 	}
@@ -299,11 +303,21 @@ func (p *plan) load(m *module, load *syntax.LoadStmt, known map[string]starlark.
 			path = filepath.Join(filepath.Dir(m.name), name)
 		}
 		key, _ := filepath.Abs(path)
-		if known := byKey[key]; known != nil {
+		switch known := byKey[key]; {
+		case known != nil:
 			s = &known.source
-		} else if s, _ = open(path); s == nil {
+		case kept != nil:
+			s = kept.loads[key]
+		default:
+			s, _ = open(path)
+		}
+		if s == nil {
 			s = shipped()
 		}
+	}
+	if s == nil && kept != nil {
+		p.mistake(pos, "cannot load %q: the recipe does not have it", name)
+		return
 	}
 	if s == nil {
 		p.mistake(pos, "cannot load %q: there is no such file beside %s, and no shipped one", name, m.name)

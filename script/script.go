@@ -5,6 +5,8 @@
 //	if err != nil { … }             // a bad script or ini: nothing was started
 //	if result.Outcome != runtime.Passed { … }
 //
+// Every run keeps its recipe, from which it can be run again: see ReadRecipe.
+//
 // Run ends every process that it has started before it returns. It prints
 // nothing but to Config.Output and touches no signal handler. A program that
 // begins its main, or its TestMain, with
@@ -29,6 +31,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -79,6 +82,8 @@ type Config struct {
 	Driver   process.Driver      // starts the processes; nil: this machine's
 	// Hurry, when closed, makes the end of the run skip every grace.
 	Hurry <-chan struct{}
+
+	kept *kept // by Recipe.Config: the texts of the files
 }
 
 // Result is what a run came to.
@@ -138,6 +143,9 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	if mistakes := plan.found(); len(mistakes) > 0 {
 		return nil, mistakes
 	}
+	var reading sync.WaitGroup
+	reading.Go(plan.readFiles)
+	defer reading.Wait()
 	run, err := runtime.Start(ctx, runtime.Config{
 		Script: plan.main.name, Topology: plan.topology, Settings: plan.topology.Settings, Seed: plan.seed,
 		Params: c.Params, Version: plan.version, Argv: c.Argv, RunsDir: c.RunsDir, Component: c.Component,
@@ -149,6 +157,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	host := builtins.NewHost(run, builtins.Options{Params: c.Params, Print: printer(c.Output), Embed: c.Builtins})
 	defer host.Close()
 	result := &Result{Seed: plan.seed}
+	reading.Wait()
 	v := result.judge(run, host, plan.execute(run, host))
 	if v.Outcome == runtime.Passed {
 		if why := shows(plan.mentions(plan.main, plan.parts()), run.Events(), host); why != "" {
@@ -336,8 +345,10 @@ type plan struct {
 	count    map[string]int  // of mistakes, by file, those not told included
 	asked    map[string]bool // faults that the scripts ask for with can
 
-	usesLinks bool  // a script's text refers to net
-	test      *test // that is run, or nil
+	usesLinks bool     // a script's text refers to net
+	test      *test    // that is run, or nil
+	programs  []string // of the ini, absolute paths
+	files     []RecipeFile
 }
 
 // prepare finds and reads all that a run needs, and all that is wrong with it.
@@ -351,7 +362,7 @@ func prepare(c Config) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if script.shipped && c.Source == nil {
+	if script.shipped && c.kept == nil {
 		p.notices = append(p.notices, fmt.Sprintf("%s is the scenario that is shipped with dagon-star", script.name))
 	}
 	ini, err := c.findTopology(script)
@@ -359,7 +370,7 @@ func prepare(c Config) (*plan, error) {
 		return nil, err
 	}
 	if p.ini = ini; ini != nil {
-		if ini.shipped {
+		if ini.shipped && c.kept == nil {
 			p.notices = append(p.notices, fmt.Sprintf("%s is the topology that is shipped with dagon-star", ini.name))
 		}
 		p.readTopology(ini)
@@ -372,6 +383,12 @@ func prepare(c Config) (*plan, error) {
 	}
 	if p.topology != nil {
 		p.settle()
+	}
+	if c.kept != nil && len(p.mistakes) > 0 {
+		if missing := c.kept.missing(c.kept.base); len(missing) > 0 {
+			p.add(Mistake{Text: fmt.Sprintf("the run began relative names in %s; there is no %s in %s: call it from a folder that has the files of the run",
+				c.kept.Folder, strings.Join(missing, " and no "), c.kept.base)})
+		}
 	}
 	return p, nil
 }
@@ -389,7 +406,10 @@ func (p *plan) readTopology(ini *source) {
 	default:
 		p.topology = t
 		look := func(program, dir string, env []string) error {
-			_, err := process.LookPath(program, dir, env)
+			path, err := process.LookPath(program, dir, env)
+			if err == nil {
+				p.programs = append(p.programs, path)
+			}
 			return err
 		}
 		for _, m := range t.CheckPrograms(p.config.Component, p.config.Components, look) {

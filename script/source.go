@@ -1,8 +1,6 @@
 package script
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -119,11 +117,7 @@ type source struct {
 	key     string // one for each file, whatever it is called
 	data    []byte
 	shipped bool
-}
-
-func (s *source) sum() string {
-	sum := sha256.Sum256(s.data)
-	return hex.EncodeToString(sum[:])
+	given   bool // by the caller: there is no such file
 }
 
 // open reads a file, or a shipped scenario where there is no such file.
@@ -150,12 +144,15 @@ func openShipped(name string) *source {
 }
 
 func (c *Config) findScript() (*source, error) {
+	if c.kept != nil {
+		return c.kept.source(c.kept.Script, c.Script), nil
+	}
 	if c.Source != nil {
 		name := c.Script
 		if name == "" {
 			name = "script.star"
 		}
-		return &source{name: name, key: filepath.Join(workingFolder(), name), data: c.Source}, nil
+		return &source{name: name, key: filepath.Join(workingFolder(), name), data: c.Source, given: true}, nil
 	}
 	if c.Script == "" {
 		return nil, Mistakes{{File: "script", Text: "none was given: a file such as default.star was expected"}}
@@ -169,12 +166,18 @@ func (c *Config) findScript() (*source, error) {
 
 // findTopology finds the ini of a script; nil where it needs none.
 func (c *Config) findTopology(script *source) (*source, error) {
+	if c.kept != nil {
+		if c.kept.Topology == nil {
+			return nil, nil
+		}
+		return c.kept.source(*c.kept.Topology, c.Topology), nil
+	}
 	if c.TopologySource != nil {
 		name := c.Topology
 		if name == "" {
 			name = "topology.ini"
 		}
-		return &source{name: name, key: filepath.Join(workingFolder(), name), data: c.TopologySource}, nil
+		return &source{name: name, key: filepath.Join(workingFolder(), name), data: c.TopologySource, given: true}, nil
 	}
 	if c.Topology != "" {
 		s, err := open(c.Topology)

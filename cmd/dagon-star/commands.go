@@ -91,7 +91,7 @@ Example:
 		config.Listen = net.JoinHostPort(*host, fmt.Sprint(*port))
 	}
 	config.Argv = append([]string{"dagon-star", "boot"}, c.args...)
-	return c.execute(config, *quiet, false, func(uint64) []string { return append([]string{"boot"}, c.args...) })
+	return c.execute(config, *quiet, false, func(*script.Result) []string { return append([]string{"boot"}, c.args...) })
 }
 
 func runComponent(c command) int {

@@ -46,6 +46,8 @@ func subcommands() []subcommand {
 	return []subcommand{
 		{"run", "SCRIPT [TOPOLOGY]", "run a script against a topology", runRun},
 		{"test", "PATH...", "run every test_* function of the scripts, each in a run of its own", runTest},
+		{"rerun", "RUN", "run the recipe of a run again", runRerun},
+		{"diff", "RUN RUN", "tell where two runs differ: their recipes, their faults, their verdicts", runDiff},
 		{"check", "SCRIPT [TOPOLOGY]", "find every mistake that can be found without forking anything", runCheck},
 		{"boot", "-f PATH -n NAME -h HOST -p PORT", "boot one component, the oldest documented call", runBoot},
 		{"component", "NAME [FLAG...]", "a built-in component, as its own process", runComponent},
@@ -99,6 +101,7 @@ Examples:
   dagon-star run default.star topology.ini       the shipped sample system, from built-in components
   dagon-star run my.star my.ini --param n=5      your own
   dagon-star run my.star --json | jq .kind       the event log on stdout
+  dagon-star rerun latest                        the last run again, though files may have changed
   dagon-star check my.star my.ini                mistakes, without running anything
   dagon-star docs await_ready                    one builtin
 

@@ -98,9 +98,7 @@ func runRun(c command) int {
 	}
 	config.Script, config.Topology = f.Arg(0), f.Arg(1)
 	config.Argv = append([]string{"dagon-star", "run"}, c.args...)
-	return c.execute(config, *quiet, *asJSON, func(seed uint64) []string {
-		return repeat(c.args, seed)
-	})
+	return c.execute(config, *quiet, *asJSON, func(r *script.Result) []string { return repeat(c.args, r.Seed) })
 }
 
 func parseSeed(c command, name, seed string, config *script.Config) int {
@@ -132,7 +130,7 @@ func repeat(args []string, seed uint64) []string {
 }
 
 // execute runs a script, with signals and a terminal, and returns the exit code.
-func (c command) execute(config script.Config, quiet, asJSON bool, again func(seed uint64) []string) int {
+func (c command) execute(config script.Config, quiet, asJSON bool, again func(*script.Result) []string) int {
 	own, err := os.Executable()
 	if err == nil {
 		config.Component = own
@@ -164,7 +162,7 @@ func (c command) execute(config script.Config, quiet, asJSON bool, again func(se
 		out = c.stderr
 	}
 	if !quiet && !asJSON || result.Outcome != runtime.Passed {
-		conclude(out, result, invocation(own, again(result.Seed)))
+		conclude(out, result, invocation(own, again(result)))
 	}
 	return result.ExitCode()
 }

@@ -29,10 +29,7 @@ func (t *terminal) show(e event.Event) {
 	case event.Contained:
 		what = contained(d)
 	case event.Fault:
-		what = "fault: " + strings.Join(append([]string{d.What}, d.Nodes...), " ")
-		if d.Detail != "" {
-			what += " (" + d.Detail + ")"
-		}
+		what = "fault: " + faulted(d)
 	case event.Applied:
 		if len(d.Dead) > 0 {
 			what = "fault: already dead: " + strings.Join(d.Dead, " ")
@@ -96,6 +93,15 @@ func (t *terminal) line(e event.Event, what string) {
 	for line := range strings.Lines(what + "\n") {
 		fmt.Fprintf(t.w, "%8.3fs  %-*s  %s", e.T.Seconds(), t.width, e.Node, line)
 	}
+}
+
+// faulted says what is done to whom.
+func faulted(d event.Fault) string {
+	text := strings.Join(append([]string{d.What}, d.Nodes...), " ")
+	if d.Detail != "" {
+		text += " (" + d.Detail + ")"
+	}
+	return text
 }
 
 // contained says which rung of the containment ladder a run is on, and why it

@@ -1,4 +1,5 @@
-// Package report writes what runs came to for other programs to read.
+// Package report writes what runs came to for other programs to read, and compares
+// runs.
 package report
 
 import (

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -216,6 +217,34 @@ func (t *Topology) CheckPrograms(componentProgram string, components []string, l
 		}
 	}
 	return mistakes
+}
+
+// Files are the absolute paths of the regular files that values of nodes name,
+// each once and in the order of the ini: of file =, and of any other flag,
+// argument or variable that is the path of one, absolute or relative to cwd =.
+// Programs may be among them.
+func (t *Topology) Files() []string {
+	var files []string
+	seen := map[string]bool{}
+	for _, n := range t.Nodes {
+		for _, v := range n.values() {
+			path := v.value
+			if path != "" && !filepath.IsAbs(path) && n.Cwd != "" && !strings.Contains(n.Cwd, "<") {
+				path = filepath.Join(n.Cwd, path)
+				if t.relative[n.Cwd] {
+					t.relative[path] = true
+				}
+			}
+			if !filepath.IsAbs(path) || seen[path] {
+				continue
+			}
+			seen[path] = true
+			if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+				files = append(files, path)
+			}
+		}
+	}
+	return files
 }
 
 func exists(path string) bool {

@@ -298,8 +298,17 @@ func (t *Topology) abs(path string) string {
 	if path == "" || filepath.IsAbs(path) {
 		return path
 	}
-	return filepath.Join(t.Dir, path)
+	path = filepath.Join(t.Dir, path)
+	if t.relative == nil {
+		t.relative = map[string]bool{}
+	}
+	t.relative[path] = true
+	return path
 }
+
+// Relative tells whether the ini names the file of an absolute path relative to
+// its own folder.
+func (t *Topology) Relative(path string) bool { return t.relative[path] }
 
 // program makes a path absolute, but for a name that is to be found in PATH.
 func (t *Topology) program(path string) string {

@@ -48,6 +48,7 @@ type Topology struct {
 
 	file              *file
 	byName, bySection map[string]*Node
+	relative          map[string]bool // paths that the ini gives relative to its folder
 }
 
 // Node finds a node by its name; nil if there is none.

@@ -1,0 +1,138 @@
+package report
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/dagon-star/dagon-star/runtime/event"
+)
+
+// Comparison is how the logs of two runs, a and b, compare. In which order events
+// of different nodes come is not looked at: no run promises one.
+type Comparison struct {
+	// Faults is how many faults both had in the same order, the same thing done to
+	// the same nodes, from the first on; Fault is the first in which they differ,
+	// nil where there is none.
+	Faults int
+	Fault  *Divergence
+	// Where the faults are the same, Nodes tells of each node whose own states and
+	// exits differ the first that does, in the order in which the nodes were forked.
+	Nodes []Divergence
+	// Verdicts of a and b; nil for a run that has none, as it was killed or still
+	// runs.
+	Verdicts [2]*event.Verdict
+}
+
+// Same tells whether the faults and the verdicts are the same; of verdicts, the
+// outcome and the place are looked at, for a reason may tell of times.
+func (c Comparison) Same() bool {
+	a, b := c.Verdicts[0], c.Verdicts[1]
+	return c.Fault == nil && (a == nil) == (b == nil) && (a == nil || a.Outcome == b.Outcome && place(a.Where) == place(b.Where))
+}
+
+// place is a place in a script, wherever its folder is.
+func place(where string) string { return where[strings.LastIndexAny(where, `/\`)+1:] }
+
+// Divergence is an event of one run, and what the other has in its place.
+type Divergence struct {
+	Node  string          // whose event it is; "" for a fault
+	Index int             // which fault, or which of the node's states and exits, from 0
+	Sides [2]*event.Event // of a and b; nil where the run has no more
+}
+
+// Compare compares the logs of two runs. A log may be cut short.
+func Compare(a, b []event.Event) Comparison {
+	var c Comparison
+	logs := [2]folded{fold(a), fold(b)}
+	c.Faults, c.Fault = diverge(logs[0].faults, logs[1].faults, func(a, b event.Event) bool {
+		f, g := a.Detail.(event.Fault), b.Detail.(event.Fault)
+		return f.What == g.What && slices.Equal(f.Nodes, g.Nodes) && f.Detail == g.Detail
+	})
+	c.Verdicts = [2]*event.Verdict{logs[0].verdict, logs[1].verdict}
+	if c.Fault != nil {
+		return c
+	}
+	names := logs[0].names
+	for _, name := range logs[1].names {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	for _, name := range names {
+		_, d := diverge(logs[0].nodes[name], logs[1].nodes[name], func(a, b event.Event) bool { return Step(a) == Step(b) })
+		if d != nil {
+			d.Node = name
+			c.Nodes = append(c.Nodes, *d)
+		}
+	}
+	return c
+}
+
+// folded is what of a log is compared.
+type folded struct {
+	faults  []event.Event
+	nodes   map[string][]event.Event
+	names   []string // of nodes, in the order of their first events
+	verdict *event.Verdict
+}
+
+func fold(events []event.Event) folded {
+	f := folded{nodes: map[string][]event.Event{}}
+	for _, e := range events {
+		switch d := e.Detail.(type) {
+		case event.Fault:
+			f.faults = append(f.faults, e)
+		case event.State:
+			if d.To == exited { // the exit itself tells more
+				continue
+			}
+		case event.Exited:
+		case event.Verdict:
+			f.verdict = &d
+		}
+		if e.Node == "" || Step(e) == "" {
+			continue
+		}
+		if f.nodes[e.Node] == nil {
+			f.names = append(f.names, e.Node)
+		}
+		f.nodes[e.Node] = append(f.nodes[e.Node], e)
+	}
+	return f
+}
+
+// exited is the state after an exit.
+const exited = "exited"
+
+// Step is what an event says of the way that a node takes, such as "ready" or
+// "exited 0"; "" where it says nothing.
+func Step(e event.Event) string {
+	switch d := e.Detail.(type) {
+	case event.State:
+		return d.To
+	case event.Exited:
+		if d.Signal != "" {
+			return exited + " by signal " + d.Signal
+		}
+		return fmt.Sprintf("%s %d", exited, d.Code)
+	}
+	return ""
+}
+
+// diverge finds the first elements that are not the same, and tells how many are.
+func diverge(a, b []event.Event, same func(a, b event.Event) bool) (n int, d *Divergence) {
+	for n < len(a) && n < len(b) && same(a[n], b[n]) {
+		n++
+	}
+	if n == len(a) && n == len(b) {
+		return n, nil
+	}
+	d = &Divergence{Index: n}
+	for i, log := range [][]event.Event{a, b} {
+		if n < len(log) {
+			d.Sides[i] = &log[n]
+		}
+	}
+	return n, d
+}

@@ -1,0 +1,112 @@
+package report_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/dagon-star/dagon-star/runtime/event"
+	"github.com/dagon-star/dagon-star/runtime/report"
+)
+
+// entry is an event to be.
+type entry struct {
+	node   string
+	detail event.Detail
+}
+
+// log makes a log of entries, in their order.
+func log(entries ...entry) []event.Event {
+	events := []event.Event{{Detail: event.RunStarted{Format: event.Format}}}
+	for i, e := range entries {
+		events = append(events, event.Event{Seq: int64(i + 1), T: time.Duration(i) * time.Second, Node: e.node, Detail: e.detail})
+	}
+	return events
+}
+
+func state(node, to string) entry { return entry{node, event.State{To: to}} }
+func exit(node string, code int) entry {
+	return entry{node, event.Exited{Code: code, UserS: float64(code), PID: code}}
+}
+func strike(id int64, what, detail string, nodes ...string) entry {
+	return entry{"", event.Fault{ID: id, What: what, Nodes: nodes, Detail: detail}}
+}
+func verdict(outcome, where string) entry {
+	return entry{"", event.Verdict{Outcome: outcome, Where: where, Reason: "after 3 s"}}
+}
+
+var base = []entry{
+	state("a", "forked"), state("b", "forked"), state("a", "ready"), state("b", "ready"),
+	strike(1, "pause", "", "a", "b"), {"", event.Applied{ID: 1}}, strike(4, "kill", "KILL", "a"), {"", event.Applied{ID: 4}},
+	exit("a", 1), state("a", "exited"), exit("b", 0), state("b", "exited"), verdict("passed", ""),
+	{"", event.RunFinished{}},
+}
+
+// with is the base with another entry in the place of one.
+func with(at int, e entry) []entry {
+	changed := append([]entry{}, base...)
+	changed[at] = e
+	return changed
+}
+
+// TestCompare: what counts is found where it differs first, and what no run
+// promises makes no difference.
+func TestCompare(t *testing.T) {
+	interleaved := append([]entry{}, base...)
+	for _, swap := range [][2]int{{0, 1}, {2, 3}, {5, 6}, {8, 10}, {9, 11}} {
+		interleaved[swap[0]], interleaved[swap[1]] = interleaved[swap[1]], interleaved[swap[0]]
+	}
+	for name, test := range map[string]struct {
+		b     []entry
+		same  bool
+		fault int // that differs; -1 for none
+		seqs  [2]int64
+		nodes string
+	}{
+		"the same":                  {base, true, -1, [2]int64{}, ""},
+		"interleaved otherwise":     {interleaved, true, -1, [2]int64{}, ""},
+		"another id":                {with(6, strike(5, "kill", "KILL", "a")), true, -1, [2]int64{}, ""},
+		"another node":              {with(6, strike(4, "kill", "KILL", "b")), false, 1, [2]int64{7, 7}, ""},
+		"nodes in another order":    {with(4, strike(1, "pause", "", "b", "a")), false, 0, [2]int64{5, 5}, ""},
+		"another fault":             {with(4, strike(1, "limit", "", "a", "b")), false, 0, [2]int64{5, 5}, ""},
+		"another detail":            {with(6, strike(4, "kill", "TERM", "a")), false, 1, [2]int64{7, 7}, ""},
+		"one more":                  {append(append([]entry{}, base...), strike(9, "kill", "KILL", "b")), false, 2, [2]int64{0, 15}, ""},
+		"one less":                  {with(6, state("", "")), false, 1, [2]int64{7, 0}, ""},
+		"cut short":                 {base[:6], false, 1, [2]int64{7, 0}, ""},
+		"cut in the end":            {base[:9], false, -1, [2]int64{}, "b"},
+		"another exit":              {with(10, exit("b", 3)), true, -1, [2]int64{11, 11}, "b"},
+		"another state":             {with(2, state("a", "exited")), true, -1, [2]int64{3, 9}, "a"},
+		"another verdict":           {with(12, verdict("failed", "")), false, -1, [2]int64{}, ""},
+		"a verdict at another line": {with(12, verdict("passed", "x/a.star:1:1")), false, -1, [2]int64{}, ""},
+	} {
+		c := report.Compare(log(base...), log(test.b...))
+		nodes := ""
+		d := c.Fault
+		for _, n := range c.Nodes {
+			if nodes += n.Node; d == nil {
+				d = &n
+			}
+		}
+		at := -1
+		if c.Fault != nil {
+			at = c.Fault.Index
+		}
+		if c.Same() != test.same || at != test.fault || nodes != test.nodes || test.fault < 0 && c.Faults != 2 {
+			t.Errorf("%s: same %v, fault %d of %d, nodes %q", name, c.Same(), at, c.Faults, nodes)
+		}
+		for i, seq := range test.seqs {
+			if d == nil || seq == 0 && test.fault < 0 {
+				continue
+			}
+			if e := d.Sides[i]; (e == nil) != (seq == 0) || e != nil && e.Seq != seq {
+				t.Errorf("%s: side %d is %v, want event %d", name, i, e, seq)
+			}
+		}
+	}
+	moved := [2][]event.Event{log(verdict("failed", "/x/a.star:1:1")), log(verdict("failed", `y\a.star:1:1`))}
+	if !report.Compare(moved[0], moved[1]).Same() {
+		t.Error("the same place of a script in another folder is another")
+	}
+	if c := report.Compare(nil, nil); !c.Same() || c.Faults != 0 {
+		t.Errorf("%+v", c)
+	}
+}
