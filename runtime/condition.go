@@ -107,19 +107,22 @@ func (r *Run) MessageFrom(name, address string, sinceNow bool) (Condition, func(
 }
 
 // Counted waits until a node's present incarnation has reported at least n
-// messages by /count. The function returns how many it has, once the condition
-// is met.
+// messages by /count. It is impossible once the node is done with fewer. The
+// function returns how many it has, once the condition is met.
 func (r *Run) Counted(name string, n int64) (Condition, func() int64) {
 	var reported int64
 	return Condition{What: fmt.Sprintf("count of %d", n), Nodes: []string{name}, check: func() answer {
-		node, err := r.node(name)
+		counter, err := r.node(name)
 		if err != nil {
 			return answer{err: err}
 		}
-		if reported = node.count; node.state != "" && reported >= n {
+		switch reported = counter.count; {
+		case counter.state != "" && reported >= n:
 			return answer{met: true}
+		case counter.state != "" && counter.wasDone: // it counts no further
+			return answer{impossible: []*node{counter}}
 		}
-		return node.awaited()
+		return counter.awaited()
 	}}, func() int64 { return reported }
 }
 
