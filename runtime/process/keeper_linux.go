@@ -162,12 +162,14 @@ func keep(rung Rung, run string) {
 	var soon <-chan time.Time
 	for {
 		select {
-		case <-signals:
-			if soon == nil { // a thousand may end at once
+		case sig := <-signals:
+			if sig == unix.SIGCHLD && soon == nil { // a thousand may end at once
+				signal.Reset(unix.SIGCHLD)
 				soon = time.After(reapAfter)
 			}
 		case <-soon:
 			soon = nil
+			signal.Notify(signals, unix.SIGCHLD) // before it looks: no end is missed
 			k.reap()
 		case do := <-k.main:
 			do()

@@ -49,7 +49,8 @@ func onTwo(n int, fn func(i int)) {
 // BenchmarkSpawn starts 1,000 trivial children, all at once, from two spawners,
 // and reaps them: bare, sealed, by exec.Cmd, and in C by posix_spawn, in turns.
 // Of each child two pipes are read to their end, but in C-plain it has none. It
-// prints the medians of the rounds' ratios. Then it starts 1,000 that stay, and
+// prints the medians of the rounds' ratios, of time and of processor time: who
+// shares the machine takes turns with each of the former. Then it starts 1,000 that stay, and
 // prints what each adds to the memory of the orchestrator, its keeper included.
 func BenchmarkSpawn(b *testing.B) {
 	program, peer := compile(b, "child", "-static"), compile(b, "spawn", "-pthread")
@@ -115,26 +116,53 @@ func BenchmarkSpawn(b *testing.B) {
 		name string
 		run  func() time.Duration
 	}{{"C", inC("pipes")}, {"C-plain", inC("plain")}, {"exec", byExec}, {"bare", by(drivers["bare"])}, {"sealed", by(drivers["sealed"])}}
-	took := map[string][]time.Duration{}
+	took, used := map[string][]time.Duration{}, map[string][]time.Duration{}
 	for b.Loop() {
 		for _, way := range ways {
+			before := processorTime(drivers)
 			took[way.name] = append(took[way.name], way.run())
+			used[way.name] = append(used[way.name], processorTime(drivers)-before)
 		}
+	}
+	ratio := func(ours, theirs []time.Duration) float64 {
+		ratios := make([]float64, len(ours))
+		for i := range ratios {
+			ratios[i] = float64(ours[i]) / float64(theirs[i])
+		}
+		slices.Sort(ratios)
+		return ratios[len(ratios)/2]
 	}
 	for _, ours := range []string{"bare", "sealed"} {
 		for _, theirs := range []string{"C", "C-plain", "exec"} {
-			ratios := make([]float64, len(took[ours]))
-			for i := range ratios {
-				ratios[i] = float64(took[ours][i]) / float64(took[theirs][i])
-			}
-			slices.Sort(ratios)
-			b.ReportMetric(ratios[len(ratios)/2], ours+"/"+theirs)
+			b.ReportMetric(ratio(took[ours], took[theirs]), ours+"/"+theirs)
+			b.ReportMetric(ratio(used[ours], used[theirs]), ours+"/"+theirs+"-CPU")
 		}
 		all := slices.Sorted(slices.Values(took[ours]))
 		b.ReportMetric(float64(all[len(all)/2].Microseconds())/children, ours+"-µs/child")
 		b.ReportMetric(perChild(b, drivers[ours], program), ours+"-KiB/child")
 	}
 	b.ReportMetric(0, "ns/op")
+}
+
+// processorTime is what this process, those that it has reaped, and the keepers
+// of drivers with theirs have used.
+func processorTime(drivers map[string]Driver) (used time.Duration) {
+	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
+		var usage syscall.Rusage
+		syscall.Getrusage(who, &usage)
+		used += time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+	}
+	for _, d := range drivers {
+		if k, ok := d.(*driver).forker.(*kept); ok {
+			text, _ := os.ReadFile(procPath(k.process.Pid, "stat"))
+			f := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
+			for _, ticks := range f[min(11, len(f)):min(15, len(f))] { // utime stime cutime cstime
+				n, _ := strconv.Atoi(string(ticks))
+				used += time.Duration(n) * time.Second / 100 // USER_HZ (proc_pid_stat(5))
+			}
+		}
+	}
+	return used
 }
 
 // perChild is how many KiB a live child adds to what is resident of this process
