@@ -10,98 +10,129 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mover moves bytes from one connection to another within the kernel, through a
-// pipe (splice(2)).
+// mover moves bytes from one connection to another: within the kernel, through a
+// pipe (splice(2)), while there are many; but a few are read and written sooner.
 type mover struct {
-	from, to syscall.RawConn // nil where the connection is closed
+	from, to syscall.RawConn
 	pipes    *pipes
-	pipe     *pipe  // while there are bytes in it
-	held     int    // bytes in the pipe
-	read     []byte // bytes that were taken without a pipe, since there was none to be had
+	isMany   bool
+	pipe     *pipe // while there are bytes in it,
+	held     int   // so many
+	buf      *[few]byte
+	read     []byte // bytes in buf
+
+	// What the calls below take and return. They are made once: a message is sooner
+	// where it is forwarded than a closure is allocated.
+	most      int
+	taken     int
+	takeErr   error
+	try       attempt
+	fd        int
+	out       []byte // nil is what is in the pipe
+	given     int
+	giveErr   error
+	take, put func(fd uintptr) bool
+	putOnce   func() (int, error)
 }
 
-// pipeSize is how much a mover's pipe is to hold; an ordinary user may not have
-// many of that size, and then they hold less.
-const pipeSize = 256 << 10
+const (
+	// pipeSize is how much a mover's pipe is to hold; an ordinary user may not have
+	// many of that size, and then they hold less.
+	pipeSize = 256 << 10
+	// few bytes go through a buffer.
+	few = 16 << 10
+)
 
 func newMover(pipes *pipes, from, to *net.TCPConn) *mover {
 	m := &mover{pipes: pipes}
 	m.from, _ = from.SyscallConn() // never fails
 	m.to, _ = to.SyscallConn()
+	m.take, m.put, m.putOnce = m.tryTake, m.tryPut, m.putNow
 	return m
 }
 
 // fill waits for bytes and takes some; io.EOF is the end.
 func (m *mover) fill(most int) error {
-	var n int
-	var failure error
-	err := m.from.Read(func(fd uintptr) bool {
-		if m.pipe == nil {
-			m.pipe = m.pipes.get()
-		}
-		if m.pipe != nil {
-			n, failure = splice(int(fd), m.pipe[1], most)
-		} else {
-			m.read = make([]byte, min(most, chunk))
-			n, failure = uninterrupted(func() (int, error) { return unix.Read(int(fd), m.read) })
-			m.read = m.read[:max(n, 0)]
-		}
-		if failure != unix.EAGAIN {
-			return true
-		}
-		m.release() // who waits for bytes needs no pipe
-		return false
-	})
+	m.most = most
+	err := m.from.Read(m.take)
 	switch {
 	case err != nil:
-	case failure != nil:
-		err = os.NewSyscallError("splice", failure)
-	case n == 0:
+	case m.takeErr != nil:
+		err = os.NewSyscallError("read", m.takeErr)
+	case m.taken == 0:
 		err = io.EOF
 	case m.pipe != nil:
-		m.held = n
+		m.held = m.taken
+	default:
+		m.read = m.buf[:m.taken]
 	}
 	if err != nil {
 		m.release()
+		return err
 	}
-	return err
+	m.isMany = m.taken >= few
+	return nil
 }
 
-// drain gives on what it has in its pipe.
+func (m *mover) tryTake(fd uintptr) bool {
+	if m.isMany {
+		m.pipe = m.pipes.get()
+	}
+	if m.pipe != nil {
+		m.taken, m.takeErr = splice(int(fd), m.pipe[1], m.most)
+	} else { // also where no pipe is to be had
+		m.buf = m.pipes.buffer()
+		m.taken, m.takeErr = uninterrupted(func() (int, error) { return unix.Read(int(fd), m.buf[:min(m.most, few)]) })
+	}
+	if m.takeErr != unix.EAGAIN {
+		return true
+	}
+	m.release() // who waits for bytes needs neither
+	m.isMany = false
+	return false
+}
+
+// drain gives on what it has.
 func (m *mover) drain(try attempt) (n int, err error) {
 	for m.held > 0 && err == nil {
-		n, err = m.give(try, func(fd int) (int, error) { return splice(m.pipe[0], fd, m.held) })
+		n, err = m.give(try, nil)
 		m.held -= n
 	}
-	if m.held == 0 && m.pipe != nil {
-		m.release()
+	for len(m.read) > 0 && err == nil {
+		n, err = m.write(try, m.read)
+		m.read = m.read[n:]
 	}
 	return n, err
 }
 
 // write writes some bytes or all.
-func (m *mover) write(try attempt, b []byte) (int, error) {
-	return m.give(try, func(fd int) (int, error) {
-		return uninterrupted(func() (int, error) { return unix.Write(fd, b) })
-	})
+func (m *mover) write(try attempt, b []byte) (int, error) { return m.give(try, b) }
+
+// give gives bytes to the connection once it has room; nil is what is in the pipe.
+func (m *mover) give(try attempt, b []byte) (int, error) {
+	m.try, m.out = try, b
+	if err := m.to.Write(m.put); err != nil {
+		return 0, err
+	}
+	return max(m.given, 0), m.giveErr
 }
 
-// give has an operation give bytes to the connection once it has room.
-func (m *mover) give(try attempt, operation func(fd int) (int, error)) (n int, err error) {
-	failure := m.to.Write(func(fd uintptr) bool {
-		n, err = try(func() (int, error) { return operation(int(fd)) })
-		return err != unix.EAGAIN
-	})
-	if failure != nil {
-		return 0, failure
+func (m *mover) tryPut(fd uintptr) bool {
+	m.fd = int(fd)
+	m.given, m.giveErr = m.try(m.putOnce)
+	return m.giveErr != unix.EAGAIN
+}
+
+func (m *mover) putNow() (int, error) {
+	if m.out == nil {
+		return splice(m.pipe[0], m.fd, m.held)
 	}
-	return max(n, 0), err
+	return uninterrupted(func() (int, error) { return unix.Write(m.fd, m.out) })
 }
 
 // rest is what it has taken and not given on.
 func (m *mover) rest() []byte {
-	b := m.read
-	m.read = nil
+	b := append([]byte(nil), m.read...)
 	if m.held > 0 {
 		b = make([]byte, m.held)
 		for at := 0; at < len(b); {
@@ -117,9 +148,12 @@ func (m *mover) rest() []byte {
 	return b
 }
 
-// release gives the pipe back.
+// release gives the pipe and the buffer back.
 func (m *mover) release() {
-	m.read = nil
+	if m.buf != nil {
+		m.pipes.buffers.Put(m.buf)
+		m.buf, m.read = nil, nil
+	}
 	if m.pipe != nil {
 		m.pipes.put(m.pipe)
 		m.pipe = nil
@@ -148,10 +182,18 @@ func splice(from, to, most int) (int, error) {
 // pipe is its reading and its writing end.
 type pipe [2]int
 
-// pipes are empty pipes for movers that have bytes to move.
+// pipes are empty pipes and buffers for movers that have bytes to move.
 type pipes struct {
-	mu   sync.Mutex
-	free []*pipe
+	mu      sync.Mutex
+	free    []*pipe
+	buffers sync.Pool
+}
+
+func (p *pipes) buffer() *[few]byte {
+	if b, ok := p.buffers.Get().(*[few]byte); ok {
+		return b
+	}
+	return new([few]byte)
 }
 
 // maxFree is how many pipes are kept for use.
