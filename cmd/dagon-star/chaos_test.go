@@ -90,8 +90,9 @@ type harm struct {
 // signals are those that interrupt.
 var signals = [...]syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP}
 
-// signal is the one that interrupts. Where HUP is ignored, as under nohup, so it
-// is by the run.
+// signal is the one that interrupts. What is ignored here, as HUP is under nohup
+// and INT in the background of a shell, is ignored by the run too: HUP to its
+// end, INT until it listens.
 func (h *harm) signal() syscall.Signal {
 	if s := signals[h.which%len(signals)]; !signal.Ignored(s) {
 		return s
