@@ -26,7 +26,7 @@ import (
 )
 
 // TestMain makes programs of the test binary: dagon-star itself, and a child
-// that behaves as it is told.
+// that behaves as it is told, and programs that know nothing of a run.
 func TestMain(m *testing.M) {
 	if script.Keeper() {
 		return
@@ -34,6 +34,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"dagon-star": main,
 		"child":      func() { os.Exit(child(os.Args[1:])) },
+		"foreign":    func() { os.Exit(foreignProgram(os.Args[1:])) },
 	})
 }
 
