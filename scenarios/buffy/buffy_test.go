@@ -28,13 +28,15 @@ type dagon struct {
 	address string
 	running sync.WaitGroup
 
-	mu    sync.Mutex
-	cond  *sync.Cond
-	conns map[string]*control.Conn
-	said  map[string]bool // "name /address"
-	code  map[string]int  // exit codes
-	out   map[string]*output
-	late  bool
+	mu     sync.Mutex
+	cond   *sync.Cond
+	conns  map[string]*control.Conn
+	said   map[string]bool  // "name /address"
+	code   map[string]int   // exit codes
+	counts map[string]int64 // the last of each
+	fell   bool             // one was less than the one before
+	out    map[string]*output
+	late   bool
 }
 
 type output struct {
@@ -50,7 +52,7 @@ func (o *output) Write(p []byte) (int, error) {
 }
 
 func newDagon(t testing.TB) *dagon {
-	d := &dagon{t: t, conns: map[string]*control.Conn{}, said: map[string]bool{}, code: map[string]int{}, out: map[string]*output{}}
+	d := &dagon{t: t, conns: map[string]*control.Conn{}, said: map[string]bool{}, code: map[string]int{}, counts: map[string]int64{}, out: map[string]*output{}}
 	d.cond = sync.NewCond(&d.mu)
 	d.server = control.New(d, control.Options{})
 	addr, err := d.server.Listen("127.0.0.1:0")
@@ -85,6 +87,11 @@ func (d *dagon) Received(c *control.Conn, m *osc.Message) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.said[c.Name()+" "+m.Address] = true
+	if m.Address == control.AddressCount {
+		n := m.Arguments[1].(int64)
+		d.fell = d.fell || n < d.counts[c.Name()]
+		d.counts[c.Name()] = n
+	}
 	d.cond.Broadcast()
 }
 
@@ -176,12 +183,12 @@ func recorded(t testing.TB, file string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := ""
+	var out strings.Builder
 	for line := range strings.Lines(string(b)) {
 		_, payload, _ := strings.Cut(line, ", ")
-		out += payload
+		out.WriteString(payload)
 	}
-	return out
+	return out.String()
 }
 
 func TestReceiver(t *testing.T) {

@@ -110,14 +110,15 @@ func (s *sender) make(from *source) error {
 	return nil
 }
 
-// pace waits until a message is due; what was sent before it leaves meanwhile.
+// pace waits until a message is due; what was sent before it leaves meanwhile. It
+// waits a millisecond at least, and what is overdue then goes together.
 func (s *sender) pace(due time.Time) error {
 	wait := time.Until(due)
 	if wait <= 0 {
 		return nil
 	}
 	s.wake()
-	timer := time.NewTimer(wait)
+	timer := time.NewTimer(max(wait, time.Millisecond))
 	defer timer.Stop()
 	if !waitFor(s.p, timer.C) {
 		return errStopped

@@ -228,6 +228,7 @@ func (in *inlet) asked(u *upstream, name string) {
 	for other := range in.open {
 		if other != u && other.acks.Load() && other.name == name {
 			in.open[other] = false
+			other.acks.Store(false)
 			other.Close()
 		}
 	}

@@ -66,7 +66,7 @@ func (p *process) newWindow(keeps bool) *window {
 }
 
 // add takes a message over. One that the window holds already is not held
-// twice, and is acknowledged to whom it came from last.
+// twice, and is acknowledged to who sent it last and still asks for that.
 func (w *window) add(payload []byte, id int64, from *upstream) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -75,7 +75,10 @@ func (w *window) add(payload []byte, id int64, from *upstream) error {
 			return errStopped
 		}
 		if at, ok := w.index[id]; ok {
-			w.slots[at%windowMessages].from = from
+			// What a lost connection still has may come after it was sent again.
+			if from != nil && from.acks.Load() {
+				w.slots[at%windowMessages].from = from
+			}
 			return nil
 		}
 		if n := w.last - w.first; n == 0 || n < windowMessages && w.bytes+len(payload) <= windowBytes {

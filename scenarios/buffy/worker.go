@@ -144,7 +144,7 @@ func (w *worker) runUnled() error {
 		return err
 	}
 	if p.o.next != "" {
-		next := &outlet{caller: caller{p: p, what: "next", address: p.o.next}, asks: p.o.atLeastOnce,
+		next := &outlet{caller: caller{p: p, what: "next", address: p.o.next}, asks: true,
 			acked: func(id int64) error { w.ack(true, id); return nil }, pause: w.sendAcks}
 		if err := next.open(); err != nil {
 			return err
