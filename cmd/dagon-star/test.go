@@ -43,7 +43,7 @@ skipped, 2 a bad script, ini or flag, found before the first run.
 
 Examples:
   dagon-star test scenarios
-  dagon-star test kill.star --run 'test_kill\[TERM' --repeat 50 --fail-fast
+  dagon-star test cluster.star --run 'test_kill\[TERM' --repeat 50 --fail-fast
   dagon-star test my.star --topology my.ini --parallel 4 --junit junit.xml
 `
 

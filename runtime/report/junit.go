@@ -32,7 +32,7 @@ const (
 )
 
 // Title is the name by which a test is chosen and shown, such as
-// "kill.star:test_kill[TERM]".
+// "cluster.star:test_kill[TERM]".
 func (t Test) Title() string {
 	if t.Name == "" {
 		return t.File
