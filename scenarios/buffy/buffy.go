@@ -294,11 +294,11 @@ const progressEvery = 10 * time.Millisecond
 func (p *process) progress(count func() int64) (report func(now bool) error) {
 	var mu sync.Mutex
 	last := int64(-1)
-	say := func() error {
+	say := func(now bool) error {
 		mu.Lock()
 		defer mu.Unlock()
 		n := count()
-		if n == last {
+		if n == last || n == 0 && !now {
 			return nil
 		}
 		last = n
@@ -312,7 +312,7 @@ func (p *process) progress(count func() int64) (report func(now bool) error) {
 			if timer.Stop(); !ok {
 				break
 			}
-			if err := say(); err != nil {
+			if err := say(false); err != nil {
 				return err
 			}
 		}
@@ -320,7 +320,7 @@ func (p *process) progress(count func() int64) (report func(now bool) error) {
 	})
 	return func(now bool) error {
 		if now {
-			return say()
+			return say(true)
 		}
 		select {
 		case moved <- struct{}{}:

@@ -125,6 +125,7 @@ type caller struct {
 	patient bool          // it does not give up the first time either
 	wait    time.Duration // before the next try
 	made    time.Time     // the last connection
+	calls   int           // that have succeeded
 }
 
 // call connects. The first time it gives up after ten seconds; later it goes on
@@ -158,6 +159,7 @@ func (c *caller) call(ctx context.Context) (connection, error) {
 		raw, err := d.DialContext(ctx, "tcp", c.address)
 		if err == nil {
 			c.made = time.Now()
+			c.calls++
 			return c.p.connection(raw, osc.ConnOptions{Framing: osc.SizePrefix}), nil
 		}
 		if !patient && time.Since(began) > dialFor {
@@ -166,8 +168,8 @@ func (c *caller) call(ctx context.Context) (connection, error) {
 	}
 }
 
-// lived tells whether the last connection was more than a try.
-func (c *caller) lived() bool { return time.Since(c.made) > dialSlow }
+// lived tells whether the last connection was more than another try.
+func (c *caller) lived() bool { return c.calls == 1 || time.Since(c.made) > dialSlow }
 
 // outlet is where messages are sent to.
 type outlet struct {
