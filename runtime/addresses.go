@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
 	goruntime "runtime"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/dagon-star/dagon-star/runtime/fault"
 	"github.com/dagon-star/dagon-star/runtime/topology"
@@ -138,15 +140,21 @@ func (a *addresses) claimBlock() (string, error) {
 	return "", errors.New("cannot claim a block of loopback addresses: other runs hold them all")
 }
 
-// freePort finds a port that is free at the host and not among those taken.
-// Nobody else uses the node's own address, so it stays free.
+// freePort finds a port that is free at the host and not among those taken. Nobody
+// else listens at the host, so it stays free; but on Linux it is none of those that
+// the kernel gives to who calls from the host, as the links do: one of them could
+// be taken before the node listens, or while it is restarted.
 func freePort(network, host string, taken map[string]int) (int, error) {
-	for {
-		port, err := anyPort(network, net.JoinHostPort(host, "0"))
-		if err != nil {
+	for try := 0; ; try++ {
+		port := 0
+		if goruntime.GOOS == "linux" && try < 1000 {
+			port = lowestPort + rand.IntN(callersPorts()-lowestPort)
+		}
+		port, err := anyPort(network, net.JoinHostPort(host, strconv.Itoa(port)))
+		if err != nil && try >= 1000 {
 			return 0, err
 		}
-		used := false
+		used := err != nil
 		for _, t := range taken {
 			used = used || t == port
 		}
@@ -154,6 +162,21 @@ func freePort(network, host string, taken map[string]int) (int, error) {
 			return port, nil
 		}
 	}
+}
+
+// lowestPort is the lowest that freePort finds: below are those of well-known
+// services.
+const lowestPort = 10000
+
+// callersPorts is the first port that the kernel gives to who calls (ip(7)).
+func callersPorts() int {
+	text, _ := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	if fields := strings.Fields(string(text)); len(fields) == 2 {
+		if first, err := strconv.Atoi(fields[0]); err == nil && first > lowestPort {
+			return first
+		}
+	}
+	return 32768
 }
 
 func anyPort(network, address string) (int, error) {

@@ -77,11 +77,15 @@ func (r *Run) linked(what, kind string, pairs []fault.Pair) ([]fault.Pair, error
 // ways words the directions that are harmed: "a → b", or "a ↔ b" for both, the
 // nodes in the order of the ini.
 func (r *Run) ways(pairs []fault.Pair) string {
+	harmed := map[fault.Pair]bool{}
+	for _, p := range pairs {
+		harmed[p] = true
+	}
 	var words []string
 	for i, n := range r.order {
 		for _, m := range r.order[i+1:] {
 			a, b := n.spec.Name, m.spec.Name
-			there, back := slices.Contains(pairs, fault.Pair{From: a, To: b}), slices.Contains(pairs, fault.Pair{From: b, To: a})
+			there, back := harmed[fault.Pair{From: a, To: b}], harmed[fault.Pair{From: b, To: a}]
 			switch {
 			case there && back:
 				words = append(words, a+" ↔ "+b)
