@@ -48,23 +48,27 @@ func (c *call) signal(otherwise string) (syscall.Signal, error) {
 }
 
 // do plans something at once, before any other task runs, so that what tasks ask
-// for comes in the order in which they do; it is done while others run. The clock
-// that they sleep by stands still until then, unless it takes as long as a node
-// likes.
+// for comes in the order in which they do; it is done while others run. It takes no
+// time on their clock, unless it takes as long as a node likes.
 func (c *call) do(asLongAsANodeLikes bool, plan func() (runtime.Planned, error)) (starlark.Value, error) {
 	var f *runtime.Fault
-	err := wait(c.thread, func() (func(context.Context) error, error) {
+	err := wait(c.thread, !asLongAsANodeLikes, func() (work, error) {
 		planned, err := plan()
-		if err == nil && !asLongAsANodeLikes {
-			c.host.scheduler.stop()
+		if err != nil {
+			return work{}, err
 		}
-		return func(ctx context.Context) (err error) {
-			if !asLongAsANodeLikes {
-				defer c.host.scheduler.goOn()
-			}
+		apply := func(ctx context.Context) (err error) {
 			f, err = planned(ctx)
 			return err
-		}, err
+		}
+		if asLongAsANodeLikes {
+			return work{do: apply}, nil
+		}
+		done, passed := c.host.scheduler.apply()
+		return work{do: func(ctx context.Context) error {
+			defer done()
+			return apply(ctx)
+		}, told: passed}, nil
 	})
 	if err != nil || f == nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"go.starlark.net/starlark"
@@ -89,11 +90,19 @@ func (h *Host) Close() {
 // so that what fn writes may only be read where Wait returned no error. It is
 // how an embedder's own builtin waits.
 func Wait(thread *starlark.Thread, fn func(context.Context) error) error {
-	return wait(thread, func() (func(context.Context) error, error) { return fn, nil })
+	return wait(thread, false, func() (work, error) { return work{do: fn}, nil })
+}
+
+// work is something that is done while a task waits; told, where it is not nil, is
+// called when the task has been told that it is.
+type work struct {
+	do   func(context.Context) error
+	told func()
 }
 
 // wait is Wait for something that is begun at once, before any other task runs.
-func wait(thread *starlark.Thread, begin func() (func(context.Context) error, error)) error {
+// Where busy, the task is until it is done.
+func wait(thread *starlark.Thread, busy bool, begin func() (work, error)) error {
 	h, t, err := hostOf(thread)
 	if err != nil {
 		return err
@@ -102,21 +111,27 @@ func wait(thread *starlark.Thread, begin func() (func(context.Context) error, er
 	defer cancel(errCancelled)
 	result := make(chan error, 1)
 	stop := func() bool { return true }
-	err = t.wait(func(wake func()) {
-		fn, err := begin()
+	err = t.block(busy, func(wake func()) {
+		w, err := begin()
 		if err != nil {
 			result <- err
 			wake()
 			return
 		}
 		h.waits.Go(func() {
-			_, err := contained(func() (starlark.Value, error) { return nil, fn(ctx) })
+			_, err := contained(func() (starlark.Value, error) { return nil, w.do(ctx) })
 			result <- err
 			wake()
+			if w.told != nil {
+				w.told()
+			}
 		})
 		stop = context.AfterFunc(ctx, wake)
 	})
 	stop()
+	if !busy {
+		t.catchUp()
+	}
 	if err != nil {
 		return err
 	}
@@ -173,26 +188,34 @@ func (t *Task) wait(c *call) (starlark.Value, error) {
 	}
 	s := &c.host.scheduler
 	var clock *runtime.Watch
-	err = c.task.wait(func(wake func()) {
+	s.mu.Lock()
+	over := t.task.over
+	s.mu.Unlock()
+	err = c.task.block(over, func(wake func()) {
+		if over {
+			wake()
+			return
+		}
 		// The run's clock ends the wait too, and so does the run's end.
 		clock = c.host.run.Watch(runtime.Elapsed(timeout), wake)
 		s.mu.Lock()
-		over := t.task.over
-		t.task.waiters = append(t.task.waiters, wake)
+		t.task.waiters = append(t.task.waiters, waiter{c.task, wake})
 		s.mu.Unlock()
-		if over {
-			wake()
-		}
 	})
 	if clock != nil {
 		clock.Stop()
 	}
-	if err != nil {
-		return nil, err
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	t.task.waiters = slices.DeleteFunc(t.task.waiters, func(w waiter) bool { return w.task == c.task })
+	if t.task.over {
+		c.task.now = max(c.task.now, t.task.now)
+	} else {
+		c.task.now = max(c.task.now, s.clock())
+	}
 	switch ctx := c.task.part.ctx; {
+	case err != nil:
+		return nil, err
 	case t.task.over && t.task.cancelled != nil:
 		return nil, fmt.Errorf("%s has no result: %w", t, t.task.cancelled)
 	case t.task.over && t.task.err != nil:

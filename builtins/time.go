@@ -11,7 +11,7 @@ import (
 )
 
 func timeAndTasks() family {
-	return family{"time and tasks", "Wait, and do things at the same time. Exactly one task runs at a time; another goes on only where this one waits. Tasks go on in the order of the times that they sleep until, also those of after and every. The clock for that stands still while a fault is applied, but for the time that a node takes in a graceful restart, and when a busy machine holds all of them up: times that are apart stay apart, so that a script's faults come in the same order again.", []builtin{
+	return family{"time and tasks", "Wait, and do things at the same time. Exactly one task runs at a time; another goes on only where this one waits. Tasks go on in the order of the times that they sleep until, those of after and every included. On their clock it takes no time to apply a fault, but for a graceful restart, and what holds them up, such as a busy machine, puts off all of them: tasks that wait for times, for each other and for their faults, and not for what nodes do, do the same in the same order in every run with the same seed.", []builtin{
 		{"sleep", "duration", "Waits for a duration: a number of seconds, a string such as \"250ms\", or a time.duration. Example: sleep(\"1.5s\").", sleep},
 		{"spawn", "fn, *args", "Starts a task that calls fn with the arguments, and returns it. The task's error fails the run, and the end of the main part cancels it. The task has .wait(), which returns fn's result, .cancel() and .name. Example: t = spawn(await_exit, worker_1).", spawn},
 		{"after", "delay, fn, *args", "Starts a task that calls fn once, when a delay has passed since this call, and returns it. Example: after(\"30s\", fail, \"too slow\").", after},
@@ -26,8 +26,14 @@ func sleep(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, c.task.sleep(later(c.host.now(), d))
+	if d < leastSleep {
+		c.task.catchUp() // or the times of others would never come while one sleeps again and again
+	}
+	return nil, c.task.sleep(later(c.task.now, d), d)
 }
+
+// leastSleep is how short a sleep that counts as a time may be.
+const leastSleep = time.Millisecond
 
 func spawn(c *call) (starlark.Value, error) {
 	fn, err := c.function("fn")
@@ -50,7 +56,7 @@ func after(c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	args := c.rest
-	t := c.task.spawn(c.thread, later(c.host.now(), d), func(_ *task, thread *starlark.Thread) (starlark.Value, error) {
+	t := c.task.spawn(c.thread, d, func(_ *task, thread *starlark.Thread) (starlark.Value, error) {
 		return starlark.Call(thread, fn, args, nil)
 	})
 	c.aims(t, fn)
@@ -73,25 +79,23 @@ func every(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	args, h := c.rest, c.host
-	due := later(h.now(), period)
+	args, delay := c.rest, period
 	if times == 0 {
-		due = 0
+		delay = 0
 	}
-	t := c.task.spawn(c.thread, due, func(t *task, thread *starlark.Thread) (starlark.Value, error) {
+	due := later(c.task.now, period)
+	t := c.task.spawn(c.thread, delay, func(t *task, thread *starlark.Thread) (starlark.Value, error) {
 		for n := int64(0); n != times; n++ {
 			if n > 0 {
-				if err := t.sleep(due); err != nil {
+				if err := t.sleep(due, 0); err != nil {
 					return nil, err
 				}
 			}
-			began := h.now()
+			began := t.now
 			if _, err := starlark.Call(thread, fn, args, nil); err != nil {
 				return nil, err
 			}
-			// The ticks that were due while it ran are skipped; not those that it
-			// would have been in time for, had it begun in time.
-			due = later(due, ((h.now()-began)/period+1)*period)
+			due = later(due, ((t.now-began)/period+1)*period) // those that were due while it ran are skipped
 		}
 		return starlark.None, nil
 	})
