@@ -204,9 +204,12 @@ func (d *differ) recipes(all []script.RecipeDifference) {
 
 func (d *differ) logs(c report.Comparison, logs [2][]event.Event) {
 	d.same = d.same && c.Same()
-	if c.Fault == nil {
+	switch {
+	case c.Fault == nil && c.Faults == 0:
+		d.say("\nfaults: none")
+	case c.Fault == nil:
 		d.say("\nfaults: %d, the same in the same order on the same nodes", c.Faults)
-	} else {
+	default:
 		d.say("\nfaults: different; the first that differs is number %d", c.Fault.Index+1)
 		var texts [2]string
 		for i, e := range c.Fault.Sides {
