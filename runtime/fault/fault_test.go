@@ -490,6 +490,26 @@ func TestHalfOpen(t *testing.T) {
 	}
 }
 
+// TestHalfOpenHeals: what a heal ends, ends by a reset, though the relay has nothing
+// to do any more but to wait for it.
+func TestHalfOpenHeals(t *testing.T) {
+	n, address := open(t, echo)
+	for range 300 {
+		c := dial(t, address)
+		if err := ask(c, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		f, _ := n.HalfOpen(there)
+		c.Write([]byte{7})
+		runtime.Gosched()
+		heal(t, f)
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+			t.Fatalf("after the heal: %v", err)
+		}
+		c.Close()
+	}
+}
+
 // TestCorrupt: about as many bytes have one bit turned over as was asked for, and
 // the same ones where the seed is the same.
 func TestCorrupt(t *testing.T) {

@@ -141,11 +141,11 @@ func abort(c *net.TCPConn) {
 func (s *stream) reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.end()
 	abort(s.near)
 	if s.far != nil {
 		abort(s.far)
 	}
+	s.end()
 }
 
 // halve resets one end, and keeps the other open and silent until it is reset.
@@ -161,6 +161,16 @@ func (s *stream) halve(farEnds bool) {
 	}
 }
 
+// close closes what is still open, by a close and not by a reset.
+func (s *stream) close() {
+	s.mu.Lock() // or it could come between the steps of a reset
+	defer s.mu.Unlock()
+	s.near.Close()
+	if s.far != nil {
+		s.far.Close()
+	}
+}
+
 func (s *stream) isHalved() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -169,9 +179,8 @@ func (s *stream) isHalved() bool {
 
 // run relays until both directions are over.
 func (s *stream) run() {
-	defer s.near.Close()
+	defer s.close()
 	if s.connect() {
-		defer s.far.Close()
 		r := s.relay
 		up, down := s.pump("up", r.up, s.near, s.far), s.pump("down", r.down, s.far, s.near)
 		up.back, down.back = down, up
