@@ -141,7 +141,11 @@ func underAttack(t *testing.T, program string, flags []string, strangers int) ou
 		case event.Listening:
 			a.listens(port{d.Address, e.Node})
 		case event.Received:
-			o.messages[e.Node] = append(o.messages[e.Node], fmt.Sprint(d.Address, d.Args))
+			said := o.messages[e.Node]
+			if last := len(said) - 1; last >= 0 && strings.HasPrefix(said[last], "/count[") && d.Address == "/count" {
+				said = said[:last] // how often it counts on its way is a matter of time
+			}
+			o.messages[e.Node] = append(said, fmt.Sprint(d.Address, d.Args))
 		case event.Refused:
 			n := 1
 			fmt.Sscanf(d.Reason, "and %d more ", &n)
