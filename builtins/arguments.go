@@ -165,14 +165,15 @@ func (c *call) sequence(name string) ([]starlark.Value, error) {
 	if !ok {
 		return nil, c.wrong(name, "got %s, want a list", c.arg(name).Type())
 	}
-	if n := starlark.Len(it); n > maxElements { // a range may be of any length and yet take no memory
+	n := starlark.Len(it)
+	if n > maxElements { // a range may be of any length and yet take no memory
 		return nil, c.wrong(name, "has %d elements, want at most %d", n, maxElements)
 	}
-	return slices.Collect(starlark.Elements(it)), nil
+	return slices.AppendSeq(make([]starlark.Value, 0, max(n, 0)), starlark.Elements(it)), nil
 }
 
 // maxElements bounds how many elements an argument may have.
-const maxElements = 1 << 24
+const maxElements = 1 << 20
 
 // nodes are the names of the nodes that an argument means: a node, a name, or a
 // list of either, or of lists.

@@ -219,6 +219,7 @@ func FuzzCall(f *testing.F) {
 		f.Add(uint8(i), []byte{4, 200, 18, 14, 0, 200, 3, 255})
 		f.Add(uint8(i), []byte{7, 200, 7, 7, 0, 7, 7, 13, 16, 4, 7, 1, 8, 1, 'x'})
 	}
+	f.Add(uint8(slices.Index(all, "fork")), []byte("\x03\xe0M\xc8\x02\xfd")) // range(1 << 20) for its arguments
 	folder := f.TempDir()
 	f.Fuzz(func(t *testing.T, which uint8, data []byte) {
 		callWith(t, folder, all[int(which)%len(all)], data)

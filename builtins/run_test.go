@@ -118,7 +118,7 @@ wrong("json.decode: ", json.decode, "{")
 wrong("json.decode: nested over 10000 deep", json.decode, "[" * 10000000)
 assert.eq(len(json.decode("[" * 10000 + "]" * 10000)), 1)
 assert.eq(json.decode("[{\"[[\\\\\\\"[\": 1}]"), [{"[[\\\"[": 1}])
-wrong("random.choice: for parameter sequence: has 1000000000000 elements, want at most 16777216", random.choice, range(1000000000000))
+wrong("random.choice: for parameter sequence: has 1000000000000 elements, want at most 1048576", random.choice, range(1000000000000))
 again = [1]
 for _ in range(40): again = [again] * 8
 wrong("fork: for parameter nodes: has lists nested over 8 deep", fork, again)
