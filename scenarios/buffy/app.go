@@ -99,13 +99,14 @@ type stages struct {
 	taken []int64 // by the sink, at the next flush, where it is not asked
 }
 
-// newStages connects to the sink.
-func (p *process) newStages(a app, lasting bool, again func()) (*stages, error) {
+// newStages makes the stages; ack and sendAcks are to be set before the sink is
+// opened.
+func (p *process) newStages(a app, lasting bool, again func()) *stages {
 	s := &stages{p: p, app: a}
 	s.sink = &outlet{caller: caller{p: p, what: "sink", address: first(p.o.sink)}, lasting: lasting, asks: p.o.atLeastOnce, again: again}
 	s.sink.acked = func(id int64) error { s.ack(false, id); return nil }
 	s.sink.pause = func() error { return s.sendAcks() }
-	return s, s.sink.open()
+	return s
 }
 
 // take does the first stage of a message. more is false where no second stage is

@@ -109,6 +109,7 @@ func Run(ctx context.Context, name string, args []string, getenv func(string) st
 	p.goes(func() error {
 		p.stop()
 		p.unblock()
+		cancel()
 		return nil
 	})
 	if err = parts()[i].run(p); errors.Is(err, errStopped) {

@@ -78,12 +78,12 @@ func (p *process) runLeader(a app) error {
 	l.report = p.progress(l.count.Load)
 	var to target = &ring{l: l}
 	if p.o.workers == 0 {
-		s, err := p.newStages(a, true, l.rewind)
-		if err != nil {
-			return err
-		}
+		s := p.newStages(a, true, l.rewind)
 		s.ack = func(_ bool, id int64) { l.through(id) }
 		s.sendAcks = func() error { return l.settled(nil) }
+		if err := s.sink.open(); err != nil {
+			return err
+		}
 		to = &alone{stages: s}
 		close(l.formed)
 	} else {

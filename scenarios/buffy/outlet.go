@@ -147,7 +147,6 @@ func (c *caller) call(ctx context.Context) (connection, error) {
 			timer := time.NewTimer(c.wait)
 			select {
 			case <-timer.C:
-			case <-c.p.home.Stop():
 			case <-ctx.Done():
 			}
 			timer.Stop()

@@ -30,10 +30,7 @@ type worker struct {
 func (p *process) runWorker(a app) error {
 	w := &worker{linked: make(chan struct{}), own: p.o.ownData}
 	led := p.o.controlAddress != "" || p.o.dataAddress != ""
-	var err error
-	if w.stages, err = p.newStages(a, led, w.signInAgain); err != nil {
-		return err
-	}
+	w.stages = p.newStages(a, led, w.signInAgain)
 	if !led {
 		return w.runUnled()
 	}
@@ -47,6 +44,9 @@ func (p *process) runWorker(a app) error {
 			s.leader.Flush() // a lost leader deals again
 		}
 		return nil
+	}
+	if err := w.sink.open(); err != nil {
+		return err
 	}
 	control := caller{p: p, what: "leader-control-address", address: p.o.controlAddress}
 	data := caller{p: p, what: "leader-data-address", address: p.o.dataAddress}
@@ -101,7 +101,6 @@ func (w *worker) runUnled() error {
 			return err
 		}
 		w.peers.done = func() error { return w.ended(false) }
-		w.peers.serve()
 	}
 	if len(p.o.source) != 1 {
 		return fmt.Errorf("--source is %q: without --leader-control-address one HOST:PORT was expected", p.o.source)
@@ -138,6 +137,12 @@ func (w *worker) runUnled() error {
 			}
 		}
 		return nil
+	}
+	if err := w.sink.open(); err != nil {
+		return err
+	}
+	if w.peers != nil {
+		w.peers.serve()
 	}
 	in.serve()
 	if err := p.home.Ready(); err != nil {
