@@ -219,6 +219,9 @@ func (o *outlet) connect() error {
 // renew makes a lost connection anew. err is how it was lost, nil if the other
 // side left.
 func (o *outlet) renew(lost *connection, err error) error {
+	if o.p.stopped() { // what is lost then is no failure
+		return errStopped
+	}
 	if !o.lasting {
 		if err == nil {
 			return nil
@@ -227,7 +230,7 @@ func (o *outlet) renew(lost *connection, err error) error {
 	}
 	o.calling.Lock()
 	defer o.calling.Unlock()
-	if o.closed || o.p.stopped() {
+	if o.closed {
 		return errStopped
 	}
 	if o.conn.Load() != lost {
