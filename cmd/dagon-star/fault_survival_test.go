@@ -128,6 +128,9 @@ func killedInFault(t *testing.T, programs, mark, rung, script string, still bool
 		call.Close()
 	}
 	groups := groupsOf(mark)
+	if alive := survivors(mark); len(alive) < 5 {
+		t.Errorf("%s: of the orchestrator and four nodes there live only %v", mark, alive)
+	}
 	if still && rung != "supervised" && len(groups) == 0 {
 		t.Errorf("%s: the run has no control group", mark)
 	}
