@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -56,16 +55,7 @@ path = child
 // stopped or not, no relay that takes calls, no control group. DAGON_TRIALS is the
 // number of trials; DAGON_SEED repeats the times.
 func TestKilledInFault(t *testing.T) {
-	trials := 4
-	if n, err := strconv.Atoi(os.Getenv("DAGON_TRIALS")); err == nil {
-		trials = n
-	}
-	seed, err := strconv.ParseUint(os.Getenv("DAGON_SEED"), 10, 64)
-	if err != nil {
-		seed = rand.Uint64()
-	}
-	t.Logf("DAGON_SEED=%d", seed)
-	random := rand.New(rand.NewPCG(seed, 1))
+	trials, random := trialsOf(t, 1)
 	rungs := []string{"sealed", "supervised"}
 	if os.Geteuid() == 0 {
 		rungs = append(rungs, "cgroup")

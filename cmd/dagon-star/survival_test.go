@@ -47,12 +47,10 @@ type strategy struct {
 	trials  int
 }
 
-// TestSurvival kills orchestrators at random times of a run, and counts what of
-// it is left 2 s later. It prints a table. DAGON_TRIALS is the number of trials
-// of a row, half of it where the helpers are killed too; DAGON_SEED repeats the
-// times.
-func TestSurvival(t *testing.T) {
-	trials := 4
+// trialsOf is how many trials DAGON_TRIALS asks for, and the times that DAGON_SEED
+// draws for a test.
+func trialsOf(t *testing.T, stream uint64) (trials int, random *rand.Rand) {
+	trials = 4
 	if n, err := strconv.Atoi(os.Getenv("DAGON_TRIALS")); err == nil {
 		trials = n
 	}
@@ -61,7 +59,16 @@ func TestSurvival(t *testing.T) {
 		seed = rand.Uint64()
 	}
 	t.Logf("DAGON_SEED=%d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
+	random = rand.New(rand.NewPCG(seed, stream))
+	return trials, random
+}
+
+// TestSurvival kills orchestrators at random times of a run, and counts what of
+// it is left 2 s later. It prints a table. DAGON_TRIALS is the number of trials
+// of a row, half of it where the helpers are killed too; DAGON_SEED repeats the
+// times.
+func TestSurvival(t *testing.T) {
+	trials, random := trialsOf(t, 0)
 	const nobody = 65534
 	own := uint32(os.Geteuid())
 	rows := []strategy{

@@ -54,7 +54,7 @@ type leader struct {
 	rings   int64       // how many have been formed
 	turn    int
 	unheard int           // messages that were dealt to the ring, and not acknowledged
-	shed    int64         // messages that nobody was dealt, as the workers were behind
+	shed    bool          // a message has been left out, as the workers were behind
 	formed  chan struct{} // closed when the first ring is
 }
 
@@ -354,7 +354,8 @@ func (l *leader) sheds() bool {
 		l.unheard++
 		return false
 	}
-	if l.shed++; l.shed == 1 {
+	if !l.shed {
+		l.shed = true
 		l.p.say("SHEDDING MESSAGES: the workers are behind")
 	}
 	return true

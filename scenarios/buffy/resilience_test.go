@@ -260,7 +260,7 @@ func TestAtMostOnce(t *testing.T) {
 }
 
 // TestSheds: a leader that keeps nothing does not wait for workers that are
-// behind; what comes meanwhile is left out, and it deals again once they are not.
+// behind; what comes meanwhile is acknowledged and left out.
 func TestSheds(t *testing.T) {
 	t.Chdir(t.TempDir())
 	d := newDagon(t)
