@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -62,8 +63,9 @@ func serveStreams(address string) error {
 				n, err := c.Read(buf)
 				sum.Write(buf[:n])
 				total += n
-				if n > 0 {
-					c.Write(buf[:n])
+				if n > 0 { // a reset is told to a write or to a read, but once
+					_, failed := c.Write(buf[:n])
+					err = cmp.Or(err, failed)
 				}
 				if err == io.EOF {
 					fmt.Printf("end of %d bytes %.8x\n", total, sum.Sum(nil))
