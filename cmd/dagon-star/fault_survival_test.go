@@ -93,23 +93,34 @@ func killedInFault(t *testing.T, programs, mark, rung, script string, still bool
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
-		c.Process.Kill()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
 		c.Wait()
+	}()
+	kill := func() {
+		c.Process.Kill()
+		<-ended
+	}
+	defer func() {
+		kill()
 		for _, p := range survivors(mark) {
 			syscall.Kill(p.pid, syscall.SIGKILL)
 		}
 	}()
 	log := filepath.Join(dir, "runs/latest/events.jsonl")
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+	for deadline := time.After(time.Minute); ; {
 		if b, _ := os.ReadFile(log); bytes.Contains(b, []byte(`"text":"up"`)) {
 			break
 		}
-		if time.Now().After(deadline) || len(survivors(mark)) == 0 {
-			c.Process.Kill()
-			c.Wait()
-			t.Fatalf("%s is not up:\n%s", mark, out.String())
+		select {
+		case <-time.After(time.Millisecond):
+			continue
+		case <-ended:
+		case <-deadline:
 		}
+		kill()
+		t.Fatalf("%s is not up:\n%s", mark, out.String())
 	}
 	relay := relayOf(t, log)
 	if call, err := net.Dial("tcp", relay); err != nil {
@@ -127,8 +138,7 @@ func killedInFault(t *testing.T, programs, mark, rung, script string, still bool
 	if !still {
 		time.Sleep(time.Duration(random.Int64N(int64(100 * time.Millisecond))))
 	}
-	c.Process.Kill()
-	c.Wait()
+	kill()
 	died := time.Now()
 	for left := []string{"?"}; len(left) > 0; time.Sleep(time.Millisecond) {
 		left = nil

@@ -90,12 +90,18 @@ func TestSurvival(t *testing.T) {
 	for i, row := range rows {
 		var took []time.Duration
 		window := time.Duration(0) // of the time of death: measured by a run that is killed when it is up
+		mark := func(trial int) string { return fmt.Sprintf("%d.%d%04d", 100000+os.Getpid(), i+1, trial) }
 		for trial := range row.trials {
-			after, left := row.trial(t, dir, fmt.Sprintf("%d.%d%04d", 100000+os.Getpid(), i+1, trial), random, &window)
+			after, left := row.trial(t, dir, mark(trial), random, &window)
 			if left == nil {
 				took = append(took, after)
 			} else {
 				t.Errorf("%+v, trial %d: left after 2 s: %v", row, trial, left)
+			}
+		}
+		for trial := range row.trials { // a process that was just being executed has no environment to know it by
+			if left := survivors(mark(trial)); len(left) > 0 {
+				t.Errorf("%+v, trial %d: left in the end: %v", row, trial, left)
 			}
 		}
 		who, killed := "root", "orchestrator"
