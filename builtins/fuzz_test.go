@@ -185,7 +185,6 @@ func callWith(t *testing.T, folder, target string, data []byte) {
 		}
 	}
 	limit, soon := 100*time.Millisecond, 5*time.Millisecond
-	defer time.AfterFunc(10*time.Second, func() { panic("the run does not end") }).Stop()
 	var out bytes.Buffer
 	heap := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
 	metrics.Read(heap)
@@ -222,6 +221,7 @@ func FuzzCall(f *testing.F) {
 	f.Add(uint8(slices.Index(all, "fork")), []byte("\x03\xe0M\xc8\x02\xfd")) // range(1 << 20) for its arguments
 	folder := f.TempDir()
 	f.Fuzz(func(t *testing.T, which uint8, data []byte) {
+		defer time.AfterFunc(10*time.Second, func() { panic("the run does not end") }).Stop()
 		callWith(t, folder, all[int(which)%len(all)], data)
 	})
 }

@@ -233,7 +233,10 @@ func FuzzRecipe(f *testing.F) {
 	f.Add([]byte(`{"format":1,"script":{"name":"default.star","shipped":true,"base64":true,"text":"eA=="},"topology":null,"seed":18446744073709551615}`))
 	f.Add([]byte(`{"format":2}`))
 	folder := f.TempDir()
-	f.Fuzz(func(t *testing.T, data []byte) { hostile(t, folder, data) })
+	f.Fuzz(func(t *testing.T, data []byte) {
+		defer ends()()
+		hostile(t, folder, data)
+	})
 }
 
 // TestHostileRecipes: what is wrong with a recipe is told, and nothing else comes

@@ -579,6 +579,7 @@ func FuzzStream(f *testing.F) {
 	f.Add([]byte("\x00\x00\x00\x14/ready\x00\x00,s\x00\x00leader\x00\x00"))
 	f.Add([]byte("\xc0/2\x00\x00,s\x00\x00leader\x00\x00\xc0"))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		defer allocated.Ends()()
 		if took := streamed(t, data); took > streamBound(data) {
 			t.Fatalf("%d bytes for %d", took, len(data))
 		}

@@ -247,6 +247,7 @@ func FuzzRead(f *testing.F) {
 	f.Add(b.Bytes()[:b.Len()/2])
 	f.Add([]byte(`{"seq":0,"t":1e400,"kind":"run_started","format":1}` + "\n"))
 	f.Fuzz(func(t *testing.T, log []byte) {
+		defer allocated.Ends()()
 		var events []event.Event
 		var err error
 		if took := allocated.By(func() { events, err = event.Read(bytes.NewReader(log)) }); took > bound(string(log)) {

@@ -26,6 +26,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add(unhex(f, v.hex))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
+		defer allocated.Ends()()
 		var p Packet
 		var err error
 		if took := allocated.By(func() { p, err = Decode(b) }); took > decodeBound(b) {
@@ -52,6 +53,7 @@ func FuzzReader(f *testing.F) {
 		f.Add(unhex(f, v.hex), uint16(64))
 	}
 	f.Fuzz(func(t *testing.T, data []byte, limit uint16) {
+		defer allocated.Ends()()
 		limit = max(limit, 16)
 		read := func(r io.Reader) (frames [][]byte, err error) {
 			source := &counted{r: r}

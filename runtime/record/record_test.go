@@ -103,6 +103,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(strings.Repeat("\n", 100))
 	f.Add("-9223372036854775808, \"\\xff\\u00e9\"\n+7, é\r\n")
 	f.Fuzz(func(t *testing.T, text string) {
+		defer allocated.Ends()()
 		var records []Record
 		var line int
 		var err error
@@ -146,6 +147,7 @@ func FuzzAppend(f *testing.F) {
 		f.Add(int64(1700000000000001), payload)
 	}
 	f.Fuzz(func(t *testing.T, us int64, payload string) {
+		defer allocated.Ends()()
 		line := Append(nil, time.UnixMicro(us), []byte(payload))
 		records, _, err := parse(string(line), "f")
 		if err != nil || len(records) != 1 || records[0] != (Record{payload, us, "f", 1}) {

@@ -36,6 +36,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("[a]\npath = \"x\" # y\nb = `c`\nd = \"\"\"e\n\"\"\"\nf = g \\\n")
 	f.Add("\xef\xbb\xbf[a]\r\npath=%(path)s\r\nargs=<SELF> > x\x00\r[b]\rmay-exit\n[../c]\n[DEFAULT]\n[docker]")
 	f.Fuzz(func(t *testing.T, text string) {
+		defer allocated.Ends()()
 		var top *Topology
 		var err error
 		if took := allocated.By(func() { top, err = Parse("t.ini", []byte(text)) }); took > bound(text) && !allocated.Raced {
