@@ -1,5 +1,6 @@
 // Package peerbench compares what a link costs without a fault to what a proxy of
-// toxiproxy costs without a toxic, both as ratios to a connection without either.
+// toxiproxy costs without a toxic, and to the least that a relay does, all as ratios
+// to a connection without any.
 package peerbench
 
 import (
@@ -40,6 +41,7 @@ var parts = map[string]func(target string) (address string, err error){
 			func(string) *rand.Rand { return rand.New(rand.NewPCG(1, 1)) })
 		return address, err
 	},
+	"plain": plain,
 	"toxiproxy": func(target string) (string, error) {
 		p := toxiproxy.NewProxy(toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop()), "p", "127.0.0.1:0", target)
 		err := p.Start()
@@ -105,6 +107,44 @@ func serve(string) (string, error) {
 					}
 				}
 			}()
+		}
+	}()
+	return l.Addr().String(), nil
+}
+
+// plain relays by reading and writing alone: what it costs to be between two
+// processes at all.
+func plain(target string) (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	copyOn := func(to, from net.Conn) {
+		defer to.Close()
+		buf := make([]byte, block)
+		for {
+			n, err := from.Read(buf)
+			if err != nil {
+				return
+			}
+			if _, err := to.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+	}
+	go func() {
+		for {
+			near, err := l.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("tcp", target)
+			if err != nil {
+				near.Close()
+				continue
+			}
+			go copyOn(far, near)
+			go copyOn(near, far)
 		}
 	}()
 	return l.Addr().String(), nil
@@ -201,6 +241,7 @@ func BenchmarkLink(b *testing.B) {
 	ways := []struct{ name, address string }{
 		{"direct", server},
 		{"dagon-star", start(b, "dagon-star", server)},
+		{"plain", start(b, "plain", server)},
 		{"toxiproxy", start(b, "toxiproxy", server)},
 	}
 	dialed := func(measure func(net.Conn) (float64, error)) func(string) (float64, error) {
