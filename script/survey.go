@@ -8,6 +8,7 @@ import (
 	"go.starlark.net/syntax"
 
 	"github.com/dagon-star/dagon-star/builtins"
+	"github.com/dagon-star/dagon-star/runtime"
 	"github.com/dagon-star/dagon-star/runtime/event"
 	"github.com/dagon-star/dagon-star/runtime/topology"
 )
@@ -94,17 +95,42 @@ func (p *plan) mentions(m *module, parts []syntax.Node) (found []mention) {
 	return found
 }
 
+// missed is a fault that was applied only to what had exited.
+type missed struct {
+	event.Fault
+	why    string
+	healed bool
+}
+
 // shows tells why a run that came to its end has shown nothing; "" where it has.
 // The script's text names the faults that it was to do; what became of them is
 // in the event log; which comparisons had nothing to compare, the host knows.
 func shows(mentioned []mention, events []event.Event, host *builtins.Host) string {
-	var why []string
+	var all []*missed
 	faults := map[int64]event.Fault{}
+	exited := map[string]bool{}
 	var applied int64
 	for _, e := range events {
 		switch d := e.Detail.(type) {
+		case event.Exited:
+			exited[e.Node] = true
+		case event.Forked:
+			exited[e.Node] = false
+			// What is in force on a link befalls whoever comes to its ends.
+			all = slices.DeleteFunc(all, func(m *missed) bool {
+				dead := slices.DeleteFunc(slices.Clone(m.Nodes), func(n string) bool { return !exited[n] })
+				reached := !m.healed && slices.Contains(runtime.LinkFaults(), m.What) && len(m.Nodes)-len(dead) >= 2
+				if reached {
+					applied++
+				}
+				return reached
+			})
 		case event.Fault:
 			faults[d.ID] = d
+		case event.Healed:
+			for _, m := range all {
+				m.healed = m.healed || m.ID == d.ID
+			}
 		case event.Applied:
 			f, ok := faults[d.ID]
 			if !ok || !builtins.IsFault(f.What) {
@@ -114,11 +140,15 @@ func shows(mentioned []mention, events []event.Event, host *builtins.Host) strin
 				applied++
 				break
 			}
-			why = append(why, fmt.Sprintf("%s reached nobody: %s had exited before (event %d)", f.What, strings.Join(f.Nodes, ", "), e.Seq))
+			all = append(all, &missed{Fault: f, why: fmt.Sprintf("%s reached nobody: %s had exited before (event %d)", f.What, strings.Join(f.Nodes, ", "), e.Seq)})
 		}
 	}
+	var why []string
 	if len(mentioned) > 0 && applied == 0 {
-		why = append([]string{fmt.Sprintf("the script has %s at %s, and no fault was applied", mentioned[0].fault, mentioned[0].at)}, why...)
+		why = append(why, fmt.Sprintf("the script has %s at %s, and no fault was applied", mentioned[0].fault, mentioned[0].at))
+	}
+	for _, m := range all {
+		why = append(why, m.why)
 	}
 	if n := host.RequiredFaults(); applied < n {
 		why = append(why, fmt.Sprintf("require_faults(%d) was not met: %s applied", n, counted(applied, "fault was", "faults were")))
