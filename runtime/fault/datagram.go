@@ -218,7 +218,7 @@ func (p *path) send(b []byte) {
 		next.plan(state)
 		if p.pass(next, state) {
 			p.write(b)
-			p.release()
+			p.release(next)
 		}
 	}
 }
@@ -255,18 +255,23 @@ func (p *path) wake() {
 	}
 }
 
-// release lets go what was to be overtaken: another has been written.
-func (p *path) release() {
+// release lets go the first of those that were to be overtaken, and have been: a
+// later one has been written.
+func (p *path) release(written *later) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	first := -1
 	for i, held := range p.waiting {
-		if held.passed {
-			held.passed = false
-			held.plan(p.lane.now())
-			heap.Fix(&p.waiting, i)
-			p.wake()
-			return
+		if held.passed && held.number < written.number && (first < 0 || held.number < p.waiting[first].number) {
+			first = i
 		}
+	}
+	if first >= 0 {
+		held := p.waiting[first]
+		held.passed = false
+		held.plan(p.lane.now())
+		heap.Fix(&p.waiting, first)
+		p.wake()
 	}
 }
 
@@ -301,7 +306,7 @@ func (p *path) deliver() {
 			p.bytes -= len(next.bytes)
 			p.mu.Unlock()
 			if isWritten && !next.passed {
-				p.release()
+				p.release(next)
 			}
 			continue
 		}

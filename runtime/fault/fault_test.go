@@ -2,7 +2,6 @@ package fault_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -783,43 +782,49 @@ func TestDatagrams(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	// send sends count datagrams with a mark at the end, which no effect touches,
-	// and returns what of them has come.
+	// send sends count datagrams, and returns what of them has come. So many at a
+	// time are followed by a mark, sent until it comes, that no buffer is full on the
+	// way, which is no fault; and so are all, once the effect is over.
 	next := 1
 	send := func(e fault.Effect, count int) (got []int, took []time.Duration) {
 		t.Helper()
 		f := apply(t, n, there, e)
 		sent := map[int]time.Time{}
-		first := next
-		for range count {
+		mark := func() {
+			mark := next
+			next++
+			deadline := time.After(time.Minute)
+			tick := time.NewTicker(10 * time.Millisecond)
+			defer tick.Stop()
+			for fmt.Fprint(c, mark); ; {
+				select {
+				case a := <-arrived:
+					if a.number == mark {
+						return
+					}
+					if at, ok := sent[a.number]; ok {
+						got = append(got, a.number)
+						took = append(took, a.at.Sub(at))
+					}
+				case <-tick.C:
+					fmt.Fprint(c, mark)
+				case <-deadline:
+					t.Fatal("a mark has not come")
+				}
+			}
+		}
+		for i := range count {
+			if i%50 == 49 && !e.Cut {
+				mark()
+			}
 			sent[next] = time.Now()
 			fmt.Fprint(c, next)
 			next++
-			time.Sleep(20 * time.Microsecond) // or a buffer is full, which is no fault
 		}
 		time.Sleep(e.Delay + e.Jitter + quiet)
 		heal(t, f)
-		mark := next
-		next++
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		for tick := time.NewTicker(10 * time.Millisecond); ; {
-			select {
-			case a := <-arrived:
-				if a.number == mark {
-					tick.Stop()
-					return got, took
-				}
-				if a.number >= first {
-					got = append(got, a.number)
-					took = append(took, a.at.Sub(sent[a.number]))
-				}
-			case <-tick.C:
-				fmt.Fprint(c, mark)
-			case <-ctx.Done():
-				t.Fatal("the mark has not come")
-			}
-		}
+		mark()
+		return got, took
 	}
 	const count = 2000
 	if got, _ := send(fault.Effect{}, count); len(got) != count || !slices.IsSorted(got) {
@@ -844,10 +849,20 @@ func TestDatagrams(t *testing.T) {
 	if len(got) != count || overtaken < count*5/100 || overtaken > count*15/100 {
 		t.Errorf("with 0.1 reordered %d of %d came, %d after a later one", len(got), count, overtaken)
 	}
-	_, plain := send(fault.Effect{}, 200)
-	got, took := send(fault.Effect{Delay: 30 * time.Millisecond}, 200)
-	if len(got) != 200 || slices.Min(took) < 30*time.Millisecond || median(took)-median(plain) > 55*time.Millisecond {
-		t.Errorf("delayed: %d came, after %v at the least, %v mostly, undelayed %v", len(got), slices.Min(took), median(took), median(plain))
+	for try := 1; ; try++ { // a machine that is busy with other things is late
+		_, plain := send(fault.Effect{}, 200)
+		got, took := send(fault.Effect{Delay: 30 * time.Millisecond}, 200)
+		if len(got) != 200 || slices.Min(took) < 30*time.Millisecond {
+			t.Errorf("delayed: %d came, after %v at the least", len(got), slices.Min(took))
+		}
+		over := median(took) - median(plain) - 30*time.Millisecond
+		if over <= 25*time.Millisecond {
+			break
+		}
+		if try == 10 {
+			t.Errorf("delayed by %v too much, undelayed %v", over, median(plain))
+			break
+		}
 	}
 	// The way back is the other lane.
 	f := apply(t, n, back, fault.Effect{Cut: true})
