@@ -822,6 +822,9 @@ func TestDatagrams(t *testing.T) {
 			next++
 		}
 		time.Sleep(e.Delay + e.Jitter + quiet)
+		if e.Cut { // nothing tells that all has been dropped
+			time.Sleep(5 * quiet)
+		}
 		heal(t, f)
 		mark()
 		return got, took
