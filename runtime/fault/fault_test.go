@@ -150,7 +150,7 @@ func TestPartition(t *testing.T) {
 				}
 			}
 			passed <- true
-			<-pass // it is cut now
+			<-pass                         // it is cut now
 			for silent := 0; silent < 2; { // what had left the link; a deadline may have passed before the reading
 				c.SetReadDeadline(time.Now().Add(quiet))
 				if read() != nil {
