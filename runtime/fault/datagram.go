@@ -132,6 +132,7 @@ type path struct {
 	random *rand.Rand // of the one goroutine that sends
 	flips  corruption
 	number uint64
+	held   []*later // wait to be overtaken by what is sent next: copies of one
 
 	mu      sync.Mutex
 	waiting waiting
@@ -155,7 +156,7 @@ type later struct {
 	delay  time.Duration
 	due    time.Time // as the lane is
 	number uint64    // in the order of sending, for those that are due together
-	passed bool      // is sent as soon as another has been
+	passed bool      // is sent as soon as another has been, or after overtakenBy
 }
 
 // plan says when a datagram is due in a lane.
@@ -207,18 +208,38 @@ func (p *path) send(b []byte) {
 	if p.draw(state.Duplicate) {
 		copies = 2
 	}
-	held := p.draw(state.Reorder)
+	overtaken := p.held // by this one
+	held := p.draw(state.Reorder) && len(overtaken) == 0
+	p.held = nil
 	p.flips.hit(state.Corrupt, b, p.numbers)
+	var next *later
 	for range copies {
 		p.number++
-		next := &later{bytes: b, came: time.Now(), delay: state.Delay, number: p.number, passed: held}
+		next = &later{bytes: b, came: time.Now(), delay: state.Delay, number: p.number, passed: held}
 		if state.Jitter > 0 {
 			next.delay += time.Duration((2*p.numbers("").Float64() - 1) * float64(state.Jitter))
 		}
 		next.plan(state)
 		if p.pass(next, state) {
 			p.write(b)
-			p.release(next)
+		} else if held {
+			p.held = append(p.held, next)
+		}
+	}
+	p.overtake(overtaken, next, state)
+}
+
+// overtake has those that were held leave right after a later one.
+func (p *path) overtake(overtaken []*later, next *later, state *laneState) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, held := range overtaken {
+		if at := slices.Index(p.waiting, held); at >= 0 { // it has not waited for too long
+			p.number++
+			held.came, held.delay, held.number, held.passed = next.came, next.delay, p.number, false
+			held.plan(state)
+			heap.Fix(&p.waiting, at)
+			p.wake()
 		}
 	}
 }
@@ -255,26 +276,6 @@ func (p *path) wake() {
 	}
 }
 
-// release lets go the first of those that were to be overtaken, and have been: a
-// later one has been written.
-func (p *path) release(written *later) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	first := -1
-	for i, held := range p.waiting {
-		if held.passed && held.number < written.number && (first < 0 || held.number < p.waiting[first].number) {
-			first = i
-		}
-	}
-	if first >= 0 {
-		held := p.waiting[first]
-		held.passed = false
-		held.plan(p.lane.now())
-		heap.Fix(&p.waiting, first)
-		p.wake()
-	}
-}
-
 // deliver writes what waits, each at its time.
 func (p *path) deliver() {
 	timer := time.NewTimer(0)
@@ -297,17 +298,13 @@ func (p *path) deliver() {
 			next := heap.Pop(&p.waiting).(*later)
 			p.writing = true
 			p.mu.Unlock()
-			isWritten := p.paid(len(next.bytes))
-			if isWritten {
+			if p.paid(len(next.bytes)) {
 				p.write(next.bytes)
 			}
 			p.mu.Lock()
 			p.writing = false
 			p.bytes -= len(next.bytes)
 			p.mu.Unlock()
-			if isWritten && !next.passed {
-				p.release(next)
-			}
 			continue
 		}
 		p.mu.Unlock()

@@ -518,6 +518,51 @@ func TestHalfOpenHeals(t *testing.T) {
 	}
 }
 
+// TestJustConnected: what is done to connections befalls or spares those too that
+// the relay has had no time to take.
+func TestJustConnected(t *testing.T) {
+	const connections = 30
+	n, address := open(t, echo)
+	for range 20 {
+		for name, test := range map[string]struct {
+			do   func() int
+			want error
+		}{
+			"refuse": {func() int {
+				heal(t, apply(t, n, there, fault.Effect{Refuse: true}))
+				return connections
+			}, nil},
+			"reset": {func() int { return n.Reset(there) }, syscall.ECONNRESET},
+			"half open": {func() int {
+				f, count := n.HalfOpen(there)
+				if _, again := n.HalfOpen(there); again != 0 {
+					t.Errorf("half open a second time: %d connections", again)
+				}
+				heal(t, f)
+				return count
+			}, syscall.ECONNRESET},
+		} {
+			var calls []*net.TCPConn
+			for range connections {
+				calls = append(calls, dial(t, address))
+			}
+			if count := test.do(); count != connections {
+				t.Errorf("%s: %d of %d connections", name, count, connections)
+			}
+			for _, c := range calls {
+				if err := ask(c, time.Minute); !errors.Is(err, test.want) {
+					t.Errorf("%s: %v, want %v", name, err, test.want)
+				}
+				c.Close()
+			}
+			n.Reset(there)
+			if count := n.Reset(there); count != 0 {
+				t.Errorf("%s: after a reset there are %d connections", name, count)
+			}
+		}
+	}
+}
+
 // TestCorrupt: about as many bytes have one bit turned over as was asked for, and
 // the same ones where the seed is the same.
 func TestCorrupt(t *testing.T) {
@@ -843,15 +888,17 @@ func TestDatagrams(t *testing.T) {
 	if got, _ := send(fault.Effect{Duplicate: 0.3}, count); len(got) < count*125/100 || len(got) > count*135/100 {
 		t.Errorf("with duplicates of 0.3 %d of %d came", len(got), count)
 	}
-	got, _ := send(fault.Effect{Reorder: 0.1}, count)
-	overtaken := 0
-	for i := 1; i < len(got); i++ {
-		if got[i] < got[i-1] {
-			overtaken++
+	for _, test := range []struct{ probability, least, most float64 }{{0.1, 0.05, 0.15}, {1, 0.45, 0.5}} { // each other one passes the one before
+		got, _ := send(fault.Effect{Reorder: test.probability}, count)
+		overtaken := 0
+		for i := 1; i < len(got); i++ {
+			if got[i] < got[i-1] {
+				overtaken++
+			}
 		}
-	}
-	if len(got) != count || overtaken < count*5/100 || overtaken > count*15/100 {
-		t.Errorf("with 0.1 reordered %d of %d came, %d after a later one", len(got), count, overtaken)
+		if len(got) != count || float64(overtaken) < test.least*count || float64(overtaken) > test.most*count {
+			t.Errorf("with %v reordered %d of %d came, %d after a later one", test.probability, len(got), count, overtaken)
+		}
 	}
 	for try := 1; ; try++ { // a machine that is busy with other things is late
 		_, plain := send(fault.Effect{}, 200)

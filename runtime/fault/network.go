@@ -205,7 +205,7 @@ func (n *Network) settle(pairs []Pair) error {
 // Reset resets the connections between the two nodes of each pair, whichever has
 // made them, and returns how many.
 func (n *Network) Reset(pairs []Pair) (count int) {
-	for _, s := range n.streams(pairs) {
+	for _, s := range n.streams(pairs, true) {
 		s.reset()
 		count++
 	}
@@ -217,7 +217,7 @@ func (n *Network) Reset(pairs []Pair) (count int) {
 // healed.
 func (n *Network) HalfOpen(pairs []Pair) (f *Fault, count int) {
 	f = &Fault{network: n}
-	for _, s := range n.streams(pairs) {
+	for _, s := range n.streams(pairs, false) {
 		for _, p := range pairs {
 			if p == (Pair{s.relay.From, s.relay.To}) || p == (Pair{s.relay.To, s.relay.From}) {
 				s.halve(p.To == s.relay.To)
@@ -232,11 +232,14 @@ func (n *Network) HalfOpen(pairs []Pair) (f *Fault, count int) {
 	return f, len(f.silent)
 }
 
-func (n *Network) streams(pairs []Pair) (all []*stream) {
+// streams are the connections between the nodes of each pair, those that are half
+// open already among them or not.
+func (n *Network) streams(pairs []Pair, halved bool) (all []*stream) {
 	for _, r := range n.relays {
 		for _, p := range pairs {
 			if p == (Pair{r.From, r.To}) || p == (Pair{r.To, r.From}) {
-				all = append(all, r.live()...)
+				r.settle()
+				all = append(all, r.live(halved)...)
 				break
 			}
 		}

@@ -6,6 +6,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/dagon-star/dagon-star/runtime/osc"
 )
 
 // relay is an open route.
@@ -15,7 +17,7 @@ type relay struct {
 	up, down *lane // from From to To, and back
 
 	mu        sync.Mutex
-	listener  net.Listener   // of streams; nil while they are refused
+	listener  *osc.Listener  // of streams
 	packets   net.PacketConn // of datagrams
 	streams   map[*stream]bool
 	accepted  int
@@ -27,7 +29,7 @@ func (r *relay) open() error {
 	if r.Network == "udp" {
 		return r.openPackets()
 	}
-	listener, err := net.Listen("tcp", r.Listen)
+	listener, err := osc.Listen(r.Listen)
 	if err != nil {
 		return err
 	}
@@ -37,7 +39,7 @@ func (r *relay) open() error {
 }
 
 // accept takes the connections of one listener.
-func (r *relay) accept(listener net.Listener) {
+func (r *relay) accept(listener *osc.Listener) {
 	for {
 		c, err := listener.Accept()
 		if err != nil {
@@ -73,8 +75,22 @@ func (r *relay) accept(listener net.Listener) {
 	}
 }
 
+// settle returns when all the connections that callers have are known.
+func (r *relay) settle() {
+	r.mu.Lock()
+	takes := r.Network == "tcp" && !r.isRefused && !r.isClosed
+	listener := r.listener
+	r.mu.Unlock()
+	if takes {
+		listener.Settle() // where it fails, there is nothing to be accepted
+	}
+}
+
 // refuse has new connections refused, or taken again.
 func (r *relay) refuse(refused bool) error {
+	if refused {
+		r.settle() // what waits to be accepted would be reset
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.Network != "tcp" || r.isClosed || refused == r.isRefused {
@@ -92,11 +108,14 @@ func (r *relay) refuse(refused bool) error {
 	return err
 }
 
-func (r *relay) live() (all []*stream) {
+// live are the connections that are open, at both ends or, halved, at one.
+func (r *relay) live(halved bool) (all []*stream) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for s := range r.streams {
-		all = append(all, s)
+		if s.context.Err() == nil && (halved || !s.isHalved()) {
+			all = append(all, s)
+		}
 	}
 	return all
 }
@@ -112,7 +131,7 @@ func (r *relay) close() error {
 		errs = append(errs, r.packets.Close())
 	}
 	r.mu.Unlock()
-	for _, s := range r.live() {
+	for _, s := range r.live(true) {
 		s.reset()
 	}
 	return errors.Join(errs...)
