@@ -38,11 +38,12 @@ type Host struct {
 
 	mu       sync.Mutex
 	deferred []deferred
-	asked    map[string]bool // parameters
-	soft     []string        // failures of soft assertions
-	aimed    []*task         // that were given a fault to do
-	required int64           // faults, by require_faults
-	idle     []string        // comparisons of nothing
+	teardown starlark.Callable // of a test, or nil
+	asked    map[string]bool   // parameters
+	soft     []string          // failures of soft assertions
+	aimed    []*task           // that were given a fault to do
+	required int64             // faults, by require_faults
+	idle     []string          // comparisons of nothing
 }
 
 // NewHost makes the host of a run. Close must be called when the run has ended.

@@ -42,11 +42,29 @@ func (h *Host) Defer(fn starlark.Callable, args ...starlark.Value) {
 	h.deferred = append(h.deferred, deferred{fn, args})
 }
 
+// SetTeardown has a function called at the end of the run, after the deferred
+// calls: a test's teardown, whose failure fails the test.
+func (h *Host) SetTeardown(fn starlark.Callable) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.teardown = fn
+}
+
+// RunTeardown calls what SetTeardown was given, where it was, as RunDeferred does.
+func (h *Host) RunTeardown(ctx context.Context) error {
+	h.mu.Lock()
+	fn := h.teardown
+	h.mu.Unlock()
+	if fn == nil {
+		return nil
+	}
+	return h.runDeferred(ctx, "teardown", deferred{fn: fn})
+}
+
 // RunDeferred runs the deferred calls, the last first, at the end of the run,
 // whatever has ended its work. Each is ended when ctx is done, or after the
-// grace. The error is that of all that failed.
-func (h *Host) RunDeferred(ctx context.Context) error {
-	var errs []error
+// grace. The errors are those of all that failed.
+func (h *Host) RunDeferred(ctx context.Context) (errs []error) {
 	for n := 1; ; n++ {
 		h.mu.Lock()
 		if len(h.deferred) == 0 {
@@ -60,9 +78,11 @@ func (h *Host) RunDeferred(ctx context.Context) error {
 			errs = append(errs, err)
 		}
 	}
-	return errors.Join(errs...)
+	return errs
 }
 
+// runDeferred runs one call. What failed softly in it is of its error: the verdict
+// that would tell of it has been made.
 func (h *Host) runDeferred(ctx context.Context, path string, d deferred) error {
 	ctx, abort := context.WithCancelCause(ctx)
 	defer abort(nil)
@@ -72,10 +92,15 @@ func (h *Host) runDeferred(ctx context.Context, path string, d deferred) error {
 	p := &part{ctx: ctx, abort: func(err error) { abort(err) }, last: true}
 	stop := context.AfterFunc(ctx, func() { h.cancelPart(p, context.Cause(ctx)) })
 	defer stop()
-	return h.runPart(p, path, func(thread *starlark.Thread) error {
+	before := len(h.SoftFailures())
+	err := h.runPart(p, path, func(thread *starlark.Thread) error {
 		_, err := starlark.Call(thread, d.fn, d.args, nil)
 		return err
 	})
+	for _, text := range h.SoftFailures()[before:] {
+		err = errors.Join(err, &FailError{"soft failure: " + text})
+	}
+	return err
 }
 
 // Close waits for every goroutine of the host. The run must have ended.

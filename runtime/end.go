@@ -203,14 +203,14 @@ func (r *Run) noteTeardown(text string) {
 }
 
 // End ends the run, whatever ended its work: the deferred calls, then all that
-// still runs, then the verdict is written. deferred may be nil; its error is
-// told as one of the tear-down, and its context is done after the grace. A
-// passed verdict becomes a failed one where the work was aborted, where a node
+// still runs, then the verdict is written. deferred may be nil; its errors are
+// told as ones of the tear-down, its context is done in a hurry, and it may change
+// the verdict. A passed verdict becomes a failed one where the work was aborted, where a node
 // exited otherwise than it should while it was shut down, or needed KILL
 // although it had reported its end, or where the event log or that of a node
 // could not be written. Nothing of the run is left after End, and the error
 // tells only that its log could not be written to the end.
-func (r *Run) End(v Verdict, deferred func(context.Context) error) (*Result, error) {
+func (r *Run) End(v Verdict, deferred func(context.Context, *Verdict) []error) (*Result, error) {
 	r.mu.Lock()
 	if r.ending {
 		r.mu.Unlock()
@@ -243,8 +243,8 @@ func (r *Run) End(v Verdict, deferred func(context.Context) error) (*Result, err
 	}
 	r.healAll()
 	if deferred != nil {
-		if err := deferred(ctx); err != nil {
-			r.noteTeardown("deferred: " + err.Error())
+		for _, err := range deferred(ctx, &v) {
+			r.noteTeardown(err.Error())
 		}
 	}
 	r.stopAll(context.Background(), ctx)

@@ -165,13 +165,24 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 			result.Cause = &builtins.InconclusiveError{Reason: why}
 		}
 	}
-	if result.Internal {
-		v.Reason = fmt.Sprintf("%s\nthis is a bug: please report it with the run's folder", v.Reason)
-	}
 	for _, name := range host.UnusedParams() {
 		run.Notice(fmt.Sprintf("--param %s was given, and the script never asked for it", name))
 	}
-	ended, err := run.End(v, host.RunDeferred)
+	ended, err := run.End(v, func(ctx context.Context, v *runtime.Verdict) (errs []error) {
+		for _, err := range host.RunDeferred(ctx) {
+			errs = append(errs, placed("deferred", err))
+		}
+		err := host.RunTeardown(ctx)
+		if err == nil {
+			return errs
+		}
+		if v.Outcome == runtime.Passed {
+			*v = result.judge(run, host, err)
+			v.Reason = "teardown: " + v.Reason
+			return errs
+		}
+		return append(errs, placed("teardown", err))
+	})
 	if ended == nil {
 		return nil, err
 	}
@@ -278,6 +289,9 @@ func (r *Result) judge(run *runtime.Run, host *builtins.Host, err error) runtime
 		v.Outcome = runtime.Failed
 	}
 	v.Reason = r.Cause.Error()
+	if r.Internal {
+		v.Reason += "\nthis is a bug: please report it with the run's folder"
+	}
 	return v
 }
 
@@ -311,6 +325,17 @@ func where(err *starlark.EvalError) string {
 		}
 	}
 	return ""
+}
+
+// placed is an error of what was called while tearing down, with its place.
+func placed(what string, err error) error {
+	var evaluated *starlark.EvalError
+	if errors.As(err, &evaluated) {
+		if at := where(evaluated); at != "" {
+			what = at + ": " + what
+		}
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 // Wait lets the other tasks of a script run while fn does, and returns its

@@ -74,7 +74,13 @@ func Test(t *testing.T, c Config) {
 			if c.Output == nil {
 				c.Output = t.Output()
 			}
-			switch result, err := Run(t.Context(), c); {
+			result, err := Run(t.Context(), c)
+			if err == nil {
+				for _, text := range result.Teardown {
+					t.Log("while tearing down:", text)
+				}
+			}
+			switch {
 			case IsUnsupported(err):
 				t.Skip(err)
 			case err != nil:
@@ -425,7 +431,7 @@ func (p *plan) parts() (parts []syntax.Node) {
 // runTest calls the test's function, between the script's setup and teardown.
 func (p *plan) runTest(host *builtins.Host, thread *starlark.Thread, globals starlark.StringDict) error {
 	if teardown, ok := globals["teardown"].(starlark.Callable); ok {
-		host.Defer(teardown)
+		host.SetTeardown(teardown)
 	}
 	if setup, ok := globals["setup"].(starlark.Callable); ok {
 		if _, err := starlark.Call(thread, setup, nil, nil); err != nil {

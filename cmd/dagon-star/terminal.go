@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -133,13 +134,20 @@ func conclude(w io.Writer, r *script.Result, again string) {
 	if r.Backtrace != "" {
 		fmt.Fprintf(w, "called from:\n%s", r.Backtrace)
 	}
-	for _, text := range r.Teardown {
-		fmt.Fprintf(w, "  while tearing down: %s\n", text)
-	}
-	if len(r.LeftBehind) > 0 {
-		fmt.Fprintf(w, "  left behind: processes %v, which did not end although they were killed\n", r.LeftBehind)
+	for _, text := range toreDown(r) {
+		fmt.Fprintf(w, "  %s%s\n", whileTearingDown, text)
 	}
 	fmt.Fprintf(w, "  run:    %s\n  repeat: %s\n", relative(r.Folder), again)
+}
+
+const whileTearingDown = "while tearing down: "
+
+// toreDown is what went wrong while a run was torn down.
+func toreDown(r *script.Result) []string {
+	if len(r.LeftBehind) == 0 {
+		return r.Teardown
+	}
+	return append(slices.Clone(r.Teardown), fmt.Sprintf("left behind: processes %v, which did not end although they were killed", r.LeftBehind))
 }
 
 // relative is a path as it is shortest to write.

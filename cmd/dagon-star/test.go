@@ -31,7 +31,8 @@ import (
 const testMore = `
 PATH is a script, or a folder of them. Every function test_* of a script is a
 test, in a run of its own: setup() is called before it where the script has one,
-and teardown() at the end of the run, however it ended. cases, a dict of lists by
+and teardown() at the end of the run, however it ended; a test that passed fails
+where its teardown does. cases, a dict of lists by
 the names of functions, has a function called once for each case. A script
 without such functions is one test itself, if its top level does something.
 
@@ -317,11 +318,15 @@ func (t *suite) one(ctx context.Context, r testRun) *report.Test {
 		case result.Internal:
 			test.Outcome = internal
 		}
-		test.Output = strings.Join(last, "")
+		test.Output, test.Teardown = strings.Join(last, ""), toreDown(result)
 		if result.Outcome != runtime.Passed && test.Outcome != report.Skipped {
 			told.WriteString(test.Output)
 			conclude(&told, result, test.Repeat)
 			told.WriteByte('\n')
+		} else {
+			for _, text := range test.Teardown {
+				fmt.Fprintf(&told, "%s%s\n", whileTearingDown, text)
+			}
 		}
 	}
 	test.DurationS = time.Since(began).Round(time.Millisecond).Seconds()
