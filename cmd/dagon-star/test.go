@@ -32,12 +32,14 @@ const testMore = `
 PATH is a script, or a folder of them. Every function test_* of a script is a
 test, in a run of its own: setup() is called before it where the script has one,
 and teardown() at the end of the run, however it ended; a test that passed fails
-where its teardown does. cases, a dict of lists by
-the names of functions, has a function called once for each case. A script
-without such functions is one test itself, if its top level does something.
+where its teardown does. cases, a dict of lists by the names of functions, has a
+function called once for each case. A script without such functions is one test
+itself, if its top level does something.
 
 A test that the machine cannot do is skipped. What became of the tests is in
-tests.json in the folder of the runs; --rerun-failed reads it.
+tests.json in the folder of the runs; --rerun-failed reads it, and runs those that
+did not pass and those that were not run, each with its seed and all with the flags
+of that time, such as --param; a flag that is given again has the new value.
 
 Exit codes: 0 all passed, 1 some failed, 3 some were inconclusive, or all were
 skipped, 2 a bad script, ini or flag, found before the first run.
@@ -46,6 +48,7 @@ Examples:
   dagon-star test scenarios
   dagon-star test cluster.star --run 'test_kill\[TERM' --repeat 50 --fail-fast
   dagon-star test my.star --topology my.ini --parallel 4 --junit junit.xml
+  dagon-star test --rerun-failed --verbose
 `
 
 // suite is one invocation of "test".
@@ -83,21 +86,33 @@ func runTest(c command) int {
 	f.IntVar(&t.parallel, "parallel", 1, "how many tests run at the same time")
 	f.BoolVar(&t.shuffle, "shuffle", false, "run the tests in random order, that of the seed")
 	f.BoolVar(&t.failFast, "fail-fast", false, "begin no further test once one has not passed")
-	again := f.Bool("rerun-failed", false, "only tests that did not pass the last time, each with the seed that it had")
+	again := f.Bool("rerun-failed", false, "only tests that did not pass the last time, or were not run, each with the seed that it had")
 	junit := f.String("junit", "", "write a JUnit file")
 	asJSON := f.String("json", "", "write the summary as JSON there too")
 	f.BoolVarP(&t.verbose, "verbose", "v", false, "print what happens in each run")
 	if code, done := parse(c, f, 0, 1<<20); done {
 		return code
 	}
-	if code := parseSeed(c, "test", *seed, &t.config); code != exitPassed {
-		return code
-	}
 	mistake := func(err error) int {
 		fmt.Fprintln(c.stderr, err)
 		return exitMistake
 	}
+	record := filepath.Join(t.config.RunsDir, "tests.json")
+	var last report.Summary
 	var err error
+	if *again {
+		if last, err = lastTime(f, record); err != nil {
+			return mistake(err)
+		}
+		// What is given now comes after what was given then, and so in its place.
+		both := command{slices.Concat(last.Flags, c.args), c.stdout, c.stderr}
+		if code, done := parse(both, f, 0, 0); done {
+			return code
+		}
+	}
+	if code := parseSeed(c, "test", *seed, &t.config); code != exitPassed {
+		return code
+	}
 	if t.pattern, err = regexp.Compile(*run); err != nil {
 		return mistake(fmt.Errorf("dagon-star test: --run: %w", err))
 	}
@@ -108,19 +123,20 @@ func runTest(c command) int {
 		t.summary.Seed = *t.config.Seed
 	}
 	t.given = flagsGiven(f, t.config)
+	t.summary.Flags = slices.DeleteFunc(slices.Clone(t.given), func(flag string) bool {
+		return strings.HasPrefix(flag, "--runs-dir=") // it is where the summary is
+	})
 	if own, err := os.Executable(); err == nil {
 		t.config.Component = own
 	}
 	t.config.Components = buffy.Names()
 	t.config.Argv = append([]string{"dagon-star", "test"}, c.args...)
 
-	record := filepath.Join(t.config.RunsDir, "tests.json")
 	var planned []testRun
 	switch {
-	case *again && f.NArg() > 0:
-		return mistake(errors.New("dagon-star test: --rerun-failed takes the scripts from the last time: give no PATH"))
 	case *again:
-		planned, err = failed(record)
+		t.summary.Seed = last.Seed
+		planned, err = failed(last)
 	case f.NArg() == 0:
 		return mistake(errors.New("dagon-star test: no PATH was given: a script or a folder of scripts was expected"))
 	default:
@@ -224,16 +240,30 @@ func scriptsIn(paths []string, runs string) (files []string, err error) {
 	return files, nil
 }
 
-// failed are the tests that did not pass the last time.
-func failed(record string) (planned []testRun, err error) {
+// lastTime reads the summary that --rerun-failed takes up, unless other flags say
+// which tests are to be run, or with which seeds: it does.
+func lastTime(f *pflag.FlagSet, record string) (last report.Summary, err error) {
+	if f.NArg() > 0 {
+		return last, fmt.Errorf("dagon-star test: --rerun-failed takes the scripts from the last time, and %s was given: give no PATH, or leave the flag out", f.Arg(0))
+	}
+	for _, name := range []string{"run", "repeat", "shuffle", "seed"} {
+		if f.Changed(name) {
+			return last, fmt.Errorf("dagon-star test: --rerun-failed runs those that failed the last time as they were, and --%s was given: leave one of both out", name)
+		}
+	}
 	data, err := os.ReadFile(record)
 	if err != nil {
-		return nil, fmt.Errorf("dagon-star test: --rerun-failed: %w; it is written by each dagon-star test", err)
+		return last, fmt.Errorf("dagon-star test: --rerun-failed: %w; it is written by each dagon-star test", err)
 	}
-	var last report.Summary
 	if err := json.Unmarshal(data, &last); err != nil || last.Format != report.Format {
-		return nil, fmt.Errorf("dagon-star test: --rerun-failed: %s is not a summary of format %d", record, report.Format)
+		return last, fmt.Errorf("dagon-star test: --rerun-failed: %s is not a summary of format %d", record, report.Format)
 	}
+	return last, nil
+}
+
+// failed are the tests that did not pass the last time, those that were not run
+// included.
+func failed(last report.Summary) (planned []testRun, err error) {
 	for _, t := range last.Tests {
 		if t.Outcome != string(runtime.Passed) && t.Outcome != report.Skipped {
 			planned = append(planned, testRun{t.File, t.Name, t.Seed})
@@ -268,10 +298,10 @@ func (t *suite) run(ctx context.Context, planned []testRun) {
 	}
 	close(next)
 	all.Wait()
-	for _, test := range done {
-		if test == nil {
-			t.summary.Counts[notRun]++
-			continue
+	for i, test := range done {
+		if r := planned[i]; test == nil {
+			test = &report.Test{File: r.file, Name: r.name, Outcome: report.NotRun, Seed: r.seed, Repeat: t.again(r)}
+			t.summary.Counts[report.NotRun]++
 		}
 		t.summary.Tests = append(t.summary.Tests, *test)
 	}
@@ -350,11 +380,8 @@ func (t *suite) one(ctx context.Context, r testRun) *report.Test {
 	return test
 }
 
-// Outcomes that only the summary has: a bug of ours showed, and no run was begun.
-const (
-	internal = "internal error"
-	notRun   = "not run"
-)
+// internal is the outcome of a test in which a bug of ours showed.
+const internal = "internal error"
 
 // again is the command line that repeats one test.
 func (t *suite) again(r testRun) string {
@@ -369,7 +396,7 @@ func (t *suite) again(r testRun) string {
 // conclude prints the summary, and returns the exit code.
 func (t *suite) conclude(ctx context.Context) int {
 	var words []string
-	for _, outcome := range []string{string(runtime.Passed), string(runtime.Failed), string(runtime.Inconclusive), string(runtime.Interrupted), report.Broken, internal, report.Skipped, notRun} {
+	for _, outcome := range []string{string(runtime.Passed), string(runtime.Failed), string(runtime.Inconclusive), string(runtime.Interrupted), report.Broken, internal, report.Skipped, report.NotRun} {
 		if n := t.summary.Counts[outcome]; n > 0 {
 			words = append(words, fmt.Sprintf("%d %s", n, outcome))
 		}

@@ -31,6 +31,7 @@ type Test struct {
 const (
 	Skipped = "skipped" // the machine cannot do what it needs
 	Broken  = "broken"  // the script or the ini is at fault, and nothing was forked
+	NotRun  = "not run" // an earlier test, or a signal, had ended them all
 )
 
 // Title is the name by which a test is chosen and shown, such as
@@ -48,7 +49,8 @@ type Summary struct {
 	Seed      uint64         `json:"seed"`
 	StartedAt time.Time      `json:"started_at"`
 	DurationS float64        `json:"duration_s"`
-	Counts    map[string]int `json:"counts"` // by outcome
+	Counts    map[string]int `json:"counts"`          // by outcome
+	Flags     []string       `json:"flags,omitempty"` // given, of those that change what a test's run does
 	Tests     []Test         `json:"tests"`
 }
 
@@ -100,7 +102,8 @@ type (
 )
 
 // WriteJUnit writes a summary as a JUnit file: a suite for each script. What
-// failed is a failure; what is inconclusive, interrupted or broken an error.
+// failed is a failure; what is inconclusive, interrupted or broken an error; what was
+// not run is skipped.
 func WriteJUnit(w io.Writer, s Summary) error {
 	all := testsuites{Name: "dagon-star", Time: inSeconds(s.DurationS)}
 	at := map[string]int{}
@@ -128,7 +131,7 @@ func WriteJUnit(w io.Writer, s Summary) error {
 			c.Failure = p
 			suite.Failures++
 			all.Failures++
-		case Skipped:
+		case Skipped, NotRun:
 			c.Skipped = &problem{Message: p.Message, Type: t.Outcome}
 			suite.Skipped++
 			all.Skipped++
