@@ -47,7 +47,8 @@ type module struct {
 	program *starlark.Program
 	loads   map[string]*module // by what load says
 
-	exported map[string]bool // names that can be loaded; nil until one is
+	exported  map[string]bool            // names that can be loaded; nil until one is
+	functions map[string]*syntax.DefStmt // at the top level; nil until one is looked for
 }
 
 // read reads the main script and all that it loads, and checks them.
@@ -61,6 +62,7 @@ func (p *plan) read(main *source) {
 	for _, m := range p.modules {
 		p.checkModule(m, known)
 	}
+	p.checkTestNames()
 }
 
 // names are the names that scripts of the plan can use, each with what is known
@@ -126,7 +128,10 @@ func (p *plan) parse(m *module, known map[string]starlark.Value) {
 		return
 	}
 	var broken syntax.Error
-	file, err := dialect.Parse(m.name, m.data, 0)
+	options := dialect
+	// What the main script loads is as its own, for setup and tests; nobody loads it.
+	options.LoadBindsGlobally = len(p.modules) == 1
+	file, err := options.Parse(m.name, m.data, 0)
 	switch {
 	case errors.As(err, &broken):
 		p.mistake(broken.Pos, "%s", broken.Msg)

@@ -3,10 +3,12 @@ package script
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
 
+	"go.starlark.net/resolve"
 	"go.starlark.net/starlark"
 	"go.starlark.net/syntax"
 
@@ -16,8 +18,9 @@ import (
 )
 
 // Tests are the names of a script's tests, for Config.Test: of every function at
-// its top level whose name begins with test_, in their order, and where the
-// script's cases have some for it, of each of these, as in "test_kill[TERM]". A
+// its top level whose name begins with test_, be it defined or loaded there, in
+// their order, and where the script's cases have some for it, of each of these, as
+// in "test_kill[TERM]". A
 // script without such functions whose top level does something is one test, "";
 // one that only defines what others load has none. The error is Mistakes.
 //
@@ -113,7 +116,7 @@ func isUnsupported(m Mistake) bool {
 // test is one test of a script.
 type test struct {
 	name     string
-	function *syntax.DefStmt
+	function testFunction
 	args     starlark.Tuple
 	kwargs   []starlark.Tuple
 }
@@ -138,41 +141,121 @@ func (m *module) acts() bool {
 	return false
 }
 
-// function is a function at a file's top level, or nil.
+// function is a function that a file defines at its top level, or nil.
 func (m *module) function(name string) *syntax.DefStmt {
-	for _, stmt := range m.file.Stmts {
-		if def, ok := stmt.(*syntax.DefStmt); ok && def.Name.Name == name {
-			return def
+	if m == nil || m.file == nil {
+		return nil
+	}
+	if m.functions == nil {
+		m.functions = map[string]*syntax.DefStmt{}
+		for _, stmt := range m.file.Stmts {
+			if def, ok := stmt.(*syntax.DefStmt); ok {
+				m.functions[def.Name.Name] = def
+			}
 		}
 	}
-	return nil
+	return m.functions[name]
+}
+
+// testFunction is a function of the main script whose name begins with test_.
+type testFunction struct {
+	name *syntax.Ident // in the main script, which may load it by another
+	def  *syntax.DefStmt
+}
+
+const testPrefix = "test_"
+
+// testFunctions are those that the top level of the main script defines or loads,
+// in their order; of several of one name the last.
+func (p *plan) testFunctions() (all []testFunction, byName map[string]testFunction) {
+	byName = map[string]testFunction{}
+	if p.main.file == nil {
+		return nil, byName
+	}
+	add := func(name *syntax.Ident, of *module, from string) {
+		if !strings.HasPrefix(name.Name, testPrefix) {
+			return
+		}
+		if def := of.function(from); def != nil {
+			all = append(all, testFunction{name, def})
+			byName[name.Name] = testFunction{name, def}
+		}
+	}
+	for _, stmt := range p.main.file.Stmts {
+		switch s := stmt.(type) {
+		case *syntax.DefStmt:
+			if p.main.function(s.Name.Name) == s {
+				add(s.Name, p.main, s.Name.Name)
+			}
+		case *syntax.LoadStmt:
+			for i, to := range s.To {
+				add(to, p.main.loads[s.ModuleName()], s.From[i].Name)
+			}
+		}
+	}
+	return slices.DeleteFunc(all, func(f testFunction) bool { return byName[f.name.Name] != f }), byName
+}
+
+// checkTestNames finds what has the name of a test, or of what is called beside
+// them, and is no function, so that it would silently never be called.
+func (p *plan) checkTestNames() {
+	if p.main.file == nil || p.main.file.Module == nil {
+		return
+	}
+	tests, byName := p.testFunctions()
+	for _, b := range p.main.file.Module.(*resolve.Module).Globals {
+		if name := b.First.Name; strings.HasPrefix(name, testPrefix) && byName[name].def == nil {
+			p.mistake(b.First.NamePos, "%s has the name of a test, and is no function that def defines at the top level: write def %[1]s(): …, or give it another name", name)
+		}
+	}
+	if len(tests) == 0 {
+		return
+	}
+	for _, stmt := range p.main.file.Stmts {
+		switch s := stmt.(type) {
+		case *syntax.AssignStmt:
+			if to, ok := s.LHS.(*syntax.Ident); ok && (to.Name == "setup" || to.Name == "teardown") && isData(s.RHS) {
+				p.mistake(to.NamePos, "%s is no function: each test calls it, write def %[1]s(): …, or give it another name", to.Name)
+			}
+		case *syntax.LoadStmt:
+			for _, to := range s.To {
+				if to.Name == "cases" {
+					p.mistake(to.NamePos, "cases is loaded, and no file is before a run: make it here, of constants")
+				}
+			}
+		}
+	}
+}
+
+// isData tells whether an expression shows that its value is no function.
+func isData(e syntax.Expr) bool {
+	switch e := e.(type) {
+	case *syntax.Literal, *syntax.ListExpr, *syntax.TupleExpr, *syntax.DictExpr, *syntax.Comprehension, *syntax.UnaryExpr:
+		return true
+	case *syntax.ParenExpr:
+		return isData(e.X)
+	case *syntax.Ident:
+		return e.Name == "None" || e.Name == "True" || e.Name == "False"
+	}
+	return false
 }
 
 // tests finds the tests of the main script.
 func (p *plan) tests() (all []test) {
+	functions, byName := p.testFunctions()
 	if p.main.file == nil {
 		return nil
 	}
-	functions := map[string]*syntax.DefStmt{}
-	for _, stmt := range p.main.file.Stmts {
-		if def, ok := stmt.(*syntax.DefStmt); ok && strings.HasPrefix(def.Name.Name, "test_") {
-			functions[def.Name.Name] = def
-		}
-	}
-	cases := p.cases(functions)
-	for _, stmt := range p.main.file.Stmts {
-		def, ok := stmt.(*syntax.DefStmt)
-		if !ok || functions[def.Name.Name] != def {
-			continue
-		}
-		own := cases[def.Name.Name]
+	cases := p.cases(byName)
+	for _, f := range functions {
+		own := cases[f.name.Name]
 		if own == nil {
-			own = []test{{name: def.Name.Name}}
+			own = []test{{name: f.name.Name}}
 		}
 		for _, t := range own {
-			t.function = def
+			t.function = f
 			if wrong := t.misfit(); wrong != "" {
-				p.mistake(def.Name.NamePos, "%s: %s", t.name, wrong)
+				p.mistake(f.name.NamePos, "%s: %s", t.name, wrong)
 			}
 			all = append(all, t)
 		}
@@ -184,7 +267,7 @@ func (p *plan) tests() (all []test) {
 // it can.
 func (t *test) misfit() string {
 	var params []builtins.Param
-	for _, param := range t.function.Params {
+	for _, param := range t.function.def.Params {
 		switch e := param.(type) {
 		case *syntax.Ident:
 			params = append(params, builtins.Param{Name: e.Name})
@@ -208,7 +291,7 @@ func (t *test) misfit() string {
 const maxCaseSteps = 10_000_000
 
 // cases reads the table of that name, by the names of functions.
-func (p *plan) cases(functions map[string]*syntax.DefStmt) map[string][]test {
+func (p *plan) cases(functions map[string]testFunction) map[string][]test {
 	at, table := p.constant("cases")
 	if table == nil {
 		return nil
@@ -221,14 +304,9 @@ func (p *plan) cases(functions map[string]*syntax.DefStmt) map[string][]test {
 	all := map[string][]test{}
 	for _, item := range dict.Items() {
 		name, ok := starlark.AsString(item[0])
-		if !ok || functions[name] == nil {
+		if !ok || functions[name].def == nil {
 			meant := ""
-			var names []string
-			for n := range functions {
-				names = append(names, n)
-			}
-			slices.Sort(names)
-			if n := topology.Nearest(name, names); n != "" {
+			if n := topology.Nearest(name, slices.Sorted(maps.Keys(functions))); n != "" {
 				meant = fmt.Sprintf(" (did you mean %s?)", n)
 			}
 			p.mistake(at, "cases has %s, and no function of that name is a test%s", item[0], meant)
@@ -415,29 +493,37 @@ func (p *plan) parts() (parts []syntax.Node) {
 		return []syntax.Node{p.main.file}
 	}
 	for _, stmt := range p.main.file.Stmts {
-		if _, isDef := stmt.(*syntax.DefStmt); !isDef {
+		switch stmt.(type) {
+		case *syntax.DefStmt, *syntax.LoadStmt:
+		default:
 			parts = append(parts, stmt)
 		}
 	}
-	parts = append(parts, p.test.function)
-	for _, name := range []string{"setup", "teardown"} {
-		if def := p.main.function(name); def != nil {
-			parts = append(parts, def)
-		}
+	for _, name := range []string{p.test.function.name.Name, "setup", "teardown"} {
+		parts = append(parts, &syntax.Ident{Name: name})
 	}
 	return parts
 }
 
 // runTest calls the test's function, between the script's setup and teardown.
 func (p *plan) runTest(host *builtins.Host, thread *starlark.Thread, globals starlark.StringDict) error {
-	if teardown, ok := globals["teardown"].(starlark.Callable); ok {
+	around := map[string]starlark.Callable{}
+	for _, name := range []string{"setup", "teardown"} {
+		v, has := globals[name]
+		fn, ok := v.(starlark.Callable)
+		if has && !ok {
+			return fmt.Errorf("%s is a value of type %s: each test calls it, a function was expected", name, v.Type())
+		}
+		around[name] = fn
+	}
+	if teardown := around["teardown"]; teardown != nil {
 		host.SetTeardown(teardown)
 	}
-	if setup, ok := globals["setup"].(starlark.Callable); ok {
+	if setup := around["setup"]; setup != nil {
 		if _, err := starlark.Call(thread, setup, nil, nil); err != nil {
 			return err
 		}
 	}
-	_, err := starlark.Call(thread, globals[p.test.function.Name.Name], p.test.args, p.test.kwargs)
+	_, err := starlark.Call(thread, globals[p.test.function.name.Name], p.test.args, p.test.kwargs)
 	return err
 }

@@ -69,6 +69,45 @@ func TestTests(t *testing.T) {
 	}
 }
 
+// TestTestNames: of one name the last is called, be it loaded or defined, and what
+// is no function has the name of a test in vain.
+func TestTestNames(t *testing.T) {
+	dir := t.TempDir()
+	lib := "def test_a(): fail('loaded')\ntest_alias = test_a\ndef ends(): check(False, 'ends')\n"
+	if err := os.WriteFile(filepath.Join(dir, "lib.star"), []byte(lib), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for source, want := range map[string]string{
+		"load('lib.star', 'test_a')\ndef test_a(): pass":                 "passed ",
+		"def test_a(): pass\nload('lib.star', 'test_a')":                 "failed fail: loaded",
+		"load('lib.star', test_a='ends')":                                "failed check: ends",
+		"load('lib.star', teardown='ends')\ndef test_a(): pass":          "failed teardown: check: ends",
+		"load('lib.star', teardown='ends')\ndef test_a(): fail('first')": "failed fail: first",
+		"teardown = lambda: fail('lambda')\ndef test_a(): pass":          "failed teardown: fail: lambda",
+		"def teardown(): inconclusive('no proof')\ndef test_a(): pass":   "inconclusive teardown: inconclusive: no proof",
+		"teardown = []\nprint('no test')":                                "passed ",
+		"load('lib.star', 'test_alias')\ndef test_a(): pass":             "test_alias has the name of a test",
+		"test_a, b = 1, 2":                          "test_a has the name of a test",
+		"setup = -1\ndef test_a(): pass":            "setup is no function",
+		"teardown = ('', None)\ndef test_a(): pass": "teardown is no function",
+		"test_a = (lambda: 1)\ndef test_b(): pass\nsetup = [x for x in []]\nsetup = {}": "setup is no function",
+	} {
+		c := script.Config{Script: filepath.Join(dir, "t.star"), Source: []byte(source), RunsDir: t.TempDir()}
+		if strings.Contains(source, "test_") {
+			c.Test = "test_a"
+		}
+		got := ""
+		if r, err := script.Run(t.Context(), c); err != nil {
+			got = err.Error()
+		} else {
+			got = string(r.Outcome) + " " + r.Reason
+		}
+		if !strings.Contains(got, want) {
+			t.Errorf("%q: %s, want %s", source, got, want)
+		}
+	}
+}
+
 // TestNoTests: what defines only what others load is no test, and what does
 // something is one.
 func TestNoTests(t *testing.T) {
