@@ -32,9 +32,10 @@ const testMore = `
 PATH is a script, or a folder of them. Every function test_* of a script is a
 test, in a run of its own: setup() is called before it where the script has one,
 and teardown() at the end of the run, however it ended; a test that passed fails
-where its teardown does. cases, a dict of lists by the names of functions, has a
-function called once for each case. A script without such functions is one test
-itself, if its top level does something.
+where its teardown does. A function that load() gives the script is as its own.
+cases, a dict of lists by the names of functions, has a function called once for
+each case. A script without such functions is one test itself, if its top level
+does something.
 
 A test that the machine cannot do is skipped. What became of the tests is in
 tests.json in the folder of the runs; --rerun-failed reads it, and runs those that
