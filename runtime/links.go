@@ -99,31 +99,32 @@ func (r *Run) ways(pairs []fault.Pair) string {
 	return strings.Join(words, ", ")
 }
 
-// intend logs the intent to harm links, and tells which of their nodes are dead -
-// all, where none of the pairs has two that live - and when it is to be done.
+// intend logs the intent to harm links, and tells which of their nodes are dead and
+// when it is to be done.
 func (r *Run) intend(what, detail string, pairs []fault.Pair) (id int64, nodes []*node, dead []string, t turn, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ending {
 		return 0, nil, nil, t, ErrEnded
 	}
-	isDead := func(name string) bool { return r.nodes[name].state == StateExited }
 	in := map[string]bool{}
-	someLive := false
+	var links [][2]string
 	for _, p := range pairs {
 		in[p.From], in[p.To] = true, true
-		someLive = someLive || !isDead(p.From) && !isDead(p.To)
+		if !slices.Contains(links, [2]string{p.To, p.From}) { // the way back
+			links = append(links, [2]string{p.From, p.To})
+		}
 	}
 	for _, n := range r.order {
 		if in[n.spec.Name] {
 			nodes = append(nodes, n)
-			if !someLive || isDead(n.spec.Name) {
+			if n.state == StateExited {
 				dead = append(dead, n.spec.Name)
 			}
 		}
 	}
 	r.lastID++
-	r.record("", event.Fault{ID: r.lastID, What: what, Nodes: nodeNames(nodes), Detail: detail})
+	r.record("", event.Fault{ID: r.lastID, What: what, Nodes: nodeNames(nodes), Detail: detail, Links: links})
 	return r.lastID, nodes, dead, r.queue(), nil
 }
 

@@ -8,7 +8,6 @@ import (
 	"go.starlark.net/syntax"
 
 	"github.com/dagon-star/dagon-star/builtins"
-	"github.com/dagon-star/dagon-star/runtime"
 	"github.com/dagon-star/dagon-star/runtime/event"
 	"github.com/dagon-star/dagon-star/runtime/topology"
 )
@@ -95,7 +94,7 @@ func (p *plan) mentions(m *module, parts []syntax.Node) (found []mention) {
 	return found
 }
 
-// missed is a fault that was applied only to what had exited.
+// missed is a fault that was applied, and reached nobody.
 type missed struct {
 	event.Fault
 	why    string
@@ -108,18 +107,18 @@ type missed struct {
 func shows(mentioned []mention, events []event.Event, host *builtins.Host) string {
 	var all []*missed
 	faults := map[int64]event.Fault{}
-	exited := map[string]bool{}
+	lives := map[string]bool{}
+	joins := func(link [2]string) bool { return lives[link[0]] && lives[link[1]] }
 	var applied int64
 	for _, e := range events {
 		switch d := e.Detail.(type) {
 		case event.Exited:
-			exited[e.Node] = true
+			lives[e.Node] = false
 		case event.Forked:
-			exited[e.Node] = false
+			lives[e.Node] = true
 			// What is in force on a link befalls whoever comes to its ends.
 			all = slices.DeleteFunc(all, func(m *missed) bool {
-				dead := slices.DeleteFunc(slices.Clone(m.Nodes), func(n string) bool { return !exited[n] })
-				reached := !m.healed && slices.Contains(runtime.LinkFaults(), m.What) && len(m.Nodes)-len(dead) >= 2
+				reached := !m.healed && slices.ContainsFunc(m.Links, joins)
 				if reached {
 					applied++
 				}
@@ -136,11 +135,23 @@ func shows(mentioned []mention, events []event.Event, host *builtins.Host) strin
 			if !ok || !builtins.IsFault(f.What) {
 				break
 			}
-			if f.What == "restart" || slices.ContainsFunc(f.Nodes, func(n string) bool { return !slices.Contains(d.Dead, n) }) {
+			reached := slices.ContainsFunc(f.Links, joins)
+			if len(f.Links) == 0 {
+				reached = f.What == "restart" || slices.ContainsFunc(f.Nodes, func(n string) bool { return !slices.Contains(d.Dead, n) })
+			}
+			if reached {
 				applied++
 				break
 			}
-			all = append(all, &missed{Fault: f, why: fmt.Sprintf("%s reached nobody: %s had exited before (event %d)", f.What, strings.Join(f.Nodes, ", "), e.Seq)})
+			why := strings.Join(f.Nodes, ", ") + " had exited before"
+			switch {
+			case len(f.Nodes) == 0:
+				why = "it was given no nodes"
+			case len(f.Links) > 0:
+				absent := slices.DeleteFunc(slices.Clone(f.Nodes), func(n string) bool { return lives[n] })
+				why = strings.Join(absent, ", ") + " did not run"
+			}
+			all = append(all, &missed{Fault: f, why: fmt.Sprintf("%s reached nobody: %s (event %d)", f.What, why, e.Seq)})
 		}
 	}
 	var why []string

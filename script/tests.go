@@ -20,8 +20,7 @@ import (
 // Tests are the names of a script's tests, for Config.Test: of every function at
 // its top level whose name begins with test_, be it defined or loaded there, in
 // their order, and where the script's cases have some for it, of each of these, as
-// in "test_kill[TERM]". A
-// script without such functions whose top level does something is one test, "";
+// in "test_kill[TERM]". A script without such functions whose top level does something is one test, "";
 // one that only defines what others load has none. The error is Mistakes.
 //
 // cases is a dict at the script's top level, of lists by the names of functions:
@@ -203,13 +202,13 @@ func (p *plan) checkTestNames() {
 		return
 	}
 	tests, byName := p.testFunctions()
+	if len(tests) == 0 { // a script without any may call its values what it likes
+		return
+	}
 	for _, b := range p.main.file.Module.(*resolve.Module).Globals {
 		if name := b.First.Name; strings.HasPrefix(name, testPrefix) && byName[name].def == nil {
 			p.mistake(b.First.NamePos, "%s has the name of a test, and is no function that def defines at the top level: write def %[1]s(): …, or give it another name", name)
 		}
-	}
-	if len(tests) == 0 {
-		return
 	}
 	for _, stmt := range p.main.file.Stmts {
 		switch s := stmt.(type) {

@@ -166,6 +166,8 @@ type Fault struct {
 	What   string   `json:"what"` // "kill", "pause", "resume", …
 	Nodes  []string `json:"nodes"`
 	Detail string   `json:"detail,omitempty"` // "HUP", "memory=64MiB", …
+	// Links are the pairs of nodes between which it acts, where it acts on links.
+	Links [][2]string `json:"links,omitempty"`
 }
 
 // Applied tells that a fault has been applied, to all its nodes but those that
