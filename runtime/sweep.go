@@ -3,9 +3,6 @@ package runtime
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/process"
@@ -34,9 +31,9 @@ type Swept struct {
 	Err       error    // what it could not do
 }
 
-// ErrUnknownRun is why a process is left alone whose run's folder is gone, or
-// has become another's: the run may live.
-var ErrUnknownRun = errors.New("its run's folder is not there any more, so that it cannot be told whether the run lives")
+// ErrUnknownRun is why a process is left alone whose run's folder is gone, has
+// become another's, or is not to be trusted: the run may live.
+var ErrUnknownRun = errors.New("its run's folder is not there any more, or is another's, so that it cannot be told whether the run lives")
 
 // Sweep finds what runs that are dead have left on this machine, of this user's
 // as far as it may be seen, and removes it: processes, which are known by the
@@ -47,14 +44,18 @@ func Sweep() Swept {
 	var s Swept
 	for try := 0; try < sweeps; try++ { // what is killed may have been forking
 		found := false
-		dead := map[string]bool{}
+		type run struct { // what is to be trusted depends on whose process it is
+			id, folder string
+			user       int
+		}
+		dead := map[run]bool{}
 		for _, m := range process.FindMarked("DAGON_RUN", "DAGON_NAME", folderVariable) {
 			stale := Stale{PID: m.PID, Run: m.Variables["DAGON_RUN"], Node: m.Variables["DAGON_NAME"], Folder: m.Variables[folderVariable]}
-			key := stale.Run + " " + stale.Folder
+			key := run{stale.Run, stale.Folder, m.User}
 			isDead, known := dead[key]
 			if !known {
 				var unknown bool
-				isDead, unknown = isDeadRun(stale.Run, stale.Folder)
+				isDead, unknown = isDeadRun(stale.Run, stale.Folder, m.User)
 				if unknown && try == 0 {
 					stale.Err = ErrUnknownRun
 					s.Processes = append(s.Processes, stale)
@@ -83,21 +84,6 @@ func Sweep() Swept {
 
 // sweeps bounds how often a sweep looks again after it has killed something.
 const sweeps = 100
-
-// isDeadRun tells whether nobody holds the lock of a run; unknown where that
-// cannot be told.
-func isDeadRun(id, folder string) (dead, unknown bool) {
-	path := filepath.Join(folder, lockName)
-	if text, err := os.ReadFile(path); err != nil || string(text) != id {
-		return false, errors.Is(err, fs.ErrNotExist) || err == nil
-	}
-	lock, err := lockFile(path)
-	if err != nil {
-		return false, false
-	}
-	lock.Close()
-	return true, false
-}
 
 // notices are what a run tells of what it swept.
 func (s Swept) notices() []string {

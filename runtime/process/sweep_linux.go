@@ -11,6 +11,7 @@ import (
 // environment.
 type Marked struct {
 	PID       int
+	User      int // whose it is
 	Variables map[string]string
 	stat      stat
 }
@@ -21,10 +22,14 @@ func FindMarked(names ...string) []Marked {
 	var all []Marked
 	for _, s := range processes(none) {
 		environment, err := os.ReadFile(procPath(s.pid, "environ"))
-		if err != nil || !s.runs() {
+		if err != nil {
 			continue
 		}
-		m := Marked{PID: s.pid, Variables: map[string]string{}, stat: s}
+		var of syscall.Stat_t
+		if syscall.Stat(procPath(s.pid, ""), &of) != nil || !s.runs() {
+			continue
+		}
+		m := Marked{PID: s.pid, User: int(of.Uid), Variables: map[string]string{}, stat: s}
 		for variable := range bytes.SplitSeq(environment, []byte{0}) {
 			for _, name := range names {
 				if value, ok := strings.CutPrefix(string(variable), name+"="); ok {

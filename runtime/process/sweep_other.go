@@ -6,6 +6,7 @@ package process
 // environment.
 type Marked struct {
 	PID       int
+	User      int // whose it is
 	Variables map[string]string
 }
 

@@ -1,0 +1,113 @@
+//go:build linux
+
+package runtime
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// stranger starts a process that says it is a node of a run with the folder;
+// the channel is closed when it is gone.
+func stranger(t *testing.T, id, folder string) (pid int, gone chan struct{}) {
+	t.Helper()
+	c := exec.Command("sleep", "1h")
+	c.Env = append(os.Environ(), "DAGON_RUN="+id, "DAGON_NAME=x", folderVariable+"="+folder)
+	must(t, c.Start())
+	gone = make(chan struct{})
+	go func() {
+		c.Wait()
+		close(gone)
+	}()
+	t.Cleanup(func() {
+		c.Process.Kill()
+		<-gone
+	})
+	return c.Process.Pid, gone
+}
+
+// sweeping sweeps, and returns what the sweep says of the process.
+func sweeping(t *testing.T, pid int) *Stale {
+	t.Helper()
+	swept := make(chan Swept, 1)
+	go func() { swept <- Sweep() }()
+	select {
+	case s := <-swept:
+		for i := range s.Processes {
+			if s.Processes[i].PID == pid {
+				return &s.Processes[i]
+			}
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("the sweep hangs")
+	}
+	return nil
+}
+
+// leftAlone sweeps, and wants the process told of and left alone.
+func leftAlone(t *testing.T, pid int, gone chan struct{}) {
+	t.Helper()
+	if p := sweeping(t, pid); p == nil || p.Killed || !errors.Is(p.Err, ErrUnknownRun) {
+		t.Errorf("the sweep says %+v", p)
+	}
+	select {
+	case <-gone:
+		t.Error("it was killed")
+	default:
+	}
+}
+
+// swept sweeps, and wants the process killed: by this sweep, or another run's.
+func swept(t *testing.T, pid int, gone chan struct{}) {
+	t.Helper()
+	p := sweeping(t, pid)
+	select {
+	case <-gone:
+	case <-time.After(20 * time.Second):
+		t.Errorf("it was not killed: %+v", p)
+	}
+}
+
+// TestSweepTrustsNobody: whatever a stranger's process says is its run's
+// folder neither stops a sweep, nor is followed, made or believed.
+func TestSweepTrustsNobody(t *testing.T) {
+	for name, make := range map[string]func(t *testing.T, lock string){
+		"nothing": func(*testing.T, string) {},
+		"fifo":    func(t *testing.T, lock string) { must(t, syscall.Mkfifo(lock, 0o666)) },
+		"folder":  func(t *testing.T, lock string) { must(t, os.Mkdir(lock, 0o755)) },
+		"link": func(t *testing.T, lock string) {
+			must(t, os.WriteFile(lock+"-2", []byte("abc"), 0o644))
+			must(t, os.Symlink(lock+"-2", lock))
+		},
+		"another's": func(t *testing.T, lock string) {
+			must(t, os.WriteFile(lock, []byte("abc"), 0o644))
+			if err := os.Chown(lock, 12345, -1); err != nil {
+				t.Skip(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			lock := filepath.Join(t.TempDir(), lockName)
+			make(t, lock)
+			pid, gone := stranger(t, "abc", filepath.Dir(lock))
+			leftAlone(t, pid, gone)
+			if _, err := os.Lstat(lock); name == "nothing" && err == nil {
+				t.Error("the sweep made a lock")
+			}
+		})
+	}
+}
+
+// TestSweepIDAlone: what a run left is swept whose lock holds its id alone, as
+// of an earlier version.
+func TestSweepIDAlone(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, lockName), []byte("abc"), 0o644))
+	pid, gone := stranger(t, "abc", dir)
+	swept(t, pid, gone)
+}
