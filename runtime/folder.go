@@ -11,7 +11,7 @@ import (
 )
 
 // lockName is the file in a run's folder that is locked while the run lives; it
-// holds the run's id.
+// holds the run's id, and which file it is itself (see lockText).
 const lockName = "lock"
 
 // folder is a run's folder, locked while the run lives.
@@ -70,7 +70,11 @@ func (f *folder) open(id string) (err error) {
 	if f.lock, err = lockFile(filepath.Join(f.path, lockName)); err != nil {
 		return err
 	}
-	if _, err := f.lock.WriteString(id); err != nil {
+	text, err := lockText(f.lock, id)
+	if err != nil {
+		return err
+	}
+	if _, err := f.lock.WriteString(text); err != nil {
 		return err
 	}
 	f.events, err = os.Create(filepath.Join(f.path, "events.jsonl"))

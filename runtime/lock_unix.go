@@ -27,6 +27,16 @@ func lockFile(path string) (*os.File, error) {
 	return f, nil
 }
 
+// lockText is what the lock of a run holds: its id, and which file it is, so
+// that a copy, which nobody holds a lock on, is not taken for it.
+func lockText(f *os.File, id string) (string, error) {
+	var s unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &s); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s\n%d %d\n", id, s.Dev, s.Ino), nil
+}
+
 // isDeadRun tells whether nobody holds the lock of a run; unknown where that
 // cannot be told. A process of the user's says where the run's folder is, and
 // may say anything: whatever is there must not block, is not made, is no more
@@ -42,8 +52,12 @@ func isDeadRun(id, folder string, user int) (dead, unknown bool) {
 	if unix.Fstat(int(f.Fd()), &s) != nil || s.Mode&unix.S_IFMT != unix.S_IFREG || int(s.Uid) != user && int(s.Uid) != os.Geteuid() {
 		return false, true
 	}
-	text, err := io.ReadAll(io.LimitReader(f, int64(len(id))+1))
-	if err != nil || string(text) != id {
+	want, err := lockText(f, id)
+	if err != nil {
+		return false, true
+	}
+	text, err := io.ReadAll(io.LimitReader(f, int64(len(want))+1))
+	if err != nil || string(text) != want && string(text) != id { // which earlier versions wrote alone
 		return false, true
 	}
 	// Shared, for other sweeps may look at the same moment, and some file systems

@@ -32,8 +32,8 @@ type Swept struct {
 }
 
 // ErrUnknownRun is why a process is left alone whose run's folder is gone, has
-// become another's, or is not to be trusted: the run may live.
-var ErrUnknownRun = errors.New("its run's folder is not there any more, or is another's, so that it cannot be told whether the run lives")
+// become another's or a copy, or is not to be trusted: the run may live.
+var ErrUnknownRun = errors.New("its run's folder is not there any more, or is another's or a copy, so that it cannot be told whether the run lives")
 
 // Sweep finds what runs that are dead have left on this machine, of this user's
 // as far as it may be seen, and removes it: processes, which are known by the

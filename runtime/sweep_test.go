@@ -111,3 +111,22 @@ func TestSweepIDAlone(t *testing.T) {
 	pid, gone := stranger(t, "abc", dir)
 	swept(t, pid, gone)
 }
+
+// TestSweepCopy: a run that lives is left alone when its folder is replaced by
+// a copy, which has no lock; and swept when it is dead and has its own again.
+func TestSweepCopy(t *testing.T) {
+	f, err := makeFolder(t.TempDir(), "x", "abc", time.Now())
+	must(t, err)
+	defer f.Close()
+	pid, gone := stranger(t, "abc", f.path)
+	if p := sweeping(t, pid); p != nil {
+		t.Errorf("the sweep says %+v of a run that lives", p)
+	}
+	must(t, os.Rename(f.path, f.path+".old"))
+	must(t, os.CopyFS(f.path, os.DirFS(f.path+".old")))
+	leftAlone(t, pid, gone)
+	must(t, os.RemoveAll(f.path))
+	must(t, os.Rename(f.path+".old", f.path))
+	must(t, f.Close())
+	swept(t, pid, gone)
+}

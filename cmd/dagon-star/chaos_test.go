@@ -448,9 +448,10 @@ func left(mark, dir, runs string, mounts []string) (wrong []string) {
 	}
 	locks, _ := filepath.Glob(filepath.Join(runs, "2*", "lock"))
 	for _, lock := range locks {
-		id, _ := os.ReadFile(lock)
+		text, _ := os.ReadFile(lock)
+		id, _, _ := strings.Cut(string(text), "\n")
 		filepath.WalkDir("/sys/fs/cgroup", func(path string, d fs.DirEntry, err error) error {
-			if len(id) > 0 && err == nil && strings.Contains(filepath.Base(path), string(id)) {
+			if len(id) > 0 && err == nil && strings.Contains(filepath.Base(path), id) {
 				wrong = append(wrong, "control group "+path+" is left")
 			}
 			return nil
