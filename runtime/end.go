@@ -318,17 +318,14 @@ func (r *Run) leftBehind() []int {
 }
 
 // phoneHome is the address that a node on this machine reaches the control
-// socket by: one that listens everywhere is reached on the loopback.
+// socket by: one that listens everywhere is reached on the loopback, by IPv4,
+// which all programs speak.
 func phoneHome(listening net.Addr) string {
 	tcp, ok := listening.(*net.TCPAddr)
 	if !ok || !tcp.IP.IsUnspecified() {
 		return listening.String()
 	}
-	host := "127.0.0.1"
-	if tcp.IP.To4() == nil {
-		host = "::1"
-	}
-	return net.JoinHostPort(host, fmt.Sprint(tcp.Port))
+	return net.JoinHostPort("127.0.0.1", fmt.Sprint(tcp.Port))
 }
 
 func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }

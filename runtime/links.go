@@ -236,6 +236,8 @@ func (r *Run) undisturb(f *Fault) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.record("", event.Healed{ID: f.ID, Nodes: nodeNames(f.nodes)})
+	healed := nodeNames(f.nodes)
+	f.nodes = nil
+	r.record("", event.Healed{ID: f.ID, Nodes: healed})
 	return nil
 }

@@ -266,15 +266,15 @@ func (r *Result) judge(run *runtime.Run, host *builtins.Host, err error) runtime
 		inconclusive *builtins.InconclusiveError
 		interrupted  *runtime.InterruptedError
 	)
-	soft := host.SoftFailures()
+	soft := ""
+	if failures := host.SoftFailures(); len(failures) > 0 {
+		soft = fmt.Sprintf("%d soft failures:\n  %s", len(failures), strings.Join(failures, "\n  "))
+	}
 	switch {
-	case r.Cause == nil && len(soft) == 0:
+	case r.Cause == nil && soft == "":
 		return v
-	case r.Cause == nil:
-		v.Outcome, v.Reason = runtime.Failed, fmt.Sprintf("%d soft failures:", len(soft))
-		for _, s := range soft {
-			v.Reason += "\n  " + s
-		}
+	case r.Cause == nil, errors.As(r.Cause, &inconclusive) && soft != "":
+		v.Outcome, v.Reason = runtime.Failed, soft
 		r.Cause = &builtins.FailError{Reason: v.Reason}
 		return v
 	case errors.As(r.Cause, &bug), errors.As(err, &bug):
@@ -283,12 +283,15 @@ func (r *Result) judge(run *runtime.Run, host *builtins.Host, err error) runtime
 		v.Outcome = runtime.Failed
 	case errors.As(r.Cause, &interrupted), errors.Is(r.Cause, context.Canceled), errors.Is(r.Cause, context.DeadlineExceeded):
 		v.Outcome = runtime.Interrupted
-	case errors.As(r.Cause, &inconclusive) && len(soft) == 0:
+	case errors.As(r.Cause, &inconclusive):
 		v.Outcome = runtime.Inconclusive
 	default:
 		v.Outcome = runtime.Failed
 	}
 	v.Reason = r.Cause.Error()
+	if soft != "" {
+		v.Reason += "\nand before that " + soft
+	}
 	if r.Internal {
 		v.Reason += "\nthis is a bug: please report it with the run's folder"
 	}
@@ -453,6 +456,9 @@ func (p *plan) settle() {
 		if from != nil {
 			*to = *from
 		}
+	}
+	if t := p.config.Timeout; t != nil && *t == 0 {
+		p.add(Mistake{Text: "timeout is 0: no await could be met"})
 	}
 	if p.config.Listen != "" {
 		s.Listen = p.config.Listen

@@ -175,8 +175,10 @@ func interrupts(stderr io.Writer) (context.Context, <-chan struct{}, func()) {
 	hurry := make(chan struct{})
 	signals := make(chan os.Signal, 4)
 	wanted := []os.Signal{os.Interrupt, syscall.SIGTERM}
-	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
-		wanted = append(wanted, syscall.SIGHUP)
+	for _, s := range []os.Signal{syscall.SIGHUP, syscall.SIGQUIT} {
+		if !signal.Ignored(s) { // as nohup has it
+			wanted = append(wanted, s)
+		}
 	}
 	signal.Notify(signals, wanted...)
 	// Go ends a program that writes to a closed stdout, unless it has asked to

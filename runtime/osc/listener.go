@@ -16,9 +16,14 @@ type Listener struct {
 	once    sync.Once
 }
 
-// Listen listens on a TCP address.
+// Listen listens on a TCP address; on one of IPv4 not on IPv6 as well, which for
+// 0.0.0.0 net.Listen does.
 func Listen(address string) (*Listener, error) {
-	l, err := net.Listen("tcp", address)
+	network := "tcp"
+	if host, _, err := net.SplitHostPort(address); err == nil && net.ParseIP(host).To4() != nil {
+		network = "tcp4"
+	}
+	l, err := net.Listen(network, address)
 	if err != nil {
 		return nil, err
 	}
