@@ -156,7 +156,8 @@ func keep(rung Rung, run string) {
 	if err != nil {
 		return
 	}
-	k.local = newLocal(kin{rung: rung, groups: newGroups(run), orphans: k.orphans, hostProc: k.hostProc})
+	k.local = newLocal(kin{rung: rung, groups: newGroups(run), orphans: k.orphans, hostProc: k.hostProc,
+		namespaces: new(sync.Map)})
 	over := make(chan uint64)
 	go func() { over <- k.serve() }()
 	var soon <-chan time.Time

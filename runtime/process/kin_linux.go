@@ -23,12 +23,12 @@ const maxRSSUnit = 1 << 10
 // kin knows which processes belong to a tree, by a mark that the kernel hands
 // down from parent to child:
 //
-//   - sealed: a UTS namespace for each tree, which costs nothing and which an
-//     ordinary process cannot leave (unshare(2));
+//   - sealed: a UTS namespace for each tree, which costs nothing, and which a
+//     process leaves by making one of its own alone (unshare(2));
 //   - cgroup: a control group for each tree;
-//   - else: a variable of the environment, which execve(2) can drop.
+//   - all: a variable of the environment, which execve(2) can drop.
 //
-// Beside the mark there are the process group and session of the leader, and
+// A process is lost that gives up both. Beside the mark there are the process group and session of the leader, and
 // who is whose parent.
 type kin struct {
 	rung   Rung
@@ -38,15 +38,18 @@ type kin struct {
 	orphans *os.File
 	// hostProc is the machine's own /proc, where this process sees another.
 	hostProc *os.File
+	// namespaces are those that trees which have not ended were born in.
+	namespaces *sync.Map
 }
 
 type mark struct {
 	pidfd     int // of the leader, -1 where the kernel has none
 	outside   int // the leader's number as the machine shows it
 	namespace string
-	tag       []byte // as it stands in an environment, with a 0 before and after it
-	group     *group // of the tree, nil where it has none
-	files     uint64 // the soft limit before it was limited; 0 where it is not
+	others    *sync.Map // the namespaces of all trees
+	tag       []byte    // as it stands in an environment, with a 0 before and after it
+	group     *group    // of the tree, nil where it has none
+	files     uint64    // the soft limit before it was limited; 0 where it is not
 }
 
 func (k kin) lockThread() {
@@ -64,6 +67,9 @@ func (k kin) releaseThread() {
 func (k kin) fork(m *mark, im image, attr *syscall.ProcAttr) (pid int, err error) {
 	m.pidfd = -1
 	attr.Sys.PidFD = &m.pidfd
+	if im.tag != "" {
+		m.tag = []byte("\x00" + im.tag + "\x00")
+	}
 	switch k.rung {
 	case Sealed:
 		// The thread moves, and the child is born there: it can be gone before
@@ -74,6 +80,8 @@ func (k kin) fork(m *mark, im image, attr *syscall.ProcAttr) (pid int, err error
 		if m.namespace, err = os.Readlink("/proc/thread-self/ns/uts"); err != nil {
 			return 0, err
 		}
+		m.others = k.namespaces
+		m.others.Store(m.namespace, nil)
 	case Cgroup:
 		if m.group, err = k.groups.make(); err != nil {
 			return 0, err
@@ -88,11 +96,11 @@ func (k kin) fork(m *mark, im image, attr *syscall.ProcAttr) (pid int, err error
 		fallthrough
 	default:
 		attr.Sys.Pdeathsig = syscall.SIGKILL
-		if im.tag != "" {
-			m.tag = []byte("\x00" + im.tag + "\x00")
-		}
 	}
 	if pid, err = syscall.ForkExec(im.path, im.argv, attr); err != nil {
+		if m.others != nil {
+			m.others.Delete(m.namespace)
+		}
 		if m.group != nil {
 			m.group.remove()
 		}
@@ -138,6 +146,9 @@ func (k kin) outside(pid int) int {
 
 // conclude takes leave of a tree that has ended.
 func (k kin) conclude(m *mark, e *Exit) {
+	if m.others != nil {
+		m.others.Delete(m.namespace)
+	}
 	if m.group == nil {
 		return
 	}
@@ -346,18 +357,19 @@ func (l *local) lookOut() {
 	}
 }
 
-// on tells whether a process bears the mark.
+// on tells whether a process bears the mark. The environment, which costs most
+// to read, is not asked of what is where another tree was born.
 func (m *mark) on(s stat) bool {
-	switch {
-	case m.namespace != "":
+	if m.namespace != "" {
 		namespace, err := os.Readlink(procPath(s.pid, "ns/uts"))
-		return err == nil && namespace == m.namespace
-	case m.group != nil && m.group.holds(s.pid):
-		return true
-	case m.tag != nil:
-		return s.hasVariable(m.tag)
+		if err == nil && namespace == m.namespace {
+			return true
+		}
+		if _, anothers := m.others.Load(namespace); anothers {
+			return false
+		}
 	}
-	return false
+	return m.group != nil && m.group.holds(s.pid) || m.tag != nil && s.hasVariable(m.tag)
 }
 
 // hasVariable tells whether a process was executed with a variable, given with

@@ -49,8 +49,8 @@ type Spec struct {
 	Env []string
 	// Dir is the working folder; "" is the driver's own.
 	Dir string
-	// Tag is the one variable of Env, KEY=VALUE, that no other process has: where
-	// the kernel keeps nothing better, the tree is known by it.
+	// Tag is the one variable of Env, KEY=VALUE, that no other process has: what
+	// has left all that the kernel knows the tree by is known by it.
 	Tag string
 	// TTY gives the process a terminal instead of pipes; what it writes there
 	// goes to Stdout.

@@ -75,6 +75,18 @@ func behave(mode string) int {
 			return 9
 		}
 		fmt.Println("pid", c.Process.Pid)
+	case "unshared": // a daemon that is up, in namespaces of its own
+		c := exec.Command("unshare", "-U", "--uts", os.Args[0])
+		c.Env = append(os.Environ(), "CHILD=sleep")
+		c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		out, err := c.StdoutPipe()
+		if err != nil || c.Start() != nil {
+			return 9
+		}
+		if _, err := out.Read(make([]byte, 1)); err != nil {
+			return 9
+		}
+		fmt.Println("pid", c.Process.Pid)
 	case "tty":
 		_, err := os.Open("/dev/tty")
 		fmt.Println("tty", err == nil)
@@ -358,12 +370,18 @@ func testStop(t *testing.T, d Driver) {
 }
 
 // testLeft: what a process leaves of its tree is killed, in its group or
-// outside of it, and told; it does not hold up the end.
+// outside of it or out of its namespaces, and told; it does not hold up the end.
 func testLeft(t *testing.T, d Driver) {
 	if goruntime.GOOS != "linux" {
 		t.Skip("who is in a tree is known on Linux")
 	}
-	for i, mode := range []string{"grandchild", "daemon"} {
+	modes := []string{"grandchild", "daemon"}
+	if exec.Command("unshare", "-U", "--uts", "true").Run() == nil {
+		modes = append(modes, "unshared")
+	} else {
+		t.Log("not with namespaces of its own, which the machine refuses")
+	}
+	for i, mode := range modes {
 		var out bytes.Buffer
 		p := start(t, d, mode, Spec{Stdout: &out, Tag: fmt.Sprintf("TAG=left-%s-%d", d.Containment().Rung, i)})
 		<-p.Done()
