@@ -388,10 +388,10 @@ func removeOnce(dir string) error {
 func (c *child) limit(l Limits) error {
 	c.faults.Lock()
 	defer c.faults.Unlock()
-	select {
-	case <-c.done:
+	c.limiting.Lock()
+	defer c.limiting.Unlock()
+	if c.ended() {
 		return os.ErrProcessDone
-	default:
 	}
 	m := &c.mark
 	var errs []error
@@ -422,7 +422,11 @@ func (c *child) limit(l Limits) error {
 	if m.group != nil && len(m.group.dirs) == 0 {
 		m.group = nil
 	}
-	return errors.Join(errs...)
+	err := errors.Join(errs...)
+	if err != nil && c.ended() { // and was not there to be limited
+		return os.ErrProcessDone
+	}
+	return err
 }
 
 // cpuPeriod is the period of a CPU limit in microseconds, the kernel's default.

@@ -111,9 +111,10 @@ type child struct {
 	mark  mark
 	done  chan struct{}
 
-	faults  sync.Mutex // one at a time
-	paused  bool
-	stopped map[int]bool // what had been stopped before it was paused
+	faults   sync.Mutex // one at a time
+	limiting sync.Mutex // keeps the groups that are limited from being removed
+	paused   bool
+	stopped  map[int]bool // what had been stopped before it was paused
 
 	mu     sync.Mutex
 	reaped bool
@@ -156,6 +157,8 @@ func (c *child) watch() (e Exit) {
 	addUsage(&usage, &own)
 	e.User, e.System = time.Duration(usage.Utime.Nano()), time.Duration(usage.Stime.Nano())
 	e.MaxRSS = int64(usage.Maxrss) * maxRSSUnit
+	c.limiting.Lock()
+	defer c.limiting.Unlock()
 	c.local.kin.conclude(&c.mark, &e)
 	close(c.done)
 	return e
@@ -177,6 +180,13 @@ func (c *child) signal(s syscall.Signal, to Reach) error {
 		return c.signalTree(s)
 	}
 	return c.held(func() error { return unix.Kill(c.id, s) }, "signal process")
+}
+
+// ended tells whether the child has been reaped.
+func (c *child) ended() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.reaped
 }
 
 // held does something to the child's own number, as long as that is its own.
