@@ -207,9 +207,10 @@ func (r *Run) noteTeardown(text string) {
 // told as ones of the tear-down, its context is done in a hurry, and it may change
 // the verdict. A passed verdict becomes a failed one where the work was aborted, where a node
 // exited otherwise than it should while it was shut down, or needed KILL
-// although it had reported its end, or where the event log or that of a node
-// could not be written. Nothing of the run is left after End, and the error
-// tells only that its log could not be written to the end.
+// although it had reported its end, where something of the run could not be ended,
+// or where the event log or that of a node could not be written. Else nothing of
+// the run is left after End, and the error tells only that its log could not be
+// written to the end.
 func (r *Run) End(v Verdict, deferred func(context.Context, *Verdict) []error) (*Result, error) {
 	r.mu.Lock()
 	if r.ending {
@@ -254,10 +255,20 @@ func (r *Run) End(v Verdict, deferred func(context.Context, *Verdict) []error) (
 // conclude writes the end of the log and gives everything back.
 func (r *Run) conclude(v Verdict) (*Result, error) {
 	left := r.leftBehind()
+	if buried, ok := r.drivers.process.(process.Burier); ok && r.drivers.owned && len(left) > 0 {
+		// Whoever should have ended them may have been stopped or be stuck itself.
+		r.tasks.Go(buried.Bury)
+		never := context.Background()
+		r.await(never, never, r.Reached(r.names((*node).alive), StateExited), unkillable)
+		left = r.leftBehind()
+	}
 	if len(left) == 0 {
 		r.tasks.Wait()
 	} else {
 		r.drivers.owned = false // closing it would wait for them
+		r.mu.Lock()
+		r.violations = append(r.violations, fmt.Sprintf("processes %v were killed and have not ended", left))
+		r.mu.Unlock()
 	}
 	folder := r.folder
 	r.folder = nil // open while the log is written

@@ -153,6 +153,14 @@ func child(args []string) int {
 		<-home.Started()
 		home.DoneShutdown()
 		return 0
+	case "stops-keeper": // and leaves a daemon to it
+		c := exec.Command("sleep", "1000")
+		c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		if err := c.Start(); err != nil {
+			return 9
+		}
+		fmt.Println("there are", c.Process.Pid, os.Getppid())
+		syscall.Kill(os.Getppid(), syscall.SIGSTOP)
 	case "quick":
 		<-home.Started()
 		home.Done()

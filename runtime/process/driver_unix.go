@@ -93,6 +93,12 @@ func (d *driver) Close() error {
 	return errors.Join(d.forker.close(), d.null.Close())
 }
 
+func (d *driver) Bury() {
+	if k, kept := d.forker.(interface{ giveUp() }); kept {
+		k.giveUp()
+	}
+}
+
 func (d *driver) Start(s Spec) (Process, error) {
 	if len(s.Argv) == 0 {
 		return nil, &StartError{Program: "a process", Reason: "its command line is empty"}

@@ -239,6 +239,17 @@ func (k *kept) bury() {
 	k.conn.Close()
 }
 
+// giveUp buries a keeper that does not do what it is asked to: it may have been
+// stopped, and only SIGKILL ends such a one.
+func (k *kept) giveUp() {
+	k.mu.Lock()
+	if k.failure == nil {
+		k.failure = errors.New("the keeper of the run's processes did not end them in time, and was killed")
+	}
+	k.mu.Unlock()
+	k.bury()
+}
+
 // ask sends a request and waits for its reply. What it forks is told to ended.
 func (k *kept) ask(r request, ended func(Exit), attached ...*os.File) (reply, error) {
 	k.mu.Lock()

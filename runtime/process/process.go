@@ -76,6 +76,14 @@ type Driver interface {
 	Close() error
 }
 
+// Burier is a Driver that has a last means where its processes do not end
+// although they were killed.
+type Burier interface {
+	// Bury kills whoever should have ended them, with all that is left in its
+	// care, and returns when that is gone. Nothing can be started after it.
+	Bury()
+}
+
 // What can be done to a process, for Can.
 const (
 	FaultSignal      = "signal"
