@@ -205,12 +205,12 @@ func (r *Run) noteTeardown(text string) {
 // End ends the run, whatever ended its work: the deferred calls, then all that
 // still runs, then the verdict is written. deferred may be nil; its errors are
 // told as ones of the tear-down, its context is done in a hurry, and it may change
-// the verdict. A passed verdict becomes a failed one where the work was aborted, where a node
-// exited otherwise than it should while it was shut down, or needed KILL
-// although it had reported its end, where something of the run could not be ended,
-// or where the event log or that of a node could not be written. Else nothing of
-// the run is left after End, and the error tells only that its log could not be
-// written to the end.
+// the verdict. A passed verdict becomes a failed one where the work was aborted,
+// where a node exited otherwise than it should while it was shut down, or needed
+// KILL although it had reported its end, where something of the run could not be
+// ended, or where the event log or that of a node could not be written. Else
+// nothing of the run is left after End, and the error tells only that its log could
+// not be written to the end.
 func (r *Run) End(v Verdict, deferred func(context.Context, *Verdict) []error) (*Result, error) {
 	r.mu.Lock()
 	if r.ending {

@@ -28,8 +28,8 @@ const maxRSSUnit = 1 << 10
 //   - cgroup: a control group for each tree;
 //   - all: a variable of the environment, which execve(2) can drop.
 //
-// A process is lost that gives up both. Beside the mark there are the process group and session of the leader, and
-// who is whose parent.
+// A process is lost that gives up both. Beside the mark there are the process
+// group and session of the leader, and who is whose parent.
 type kin struct {
 	rung   Rung
 	groups *groups
