@@ -68,7 +68,7 @@ func (t *terminal) show(e event.Event) {
 			what += fmt.Sprintf(", and left %d processes, which were killed", n)
 		}
 		if d.OutOfMemory > 0 {
-			what += ", out of the memory it is limited to"
+			what += fmt.Sprintf(", out of the memory it is limited to: the kernel killed %d of its processes", d.OutOfMemory)
 		}
 	case event.Print:
 		what = d.Text
