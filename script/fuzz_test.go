@@ -14,7 +14,7 @@ import (
 )
 
 // check checks a script, and fails where that costs more than Check says, or
-// tells more. Where it does not end it panics, for a fuzzer does not notice.
+// tells more.
 func check(t *testing.T, folder, text string) script.Mistakes {
 	t.Helper()
 	heap := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}

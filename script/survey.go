@@ -137,7 +137,7 @@ func shows(mentioned []mention, events []event.Event, host *builtins.Host) strin
 			}
 			reached := slices.ContainsFunc(f.Links, joins)
 			if len(f.Links) == 0 {
-				reached = f.What == "restart" || slices.ContainsFunc(f.Nodes, func(n string) bool { return !slices.Contains(d.Dead, n) })
+				reached = f.What == "restart" && len(f.Nodes) > 0 || slices.ContainsFunc(f.Nodes, func(n string) bool { return !slices.Contains(d.Dead, n) })
 			}
 			if reached {
 				applied++

@@ -75,7 +75,7 @@ func most(all []meter) (most int) {
 // it comes in the middle of a stream, and it takes as long as it should.
 func TestRate(t *testing.T) {
 	const rate = 1 << 20
-	for _, connections := range []int{1, 4} {
+	measure := func(connections int) int {
 		meters := make(chan meter, connections)
 		n, address := open(t, func(c *net.TCPConn) {
 			io.CopyN(io.Discard, c, 1<<20)
@@ -110,13 +110,31 @@ func TestRate(t *testing.T) {
 				last = end
 			}
 		}
-		if got := most(all); got > rate || got < rate/20 { // less than the rate where the machine is busy
-			t.Errorf("%d connections: %d bytes within a second", connections, got)
-		}
+		got := most(all)
 		if took := last.Sub(began); took < 2400*time.Millisecond {
 			t.Errorf("%d connections took %v", connections, took)
 		}
 		heal(t, f)
+		return got
+	}
+	for _, connections := range []int{1, 4} {
+		keepsRate(t, rate, func() int { return measure(connections) })
+	}
+}
+
+// keepsRate fails unless what is measured within a second is never over the rate,
+// and at least half of it, which a machine that is busy with other things may need
+// some tries for.
+func keepsRate(t *testing.T, rate int, measure func() int) {
+	t.Helper()
+	for try := 1; ; try++ {
+		got := measure()
+		if got > rate || got < rate/2 && try == 5 {
+			t.Errorf("%d bytes within a second, at a rate of %d", got, rate)
+		}
+		if got >= rate/2 || try == 5 {
+			return
+		}
 	}
 }
 
@@ -124,6 +142,12 @@ func TestRate(t *testing.T) {
 // what is in the link, too.
 func TestRateUnderWay(t *testing.T) {
 	const rate = 64 << 10
+	keepsRate(t, rate, func() int { return mostUnderWay(t, rate) })
+}
+
+// mostUnderWay is the most bytes within a second of a stream that a rate comes to
+// at its full speed, without what had left the link.
+func mostUnderWay(t *testing.T, rate float64) int {
 	limited := make(chan bool)
 	done := make(chan meter)
 	n, address := open(t, func(c *net.TCPConn) {
@@ -147,10 +171,9 @@ func TestRateUnderWay(t *testing.T) {
 	io.Copy(c, zeros{})
 	f := apply(t, n, there, fault.Effect{Rate: rate})
 	limited <- true
-	if got := most([]meter{<-done}); got > rate || got < rate/20 {
-		t.Errorf("%d bytes within a second", got)
-	}
+	got := most([]meter{<-done})
 	heal(t, f)
+	return got
 }
 
 // TestCloseStuck: a network ends at once though a call gets no answer, and whatever
