@@ -8,7 +8,7 @@ import (
 	"go.starlark.net/starlark"
 
 	"github.com/dagon-star/dagon-star/runtime"
-	"github.com/dagon-star/dagon-star/runtime/fault"
+	"github.com/dagon-star/dagon-star/runtime/link"
 )
 
 func networkFaults() family {
@@ -57,16 +57,16 @@ func networkFaults() family {
 			if jitter > 0 {
 				detail += " ±" + jitter.String()
 			}
-			return c.disturb("", detail, fault.Effect{Delay: delay, Jitter: jitter})
+			return c.disturb("", detail, link.Effect{Delay: delay, Jitter: jitter})
 		}},
 		{"net.rate", "a, b, rate, one_way=False", "Limits how many bytes move" + between + " in a second, each way, all their connections together: a number, or such as \"1MB/s\" or \"64KiB/s\". What is too much waits; of datagrams, what would wait over a second is lost. Example: net.rate(sender, leader, \"100KB/s\").", func(c *call) (starlark.Value, error) {
 			rate, err := c.rate()
 			if err != nil {
 				return nil, err
 			}
-			return c.disturb("", fmt.Sprintf("%d B/s", rate), fault.Effect{Rate: float64(rate)})
+			return c.disturb("", fmt.Sprintf("%d B/s", rate), link.Effect{Rate: float64(rate)})
 		}},
-		{"net.refuse", "a, b, one_way=False", "Refuses new connections" + between + " as a machine does where nobody listens; those that are open stay. With one_way=True only those that a makes. Example: net.refuse(sender, leader).", effect("tcp", fault.Effect{Refuse: true})},
+		{"net.refuse", "a, b, one_way=False", "Refuses new connections" + between + " as a machine does where nobody listens; those that are open stay. With one_way=True only those that a makes. Example: net.refuse(sender, leader).", effect("tcp", link.Effect{Refuse: true})},
 		{"net.reset", "a, b", "Resets every connection" + between + " whichever has made it: both ends see ECONNRESET. It is done when it returns; there is nothing to heal. It is an error if there is no connection. Example: net.reset(worker_1, leader).", func(c *call) (starlark.Value, error) {
 			pairs, err := c.pairs()
 			if err != nil {
@@ -85,17 +85,17 @@ func networkFaults() family {
 			}
 			return c.do(false, func() (runtime.Planned, error) { return c.host.run.HalfOpen(across(a, b)) })
 		}},
-		{"net.corrupt", "a, b, rate, one_way=False", "Turns over one bit of a byte" + between + " with the probability rate, for each byte. It is corruption that TCP cannot see, as of a bad memory or a broken router: no real network does this to a TCP connection often. Example: net.corrupt(sender, leader, rate=0.0001).", probability("rate", "", func(p float64) fault.Effect { return fault.Effect{Corrupt: p} })},
-		{"net.drop_connections", "a, b, probability, one_way=False", "Resets connections" + between + " with a probability, drawn once for each connection and way while there is such a fault: somewhere in the next 4 KiB that it carries. Example: net.drop_connections(sender, leader, probability=0.5).", probability("probability", "tcp", func(p float64) fault.Effect { return fault.Effect{Drop: p} })},
-		{"net.loss", "a, b, probability, one_way=False", "Loses datagrams" + between + " with a probability, drawn for each. Connections of TCP never lose anything: it is an error where there is no link of UDP. Example: net.loss(sender, leader, probability=0.1).", probability("probability", "udp", func(p float64) fault.Effect { return fault.Effect{Loss: p} })},
-		{"net.duplicate", "a, b, probability, one_way=False", "Doubles datagrams" + between + " with a probability; where there are several such faults, none comes more than twice. Example: net.duplicate(sender, leader, probability=0.1).", probability("probability", "udp", func(p float64) fault.Effect { return fault.Effect{Duplicate: p} })},
-		{"net.reorder", "a, b, probability, one_way=False", "Holds datagrams" + between + " back with a probability, so that later ones overtake them. Example: net.reorder(sender, leader, probability=0.1).", probability("probability", "udp", func(p float64) fault.Effect { return fault.Effect{Reorder: p} })},
+		{"net.corrupt", "a, b, rate, one_way=False", "Turns over one bit of a byte" + between + " with the probability rate, for each byte. It is corruption that TCP cannot see, as of a bad memory or a broken router: no real network does this to a TCP connection often. Example: net.corrupt(sender, leader, rate=0.0001).", probability("rate", "", func(p float64) link.Effect { return link.Effect{Corrupt: p} })},
+		{"net.drop_connections", "a, b, probability, one_way=False", "Resets connections" + between + " with a probability, drawn once for each connection and way while there is such a fault: somewhere in the next 4 KiB that it carries. Example: net.drop_connections(sender, leader, probability=0.5).", probability("probability", "tcp", func(p float64) link.Effect { return link.Effect{Drop: p} })},
+		{"net.loss", "a, b, probability, one_way=False", "Loses datagrams" + between + " with a probability, drawn for each. Connections of TCP never lose anything: it is an error where there is no link of UDP. Example: net.loss(sender, leader, probability=0.1).", probability("probability", "udp", func(p float64) link.Effect { return link.Effect{Loss: p} })},
+		{"net.duplicate", "a, b, probability, one_way=False", "Doubles datagrams" + between + " with a probability; where there are several such faults, none comes more than twice. Example: net.duplicate(sender, leader, probability=0.1).", probability("probability", "udp", func(p float64) link.Effect { return link.Effect{Duplicate: p} })},
+		{"net.reorder", "a, b, probability, one_way=False", "Holds datagrams" + between + " back with a probability, so that later ones overtake them. Example: net.reorder(sender, leader, probability=0.1).", probability("probability", "udp", func(p float64) link.Effect { return link.Effect{Reorder: p} })},
 		{"net.heal", "", "Undoes every network fault that is in force. Example: net.heal().", func(c *call) (starlark.Value, error) { return c.undo(c.host.run.HealLinks) }},
 	}}
 }
 
 // pairs are the directions between the nodes of the parameters a and b.
-func (c *call) pairs() ([]fault.Pair, error) {
+func (c *call) pairs() ([]link.Pair, error) {
 	a, err := c.nodes("a")
 	if err != nil {
 		return nil, err
@@ -108,11 +108,11 @@ func (c *call) pairs() ([]fault.Pair, error) {
 }
 
 // across are the directions from each of some nodes to each of others.
-func across(from, to []string) (pairs []fault.Pair) {
+func across(from, to []string) (pairs []link.Pair) {
 	for _, a := range from {
 		for _, b := range to {
 			if a != b {
-				pairs = append(pairs, fault.Pair{From: a, To: b})
+				pairs = append(pairs, link.Pair{From: a, To: b})
 			}
 		}
 	}
@@ -121,11 +121,11 @@ func across(from, to []string) (pairs []fault.Pair) {
 
 // ways adds the way back to directions, unless the call is one_way. Each is
 // there once.
-func (c *call) ways(pairs []fault.Pair) []fault.Pair {
+func (c *call) ways(pairs []link.Pair) []link.Pair {
 	oneWay := slices.ContainsFunc(c.params, func(p Param) bool { return p.Name == "one_way" }) && c.truth("one_way")
-	seen := map[fault.Pair]bool{}
-	var all []fault.Pair
-	add := func(p fault.Pair) {
+	seen := map[link.Pair]bool{}
+	var all []link.Pair
+	add := func(p link.Pair) {
 		if !seen[p] {
 			seen[p] = true
 			all = append(all, p)
@@ -133,14 +133,14 @@ func (c *call) ways(pairs []fault.Pair) []fault.Pair {
 	}
 	for _, p := range pairs {
 		if add(p); !oneWay {
-			add(fault.Pair{From: p.To, To: p.From})
+			add(link.Pair{From: p.To, To: p.From})
 		}
 	}
 	return all
 }
 
 // disturb puts an effect between the nodes of the parameters a and b.
-func (c *call) disturb(kind, detail string, e fault.Effect) (starlark.Value, error) {
+func (c *call) disturb(kind, detail string, e link.Effect) (starlark.Value, error) {
 	pairs, err := c.pairs()
 	if err != nil {
 		return nil, err
@@ -148,16 +148,16 @@ func (c *call) disturb(kind, detail string, e fault.Effect) (starlark.Value, err
 	return c.disturbPairs(kind, detail, pairs, e)
 }
 
-func (c *call) disturbPairs(kind, detail string, pairs []fault.Pair, e fault.Effect) (starlark.Value, error) {
+func (c *call) disturbPairs(kind, detail string, pairs []link.Pair, e link.Effect) (starlark.Value, error) {
 	return c.do(false, func() (runtime.Planned, error) { return c.host.run.Disturb(c.name, kind, detail, pairs, e) })
 }
 
-func effect(kind string, e fault.Effect) func(*call) (starlark.Value, error) {
+func effect(kind string, e link.Effect) func(*call) (starlark.Value, error) {
 	return func(c *call) (starlark.Value, error) { return c.disturb(kind, "", e) }
 }
 
 // probability makes a fault of a parameter that is a probability.
-func probability(name, kind string, of func(float64) fault.Effect) func(*call) (starlark.Value, error) {
+func probability(name, kind string, of func(float64) link.Effect) func(*call) (starlark.Value, error) {
 	return func(c *call) (starlark.Value, error) {
 		p, err := c.number(name, 0)
 		if err != nil {
@@ -221,17 +221,17 @@ func partition(c *call) (starlark.Value, error) {
 	if len(names) == 1 {
 		names = append(names, c.host.others(names[0]))
 	}
-	var pairs []fault.Pair
+	var pairs []link.Pair
 	for i, group := range names {
 		for _, later := range names[i+1:] {
 			pairs = append(pairs, across(group, later)...)
 		}
 	}
-	return c.disturbPairs("", "", c.ways(pairs), fault.Effect{Cut: true})
+	return c.disturbPairs("", "", c.ways(pairs), link.Effect{Cut: true})
 }
 
 func (c *call) partitionDict(dict *starlark.Dict) (starlark.Value, error) {
-	var pairs []fault.Pair
+	var pairs []link.Pair
 	left := maxNodes
 	for _, item := range dict.Items() {
 		from, err := c.host.nodeNames(item[0], nil, 0, &left)
@@ -244,7 +244,7 @@ func (c *call) partitionDict(dict *starlark.Dict) (starlark.Value, error) {
 		}
 		pairs = append(pairs, across(from, to)...)
 	}
-	return c.disturbPairs("", "", c.ways(pairs), fault.Effect{Cut: true})
+	return c.disturbPairs("", "", c.ways(pairs), link.Effect{Cut: true})
 }
 
 func isolate(c *call) (starlark.Value, error) {
@@ -252,7 +252,7 @@ func isolate(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.disturbPairs("", "", c.ways(across(nodes, c.host.others(nil))), fault.Effect{Cut: true})
+	return c.disturbPairs("", "", c.ways(across(nodes, c.host.others(nil))), link.Effect{Cut: true})
 }
 
 // others are the names of all nodes but some, in the order of the ini.

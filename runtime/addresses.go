@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/dagon-star/dagon-star/runtime/fault"
+	"github.com/dagon-star/dagon-star/runtime/link"
 	"github.com/dagon-star/dagon-star/runtime/topology"
 )
 
@@ -108,10 +108,10 @@ func (a *addresses) nextHost() (_ string, err error) {
 }
 
 // routes are the links, as the network opens them.
-func (a *addresses) routes(t *topology.Topology) (all []fault.Route) {
+func (a *addresses) routes(t *topology.Topology) (all []link.Route) {
 	for _, tie := range t.Ties() {
 		if listen := a.links[tie]; listen != "" {
-			r := fault.Route{From: tie.From, To: tie.To, Endpoint: tie.Endpoint, Network: networkOf(t, tie), Listen: listen,
+			r := link.Route{From: tie.From, To: tie.To, Endpoint: tie.Endpoint, Network: networkOf(t, tie), Listen: listen,
 				Target: net.JoinHostPort(a.hosts[tie.To], strconv.Itoa(a.ports[tie.To][tie.Endpoint]))}
 			if goruntime.GOOS == "linux" { // the target sees who calls
 				r.Source = a.hosts[tie.From]

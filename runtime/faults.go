@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/event"
-	"github.com/dagon-star/dagon-star/runtime/fault"
+	"github.com/dagon-star/dagon-star/runtime/link"
 	"github.com/dagon-star/dagon-star/runtime/process"
 )
 
@@ -64,8 +64,8 @@ type Fault struct {
 	ID     int64 // as in the log
 	What   string
 	limits process.Limits
-	links  *fault.Fault // of links; nil for one of processes
-	nodes  []*node      // in force on them; the run's lock
+	links  *link.Disturbance // of links; nil for one of processes
+	nodes  []*node           // in force on them; the run's lock
 }
 
 // Nodes are the names of the nodes on which the fault is in force.

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/event"
-	"github.com/dagon-star/dagon-star/runtime/fault"
+	"github.com/dagon-star/dagon-star/runtime/link"
 )
 
 // LinkFaults are the names of what can be done to links.
@@ -40,14 +40,14 @@ func (r *Run) stream(name string) *rand.Rand {
 
 // linked is the pairs between which there are links of a kind, "tcp" or "udp", or
 // any for "".
-func (r *Run) linked(what, kind string, pairs []fault.Pair) ([]fault.Pair, error) {
+func (r *Run) linked(what, kind string, pairs []link.Pair) ([]link.Pair, error) {
 	if r.network == nil {
 		return nil, &LinkError{fmt.Sprintf("cannot do %s: nodes reach each other directly; [dagon] links = proxy gives them links", what)}
 	}
 	if len(pairs) == 0 {
 		return nil, &LinkError{fmt.Sprintf("cannot do %s: no two nodes are named", what)}
 	}
-	var between []fault.Pair
+	var between []link.Pair
 	other := ""
 	for _, p := range pairs {
 		if !r.network.Has(p) || slices.Contains(between, p) {
@@ -76,8 +76,8 @@ func (r *Run) linked(what, kind string, pairs []fault.Pair) ([]fault.Pair, error
 
 // ways words the directions that are harmed: "a → b", or "a ↔ b" for both, the
 // nodes in the order of the ini.
-func (r *Run) ways(pairs []fault.Pair) string {
-	harmed := map[fault.Pair]bool{}
+func (r *Run) ways(pairs []link.Pair) string {
+	harmed := map[link.Pair]bool{}
 	for _, p := range pairs {
 		harmed[p] = true
 	}
@@ -85,7 +85,7 @@ func (r *Run) ways(pairs []fault.Pair) string {
 	for i, n := range r.order {
 		for _, m := range r.order[i+1:] {
 			a, b := n.spec.Name, m.spec.Name
-			there, back := harmed[fault.Pair{From: a, To: b}], harmed[fault.Pair{From: b, To: a}]
+			there, back := harmed[link.Pair{From: a, To: b}], harmed[link.Pair{From: b, To: a}]
 			switch {
 			case there && back:
 				words = append(words, a+" ↔ "+b)
@@ -101,7 +101,7 @@ func (r *Run) ways(pairs []fault.Pair) string {
 
 // intend logs the intent to harm links, and tells which of their nodes are dead and
 // when it is to be done.
-func (r *Run) intend(what, detail string, pairs []fault.Pair) (id int64, nodes []*node, dead []string, t turn, err error) {
+func (r *Run) intend(what, detail string, pairs []link.Pair) (id int64, nodes []*node, dead []string, t turn, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ending {
@@ -132,15 +132,15 @@ func (r *Run) intend(what, detail string, pairs []fault.Pair) (id int64, nodes [
 // until the fault is healed. what is its name in the log, and kind "tcp" or "udp"
 // where it befalls one alone. Pairs without a link are passed over; it is a
 // *LinkError where none has one.
-func (r *Run) Disturb(what, kind, detail string, pairs []fault.Pair, e fault.Effect) (Planned, error) {
-	return r.harmLinks(what, kind, detail, pairs, func(pairs []fault.Pair) (*fault.Fault, error) { return r.network.Apply(pairs, e) })
+func (r *Run) Disturb(what, kind, detail string, pairs []link.Pair, e link.Effect) (Planned, error) {
+	return r.harmLinks(what, kind, detail, pairs, func(pairs []link.Pair) (*link.Disturbance, error) { return r.network.Apply(pairs, e) })
 }
 
 // HalfOpen plans to end the connections between pairs of nodes for the second of
 // each alone, by a reset; the first does not know until the fault is healed.
-func (r *Run) HalfOpen(pairs []fault.Pair) (Planned, error) {
+func (r *Run) HalfOpen(pairs []link.Pair) (Planned, error) {
 	const what = "net.half_open"
-	return r.harmLinks(what, "tcp", "", pairs, func(pairs []fault.Pair) (*fault.Fault, error) {
+	return r.harmLinks(what, "tcp", "", pairs, func(pairs []link.Pair) (*link.Disturbance, error) {
 		f, count := r.network.HalfOpen(pairs)
 		if count == 0 {
 			return nil, errors.Join(noConnections(what, pairs), f.Heal())
@@ -150,9 +150,9 @@ func (r *Run) HalfOpen(pairs []fault.Pair) (Planned, error) {
 }
 
 // ResetLinks plans to reset all connections between pairs of nodes.
-func (r *Run) ResetLinks(pairs []fault.Pair) (Planned, error) {
+func (r *Run) ResetLinks(pairs []link.Pair) (Planned, error) {
 	const what = "net.reset"
-	return r.harmLinks(what, "tcp", "", pairs, func(pairs []fault.Pair) (*fault.Fault, error) {
+	return r.harmLinks(what, "tcp", "", pairs, func(pairs []link.Pair) (*link.Disturbance, error) {
 		if r.network.Reset(pairs) == 0 {
 			return nil, noConnections(what, pairs)
 		}
@@ -160,11 +160,11 @@ func (r *Run) ResetLinks(pairs []fault.Pair) (Planned, error) {
 	})
 }
 
-func noConnections(what string, pairs []fault.Pair) error {
+func noConnections(what string, pairs []link.Pair) error {
 	return &LinkError{fmt.Sprintf("cannot do %s: there is no connection between %s and %s at this time", what, pairs[0].From, pairs[0].To)}
 }
 
-func (r *Run) harmLinks(what, kind, detail string, pairs []fault.Pair, do func([]fault.Pair) (*fault.Fault, error)) (Planned, error) {
+func (r *Run) harmLinks(what, kind, detail string, pairs []link.Pair, do func([]link.Pair) (*link.Disturbance, error)) (Planned, error) {
 	pairs, err := r.linked(what, kind, pairs)
 	if err != nil {
 		return nil, err

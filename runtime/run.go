@@ -35,7 +35,7 @@ import (
 
 	"github.com/dagon-star/dagon-star/runtime/control"
 	"github.com/dagon-star/dagon-star/runtime/event"
-	"github.com/dagon-star/dagon-star/runtime/fault"
+	"github.com/dagon-star/dagon-star/runtime/link"
 	"github.com/dagon-star/dagon-star/runtime/process"
 	"github.com/dagon-star/dagon-star/runtime/topology"
 )
@@ -79,9 +79,9 @@ type Run struct {
 		control *control.Server
 	}
 	addresses *addresses
-	network   *fault.Network // nil where nodes reach each other directly
-	shared    net.Addr       // the control socket that all nodes share, or nil
-	needToken bool           // it can be reached from other machines
+	network   *link.Network // nil where nodes reach each other directly
+	shared    net.Addr      // the control socket that all nodes share, or nil
+	needToken bool          // it can be reached from other machines
 
 	work, ended context.Context // of the script, and of the end of the run
 	abortWork   context.CancelCauseFunc
@@ -171,7 +171,7 @@ func (r *Run) open() (err error) {
 		return err
 	}
 	if linked {
-		if r.network, err = fault.Open(r.addresses.routes(r.cfg.Topology), r.stream); err != nil {
+		if r.network, err = link.Open(r.addresses.routes(r.cfg.Topology), r.stream); err != nil {
 			return err
 		}
 	}

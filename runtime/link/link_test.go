@@ -1,4 +1,4 @@
-package fault_test
+package link_test
 
 import (
 	"bytes"
@@ -21,7 +21,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/dagon-star/dagon-star/runtime/fault"
+	"github.com/dagon-star/dagon-star/runtime/link"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -34,7 +34,7 @@ func seeded(name string) *rand.Rand {
 
 // open makes a network with one link from a to b, to a server that handles each
 // connection in a goroutine, and returns the address of the link.
-func open(t testing.TB, handle func(*net.TCPConn)) (*fault.Network, string) {
+func open(t testing.TB, handle func(*net.TCPConn)) (*link.Network, string) {
 	t.Helper()
 	server, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -54,7 +54,7 @@ func open(t testing.TB, handle func(*net.TCPConn)) (*fault.Network, string) {
 		}
 	})
 	address := free(t)
-	n, err := fault.Open([]fault.Route{{From: "a", To: "b", Endpoint: "data", Network: "tcp", Listen: address, Target: server.Addr().String()}}, seeded)
+	n, err := link.Open([]link.Route{{From: "a", To: "b", Endpoint: "data", Network: "tcp", Listen: address, Target: server.Addr().String()}}, seeded)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,12 +91,12 @@ func dial(t testing.TB, address string) *net.TCPConn {
 func echo(c *net.TCPConn) { io.Copy(c, c) }
 
 var (
-	there = []fault.Pair{{From: "a", To: "b"}}
-	back  = []fault.Pair{{From: "b", To: "a"}}
-	both  = []fault.Pair{{From: "a", To: "b"}, {From: "b", To: "a"}}
+	there = []link.Pair{{From: "a", To: "b"}}
+	back  = []link.Pair{{From: "b", To: "a"}}
+	both  = []link.Pair{{From: "a", To: "b"}, {From: "b", To: "a"}}
 )
 
-func apply(t testing.TB, n *fault.Network, pairs []fault.Pair, e fault.Effect) *fault.Fault {
+func apply(t testing.TB, n *link.Network, pairs []link.Pair, e link.Effect) *link.Disturbance {
 	t.Helper()
 	f, err := n.Apply(pairs, e)
 	if err != nil {
@@ -105,7 +105,7 @@ func apply(t testing.TB, n *fault.Network, pairs []fault.Pair, e fault.Effect) *
 	return f
 }
 
-func heal(t testing.TB, f *fault.Fault) {
+func heal(t testing.TB, f *link.Disturbance) {
 	t.Helper()
 	if err := f.Heal(); err != nil {
 		t.Fatal(err)
@@ -191,11 +191,11 @@ func TestPartition(t *testing.T) {
 	for i := range int64(8) {
 		pass <- i * size / 16
 		<-passed
-		var under *fault.Fault
+		var under *link.Disturbance
 		if i%2 == 1 {
-			under = apply(t, n, there, fault.Effect{Delay: time.Millisecond})
+			under = apply(t, n, there, link.Effect{Delay: time.Millisecond})
 		}
-		f := apply(t, n, there, fault.Effect{Cut: true})
+		f := apply(t, n, there, link.Effect{Cut: true})
 		pass <- 0
 		<-passed
 		heal(t, f)
@@ -222,7 +222,7 @@ func TestCutHoldsClose(t *testing.T) {
 	if err := ask(c, time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	f := apply(t, n, both, fault.Effect{Cut: true})
+	f := apply(t, n, both, link.Effect{Cut: true})
 	c.CloseWrite()
 	late := dial(t, address)
 	if err := ask(late, quiet); !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -250,7 +250,7 @@ func TestCutHoldsClose(t *testing.T) {
 
 // TestOneWay: a lane that is cut leaves the other one.
 func TestOneWay(t *testing.T) {
-	for _, pairs := range [][]fault.Pair{there, back} {
+	for _, pairs := range [][]link.Pair{there, back} {
 		got := make(chan int, 1000)
 		tell := make(chan bool)
 		n, address := open(t, func(c *net.TCPConn) {
@@ -272,7 +272,7 @@ func TestOneWay(t *testing.T) {
 		c := dial(t, address)
 		c.Write([]byte{1})
 		<-got
-		f := apply(t, n, pairs, fault.Effect{Cut: true})
+		f := apply(t, n, pairs, link.Effect{Cut: true})
 		c.Write([]byte{1})
 		tell <- true
 		c.SetReadDeadline(time.Now().Add(time.Minute))
@@ -313,7 +313,7 @@ func TestDelay(t *testing.T) {
 		return time.Since(began)
 	}
 	for _, test := range []struct {
-		pairs         []fault.Pair
+		pairs         []link.Pair
 		delay, jitter time.Duration
 	}{
 		{there, 20 * time.Millisecond, 0},
@@ -331,7 +331,7 @@ func TestDelay(t *testing.T) {
 			}
 			round()
 			plain = append(plain, time.Since(began)-asked)
-			f := apply(t, n, test.pairs, fault.Effect{Delay: test.delay, Jitter: test.jitter})
+			f := apply(t, n, test.pairs, link.Effect{Delay: test.delay, Jitter: test.jitter})
 			took := round()
 			if took < least {
 				t.Errorf("%+v: an echo after %v", test, took)
@@ -354,7 +354,7 @@ func TestDelay(t *testing.T) {
 		}
 	}
 	// Of a stream under way as much arrives as without, only later, and in order.
-	f := apply(t, n, there, fault.Effect{Delay: 20 * time.Millisecond, Jitter: 20 * time.Millisecond})
+	f := apply(t, n, there, link.Effect{Delay: 20 * time.Millisecond, Jitter: 20 * time.Millisecond})
 	data := make([]byte, 4<<20)
 	for i := range data {
 		data[i] = byte(i >> 8)
@@ -366,7 +366,7 @@ func TestDelay(t *testing.T) {
 	}
 	heal(t, f)
 	// What waits is let go when the delay is taken off, or made shorter.
-	f = apply(t, n, there, fault.Effect{Delay: time.Hour})
+	f = apply(t, n, there, link.Effect{Delay: time.Hour})
 	if err := ask(c, quiet); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("an hour's delay: %v", err)
 	}
@@ -406,7 +406,7 @@ func TestReset(t *testing.T) {
 
 // TestEnds: a close and a reset of either end reach the other as what they are.
 func TestEnds(t *testing.T) {
-	for _, effect := range []fault.Effect{{}, {Delay: time.Millisecond}} {
+	for _, effect := range []link.Effect{{}, {Delay: time.Millisecond}} {
 		seen := make(chan error, 10)
 		n, address := open(t, func(c *net.TCPConn) {
 			b := make([]byte, 1)
@@ -450,8 +450,8 @@ func TestRefuse(t *testing.T) {
 	if err := ask(c, time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	f := apply(t, n, there, fault.Effect{Refuse: true})
-	g := apply(t, n, there, fault.Effect{Refuse: true})
+	f := apply(t, n, there, link.Effect{Refuse: true})
+	g := apply(t, n, there, link.Effect{Refuse: true})
 	heal(t, g)
 	if _, err := net.Dial("tcp", address); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("a new connection: %v", err)
@@ -529,7 +529,7 @@ func TestJustConnected(t *testing.T) {
 			want error
 		}{
 			"refuse": {func() int {
-				heal(t, apply(t, n, there, fault.Effect{Refuse: true}))
+				heal(t, apply(t, n, there, link.Effect{Refuse: true}))
 				return connections
 			}, nil},
 			"reset": {func() int { return n.Reset(there) }, syscall.ECONNRESET},
@@ -574,7 +574,7 @@ func TestCorrupt(t *testing.T) {
 			all, _ := io.ReadAll(c)
 			got <- all
 		})
-		apply(t, n, there, fault.Effect{Corrupt: rate})
+		apply(t, n, there, link.Effect{Corrupt: rate})
 		c := dial(t, address)
 		c.Write(make([]byte, size))
 		c.CloseWrite()
@@ -606,7 +606,7 @@ func TestDrop(t *testing.T) {
 	var first string
 	for range 2 {
 		n, address := open(t, echo)
-		f := apply(t, n, there, fault.Effect{Drop: 0.4})
+		f := apply(t, n, there, link.Effect{Drop: 0.4})
 		dropped, which := 0, ""
 		for range count {
 			c := dial(t, address)
@@ -639,12 +639,12 @@ func TestDrop(t *testing.T) {
 func TestDropAgain(t *testing.T) {
 	n, address := open(t, echo)
 	c := dial(t, address)
-	f := apply(t, n, there, fault.Effect{Drop: 1e-9})
+	f := apply(t, n, there, link.Effect{Drop: 1e-9})
 	if err := ask(c, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	heal(t, f)
-	apply(t, n, there, fault.Effect{Drop: 1})
+	apply(t, n, there, link.Effect{Drop: 1})
 	c.Write(make([]byte, 8<<10))
 	if _, err := io.Copy(io.Discard, c); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("%v", err)
@@ -654,7 +654,7 @@ func TestDropAgain(t *testing.T) {
 // TestNobody: where nobody listens the caller sees its connection end.
 func TestNobody(t *testing.T) {
 	address := free(t)
-	n, err := fault.Open([]fault.Route{{From: "a", To: "b", Network: "tcp", Listen: address, Target: free(t)}}, seeded)
+	n, err := link.Open([]link.Route{{From: "a", To: "b", Network: "tcp", Listen: address, Target: free(t)}}, seeded)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -706,14 +706,14 @@ func TestResetPassesOpenLane(t *testing.T) {
 		c.SetLinger(0)
 	})
 	for _, test := range []struct {
-		pairs []fault.Pair
+		pairs []link.Pair
 		want  error
 	}{{there, syscall.ECONNRESET}, {back, os.ErrDeadlineExceeded}} {
 		c := dial(t, address)
 		if err := ask(c, time.Minute); err != nil {
 			t.Fatal(err)
 		}
-		f := apply(t, n, test.pairs, fault.Effect{Cut: true})
+		f := apply(t, n, test.pairs, link.Effect{Cut: true})
 		end <- true
 		within := time.Minute
 		if test.want != syscall.ECONNRESET {
@@ -735,9 +735,9 @@ func TestResetPassesOpenLane(t *testing.T) {
 // before it has come there, and stays silent at the near one.
 func TestHalfOpenBeforeConnected(t *testing.T) {
 	n, address := open(t, echo)
-	cut := apply(t, n, both, fault.Effect{Cut: true})
+	cut := apply(t, n, both, link.Effect{Cut: true})
 	c := dial(t, address)
-	var f *fault.Fault
+	var f *link.Disturbance
 	for count := 0; count == 0; runtime.Gosched() { // the relay takes it some time after it is made
 		f, count = n.HalfOpen(there)
 	}
@@ -763,7 +763,7 @@ func TestMemory(t *testing.T) {
 		return m.HeapAlloc
 	}
 	before := heap()
-	f := apply(t, n, there, fault.Effect{Delay: time.Hour})
+	f := apply(t, n, there, link.Effect{Delay: time.Hour})
 	var writing sync.WaitGroup
 	for range connections {
 		c := dial(t, address)
@@ -818,7 +818,7 @@ func TestDatagrams(t *testing.T) {
 		}
 	})
 	listen := "127.77.1.2:" + strconv.Itoa(server.LocalAddr().(*net.UDPAddr).Port)
-	n, err := fault.Open([]fault.Route{{From: "a", To: "b", Network: "udp", Listen: listen, Target: server.LocalAddr().String()}}, seeded)
+	n, err := link.Open([]link.Route{{From: "a", To: "b", Network: "udp", Listen: listen, Target: server.LocalAddr().String()}}, seeded)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -832,7 +832,7 @@ func TestDatagrams(t *testing.T) {
 	// time are followed by a mark, sent until it comes, that no buffer is full on the
 	// way, which is no fault; and so are all, once the effect is over.
 	next := 1
-	send := func(e fault.Effect, count int) (got []int, took []time.Duration) {
+	send := func(e link.Effect, count int) (got []int, took []time.Duration) {
 		t.Helper()
 		f := apply(t, n, there, e)
 		sent := map[int]time.Time{}
@@ -876,20 +876,20 @@ func TestDatagrams(t *testing.T) {
 		return got, took
 	}
 	const count = 2000
-	if got, _ := send(fault.Effect{}, count); len(got) != count || !slices.IsSorted(got) {
+	if got, _ := send(link.Effect{}, count); len(got) != count || !slices.IsSorted(got) {
 		t.Errorf("without an effect %d of %d came", len(got), count)
 	}
-	if got, _ := send(fault.Effect{Cut: true}, 100); len(got) != 0 {
+	if got, _ := send(link.Effect{Cut: true}, 100); len(got) != 0 {
 		t.Errorf("of a cut lane %d came", len(got))
 	}
-	if got, _ := send(fault.Effect{Loss: 0.3}, count); len(got) < count*65/100 || len(got) > count*75/100 {
+	if got, _ := send(link.Effect{Loss: 0.3}, count); len(got) < count*65/100 || len(got) > count*75/100 {
 		t.Errorf("of a loss of 0.3 %d of %d came", len(got), count)
 	}
-	if got, _ := send(fault.Effect{Duplicate: 0.3}, count); len(got) < count*125/100 || len(got) > count*135/100 {
+	if got, _ := send(link.Effect{Duplicate: 0.3}, count); len(got) < count*125/100 || len(got) > count*135/100 {
 		t.Errorf("with duplicates of 0.3 %d of %d came", len(got), count)
 	}
 	for _, test := range []struct{ probability, least, most float64 }{{0.1, 0.05, 0.15}, {1, 0.45, 0.5}} { // each other one passes the one before
-		got, _ := send(fault.Effect{Reorder: test.probability}, count)
+		got, _ := send(link.Effect{Reorder: test.probability}, count)
 		overtaken := 0
 		for i := 1; i < len(got); i++ {
 			if got[i] < got[i-1] {
@@ -901,8 +901,8 @@ func TestDatagrams(t *testing.T) {
 		}
 	}
 	for try := 1; ; try++ { // a machine that is busy with other things is late
-		_, plain := send(fault.Effect{}, 200)
-		got, took := send(fault.Effect{Delay: 30 * time.Millisecond}, 200)
+		_, plain := send(link.Effect{}, 200)
+		got, took := send(link.Effect{Delay: 30 * time.Millisecond}, 200)
 		if len(got) != 200 || slices.Min(took) < 30*time.Millisecond {
 			t.Errorf("delayed: %d came, after %v at the least", len(got), slices.Min(took))
 		}
@@ -916,7 +916,7 @@ func TestDatagrams(t *testing.T) {
 		}
 	}
 	// The way back is the other lane.
-	f := apply(t, n, back, fault.Effect{Cut: true})
+	f := apply(t, n, back, link.Effect{Cut: true})
 	last := strconv.Itoa(next)
 	fmt.Fprint(c, last)
 	<-arrived

@@ -19,7 +19,7 @@ import (
 	"github.com/Shopify/toxiproxy/v2"
 	"github.com/rs/zerolog"
 
-	"github.com/dagon-star/dagon-star/runtime/fault"
+	"github.com/dagon-star/dagon-star/runtime/link"
 )
 
 // part is the variable of the environment that makes a process of this test's
@@ -37,7 +37,7 @@ var parts = map[string]func(target string) (address string, err error){
 		}
 		address := l.Addr().String()
 		l.Close()
-		_, err = fault.Open([]fault.Route{{From: "a", To: "b", Endpoint: "data", Network: "tcp", Listen: address, Target: target}},
+		_, err = link.Open([]link.Route{{From: "a", To: "b", Endpoint: "data", Network: "tcp", Listen: address, Target: target}},
 			func(string) *rand.Rand { return rand.New(rand.NewPCG(1, 1)) })
 		return address, err
 	},

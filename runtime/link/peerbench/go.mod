@@ -1,5 +1,5 @@
 // A module of its own, so that what is compared with stays out of the product's.
-module github.com/dagon-star/dagon-star/runtime/fault/peerbench
+module github.com/dagon-star/dagon-star/runtime/link/peerbench
 
 go 1.26.0
 

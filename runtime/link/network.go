@@ -1,4 +1,4 @@
-// Package fault is the network between the nodes of a run, and the harm that can
+// Package link is the network between the nodes of a run, and the harm that can
 // be done to it.
 //
 // Every directed pair of nodes that are tied together has a relay at an address
@@ -9,7 +9,7 @@
 // Bytes move in lanes: the lane from a to b is what flows that way, whichever of
 // the two has called the other. Effects are put on lanes; those of several faults
 // add up, as Effect says.
-package fault
+package link
 
 import (
 	"errors"
@@ -93,7 +93,7 @@ type Network struct {
 	done   sync.WaitGroup // all goroutines
 
 	mu     sync.Mutex
-	faults []*Fault
+	faults []*Disturbance
 	closed bool
 }
 
@@ -134,8 +134,8 @@ func (n *Network) Networks(p Pair) map[string]bool {
 // ErrClosed is the error of a network that is closed.
 var ErrClosed = errors.New("the network is closed")
 
-// Fault is an effect in force.
-type Fault struct {
+// Disturbance is an effect in force.
+type Disturbance struct {
 	network *Network
 	pairs   []Pair
 	effect  Effect
@@ -144,8 +144,8 @@ type Fault struct {
 
 // Apply puts an effect on lanes, and returns when it acts. Pairs between which no
 // bytes can move are passed over.
-func (n *Network) Apply(pairs []Pair, e Effect) (*Fault, error) {
-	f := &Fault{network: n, pairs: pairs, effect: e}
+func (n *Network) Apply(pairs []Pair, e Effect) (*Disturbance, error) {
+	f := &Disturbance{network: n, pairs: pairs, effect: e}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed {
@@ -159,16 +159,16 @@ func (n *Network) Apply(pairs []Pair, e Effect) (*Fault, error) {
 }
 
 // Heal takes the effect off. To heal once more does nothing.
-func (f *Fault) Heal() error {
-	n := f.network
+func (d *Disturbance) Heal() error {
+	n := d.network
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.remove(f)
+	return n.remove(d)
 }
 
 // remove takes a fault off. The lock is held.
-func (n *Network) remove(f *Fault) error {
-	n.faults = slices.DeleteFunc(n.faults, func(o *Fault) bool { return o == f })
+func (n *Network) remove(f *Disturbance) error {
+	n.faults = slices.DeleteFunc(n.faults, func(o *Disturbance) bool { return o == f })
 	for _, s := range f.silent {
 		s.reset()
 	}
@@ -215,8 +215,8 @@ func (n *Network) Reset(pairs []Pair) (count int) {
 // HalfOpen has the connections between the nodes of each pair end at To alone,
 // by a reset, while From's stay open and silent. They are reset when the fault is
 // healed.
-func (n *Network) HalfOpen(pairs []Pair) (f *Fault, count int) {
-	f = &Fault{network: n}
+func (n *Network) HalfOpen(pairs []Pair) (f *Disturbance, count int) {
+	f = &Disturbance{network: n}
 	for _, s := range n.streams(pairs, false) {
 		for _, p := range pairs {
 			if p == (Pair{s.relay.From, s.relay.To}) || p == (Pair{s.relay.To, s.relay.From}) {

@@ -1,4 +1,4 @@
-package fault_test
+package link_test
 
 import (
 	"errors"
@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dagon-star/dagon-star/runtime/fault"
+	"github.com/dagon-star/dagon-star/runtime/link"
 )
 
 // meter reads a connection to its end, and tells what came when.
@@ -93,7 +93,7 @@ func TestRate(t *testing.T) {
 			io.ReadFull(c, make([]byte, 1))
 			calls = append(calls, c)
 		}
-		f := apply(t, n, there, fault.Effect{Rate: rate})
+		f := apply(t, n, there, link.Effect{Rate: rate})
 		began := time.Now()
 		for _, c := range calls {
 			go func() {
@@ -169,7 +169,7 @@ func mostUnderWay(t *testing.T, rate float64) int {
 	c := dial(t, address)
 	c.SetWriteDeadline(time.Now().Add(quiet))
 	io.Copy(c, zeros{})
-	f := apply(t, n, there, fault.Effect{Rate: rate})
+	f := apply(t, n, there, link.Effect{Rate: rate})
 	limited <- true
 	got := most([]meter{<-done})
 	heal(t, f)
@@ -194,11 +194,11 @@ func TestCloseStuck(t *testing.T) {
 	}
 	target := (&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: name.(*syscall.SockaddrInet4).Port}).String()
 	address := free(t)
-	n, err := fault.Open([]fault.Route{{From: "a", To: "b", Network: "tcp", Listen: address, Target: target}}, seeded)
+	n, err := link.Open([]link.Route{{From: "a", To: "b", Network: "tcp", Listen: address, Target: target}}, seeded)
 	if err != nil {
 		t.Fatal(err)
 	}
-	apply(t, n, both, fault.Effect{Delay: time.Hour})
+	apply(t, n, both, link.Effect{Delay: time.Hour})
 	var calls []*net.TCPConn
 	for range 5 { // two or so find room
 		c := dial(t, address)
@@ -255,7 +255,7 @@ func TestManyConnections(t *testing.T) {
 	if got := files(t) - before; got > 4*count+200 { // and one each for us and for the server
 		t.Errorf("%d connections take %d files", count, got)
 	}
-	f := apply(t, n, both, fault.Effect{Delay: 10 * time.Millisecond})
+	f := apply(t, n, both, link.Effect{Delay: 10 * time.Millisecond})
 	var asking sync.WaitGroup
 	for _, c := range calls {
 		asking.Go(func() {
