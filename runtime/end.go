@@ -308,7 +308,7 @@ func (r *Run) conclude(v Verdict) (*Result, error) {
 	}
 	r.closed = true
 	r.news.Broadcast()
-	result := &Result{Verdict: v, ID: r.id, Folder: folder.path, Duration: duration, Events: r.events,
+	result := &Result{Verdict: v, ID: r.id, Folder: folder.Path, Duration: duration, Events: r.events,
 		Nodes: r.infos(), Teardown: r.teardown, LeftBehind: left}
 	err := r.unwritten
 	r.mu.Unlock()

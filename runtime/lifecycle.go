@@ -12,6 +12,7 @@ import (
 
 	"github.com/dagon-star/dagon-star/runtime/control"
 	"github.com/dagon-star/dagon-star/runtime/event"
+	"github.com/dagon-star/dagon-star/runtime/folder"
 	"github.com/dagon-star/dagon-star/runtime/osc"
 	"github.com/dagon-star/dagon-star/runtime/process"
 )
@@ -85,7 +86,7 @@ func (r *Run) start(n *node, incarnation int, home string, o ForkOptions) error 
 	token := randomHex(16)
 	env = append(append(os.Environ(), env...),
 		"DAGON_NAME="+n.spec.Name, "DAGON_PHONE_HOME="+home, "DAGON_RUN="+r.id,
-		"DAGON_INCARNATION="+strconv.Itoa(incarnation), "DAGON_TOKEN="+token, folderVariable+"="+r.folder.path)
+		"DAGON_INCARNATION="+strconv.Itoa(incarnation), "DAGON_TOKEN="+token, folder.Variable+"="+r.folder.Path)
 	if dir == "" {
 		dir = r.NodeFolder(n.spec.Name)
 		if err := os.MkdirAll(dir, 0o755); err != nil {

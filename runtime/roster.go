@@ -235,7 +235,7 @@ func (r *Run) info(n *node) NodeInfo {
 	for _, f := range n.spec.Flags {
 		info.Options[f.Key] = f.Value
 	}
-	maps.Copy(info.Endpoints, r.addresses.endpoints(n.spec))
+	maps.Copy(info.Endpoints, r.addresses.Endpoints(n.spec))
 	return info
 }
 

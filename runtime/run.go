@@ -33,8 +33,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dagon-star/dagon-star/runtime/address"
 	"github.com/dagon-star/dagon-star/runtime/control"
 	"github.com/dagon-star/dagon-star/runtime/event"
+	"github.com/dagon-star/dagon-star/runtime/folder"
 	"github.com/dagon-star/dagon-star/runtime/link"
 	"github.com/dagon-star/dagon-star/runtime/process"
 	"github.com/dagon-star/dagon-star/runtime/topology"
@@ -72,13 +74,13 @@ type Run struct {
 	cfg     Config
 	id      string
 	started time.Time
-	folder  *folder
+	folder  *folder.Folder
 	drivers struct {
 		process process.Driver
 		owned   bool
 		control *control.Server
 	}
-	addresses *addresses
+	addresses *address.Addresses
 	network   *link.Network // nil where nodes reach each other directly
 	shared    net.Addr      // the control socket that all nodes share, or nil
 	needToken bool          // it can be reached from other machines
@@ -128,8 +130,8 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 	r.work, r.abortWork = context.WithCancelCause(context.WithoutCancel(ctx))
 	r.ended, r.endEnded = context.WithCancel(context.WithoutCancel(ctx))
 
-	swept := make(chan Swept, 1)
-	r.tasks.Go(func() { swept <- Sweep() })
+	swept := make(chan folder.SweepResult, 1)
+	r.tasks.Go(func() { swept <- folder.Sweep() })
 	if err := r.open(); err != nil {
 		r.release()
 		r.tasks.Wait()
@@ -151,7 +153,7 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 		r.record("", event.Listening{Address: r.shared.String()})
 	}
 	r.mu.Unlock()
-	for _, notice := range (<-swept).notices() {
+	for _, notice := range (<-swept).Notices() {
 		r.Notice(notice)
 	}
 	if limit := cfg.Settings.TimeLimit; limit > 0 {
@@ -167,11 +169,11 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 // last, so that a run that cannot be started leaves none.
 func (r *Run) open() (err error) {
 	linked := r.cfg.Settings.Links == topology.LinksProxy
-	if r.addresses, err = claimAddresses(r.cfg.Topology, linked); err != nil {
+	if r.addresses, err = address.Claim(r.cfg.Topology, linked); err != nil {
 		return err
 	}
 	if linked {
-		if r.network, err = link.Open(r.addresses.routes(r.cfg.Topology), r.stream); err != nil {
+		if r.network, err = link.Open(r.addresses.Routes(r.cfg.Topology), r.stream); err != nil {
 			return err
 		}
 	}
@@ -194,10 +196,10 @@ func (r *Run) open() (err error) {
 	if runs == "" {
 		runs = "runs"
 	}
-	if r.folder, err = makeFolder(runs, r.cfg.Script, r.id, r.started); err != nil {
+	if r.folder, err = folder.Make(runs, r.cfg.Script, r.id, r.started); err != nil {
 		return err
 	}
-	r.log = event.NewWriter(r.folder.events)
+	r.log = event.NewWriter(r.folder.Events)
 	for _, spec := range r.cfg.Topology.Nodes {
 		n := &node{spec: spec, host: r.addresses.Host(spec.Name), mayExit: spec.MayExit,
 			returned: map[string]int{}, outputRead: map[string]int64{}}
@@ -256,13 +258,13 @@ func (r *Run) recordContainment() {
 func (r *Run) ID() string { return r.id }
 
 // Folder is the run's folder.
-func (r *Run) Folder() string { return r.folder.path }
+func (r *Run) Folder() string { return r.folder.Path }
 
 // NodeFolder is a node's working folder.
-func (r *Run) NodeFolder(name string) string { return filepath.Join(r.folder.path, "nodes", name) }
+func (r *Run) NodeFolder(name string) string { return filepath.Join(r.folder.Path, "nodes", name) }
 
 func (r *Run) logPath(name string) string {
-	return filepath.Join(r.folder.path, "logs", name+".log")
+	return filepath.Join(r.folder.Path, "logs", name+".log")
 }
 
 // Settings are the run's settings.
@@ -360,7 +362,7 @@ func (r *Run) Events() []event.Event {
 // WriteFile writes a file of the run's folder, such as its recipe, so that
 // whoever reads it finds all of it or the file as it was before.
 func (r *Run) WriteFile(name string, data []byte) error {
-	path := filepath.Join(r.folder.path, name)
+	path := filepath.Join(r.folder.Path, name)
 	if err := os.WriteFile(path+".new", data, 0o644); err != nil {
 		return err
 	}

@@ -340,63 +340,10 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// TestAddresses: every node has an address of its own, and so has every run.
-func TestAddresses(t *testing.T) {
-	text := ""
-	for i := range 300 {
-		text += fmt.Sprintf("[n%d]\npath = x\nlisten.a = auto\nlisten.b = auto\nlisten.c = udp:auto\nlisten.d = 7000\n", i)
-	}
-	top, err := topology.Parse("t.ini", []byte(text))
-	must(t, err)
-	seen := map[string]bool{}
-	for range 3 {
-		a, err := claimAddresses(top, false)
-		must(t, err)
-		defer a.Close()
-		for _, n := range top.Nodes {
-			host := a.Host(n.Name)
-			if seen[host] && len(a.claims) > 0 {
-				t.Fatalf("%s is given twice", host)
-			}
-			seen[host] = true
-			if p, q := a.Port(n.Name, "a"), a.Port(n.Name, "b"); p == 0 || p == q || a.Port(n.Name, "d") != 7000 {
-				t.Fatalf("ports %d and %d", p, q)
-			}
-		}
-	}
-}
-
-// TestFolder: folders of runs that start in the same second differ, and are
-// locked while they run.
-func TestFolder(t *testing.T) {
-	dir := t.TempDir()
-	at := time.Now()
-	seen := map[string]bool{}
-	for range 3 {
-		f, err := makeFolder(dir, "some/strange name!.star", "id", at)
-		must(t, err)
-		defer f.Close()
-		if seen[f.path] || !strings.Contains(f.path, "strange-name") {
-			t.Errorf("%s", f.path)
-		}
-		seen[f.path] = true
-		if latest, err := filepath.EvalSymlinks(filepath.Join(dir, "latest")); err != nil || filepath.Base(latest) != filepath.Base(f.path) {
-			t.Errorf("latest is %s (%v)", latest, err)
-		}
-		if again, err := lockFile(filepath.Join(f.path, "lock")); err == nil {
-			again.Close()
-			t.Error("the folder is not locked")
-		}
-	}
-	if _, err := makeFolder(filepath.Join(dir, "latest", "lock", "x"), "x", "id", at); err == nil {
-		t.Error("a folder was made below a file")
-	}
-}
-
 // TestLogFails: an event log that cannot be written ends the run.
 func TestLogFails(t *testing.T) {
 	r := begin(t, Config{Topology: ini(t, "node")})
-	r.folder.events.Close()
+	r.folder.Events.Close()
 	r.Print("x")
 	var failed *LogError
 	if err := r.Wait(Elapsed(time.Hour)); !errors.As(err, &failed) {

@@ -18,6 +18,7 @@ import (
 	"go.starlark.net/starlark"
 
 	"github.com/dagon-star/dagon-star/runtime"
+	runfolder "github.com/dagon-star/dagon-star/runtime/folder"
 	"github.com/dagon-star/dagon-star/runtime/process"
 	"github.com/dagon-star/dagon-star/script"
 )
@@ -97,7 +98,7 @@ func TestEmbedders(t *testing.T) {
 				}
 				time.Sleep(time.Millisecond)
 			}
-			if swept := runtime.Sweep(); swept.Err != nil { // as every run begins
+			if swept := runfolder.Sweep(); swept.Err != nil { // as every run begins
 				t.Error(swept.Err)
 			}
 			for deadline := time.Now().Add(10 * time.Second); len(ours(folder)) > 0; time.Sleep(time.Millisecond) {

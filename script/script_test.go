@@ -499,6 +499,8 @@ func TestArrows(t *testing.T) {
 		"scenarios":         {"go.starlark.net", module + "runtime"},
 		"runtime/event":     {module + "runtime/osc", module + "runtime/control"},
 		"runtime/record":    {"go.starlark.net", module + "runtime/event", module + "runtime/topology"},
+		"runtime/folder":    {module + "runtime/event", module + "runtime/topology", module + "runtime/link", module + "runtime/control"},
+		"runtime/address":   {module + "runtime/event", module + "runtime/process", module + "runtime/control"},
 		"runtime/process":   {module + "runtime/event", module + "runtime/topology"},
 		"runtime/control":   {module + "runtime/event", module + "runtime/topology"},
 	} {

@@ -7,6 +7,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/dagon-star/dagon-star/runtime"
+	"github.com/dagon-star/dagon-star/runtime/folder"
 	"github.com/dagon-star/dagon-star/runtime/process"
 )
 
@@ -46,7 +47,7 @@ Exit code: 0; 1 where something is left that it could not remove.
 	}
 	faults.Flush()
 	fmt.Fprint(c.stdout, "\nleft by dead runs:\n")
-	swept := runtime.Sweep()
+	swept := folder.Sweep()
 	for _, p := range swept.Processes {
 		what := "killed"
 		if !p.Killed {

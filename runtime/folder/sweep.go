@@ -1,4 +1,4 @@
-package runtime
+package folder
 
 import (
 	"errors"
@@ -8,25 +8,21 @@ import (
 	"github.com/dagon-star/dagon-star/runtime/process"
 )
 
-// folderVariable is the variable of every node's environment that holds the
-// run's folder.
-const folderVariable = "DAGON_FOLDER"
-
-// Stale is a process that a run left.
-type Stale struct {
+// Leftover is a process that a run left.
+type Leftover struct {
 	PID    int
 	Run    string // the run's id
 	Node   string
 	Folder string // of the run
-	// Killed tells that the run is dead, and the process has been killed. Err is
+	// Killed reports that the run is dead, and the process has been killed. Err is
 	// why not.
 	Killed bool
 	Err    error
 }
 
-// Swept is what a sweep has found.
-type Swept struct {
-	Processes []Stale
+// SweepResult is what a sweep has found.
+type SweepResult struct {
+	Processes []Leftover
 	Groups    []string // control groups that it removed
 	Err       error    // what it could not do
 }
@@ -40,8 +36,8 @@ var ErrUnknownRun = errors.New("its run's folder is not there any more, or is an
 // run's id and folder in their environment, and control groups, by their names.
 // A run that lives holds locks on its folder and its groups, and is never
 // touched. Every run begins with a sweep.
-func Sweep() Swept {
-	var s Swept
+func Sweep() SweepResult {
+	var s SweepResult
 	for try := 0; try < sweeps; try++ { // what is killed may have been forking
 		found := false
 		type run struct { // what is to be trusted depends on whose process it is
@@ -49,16 +45,16 @@ func Sweep() Swept {
 			user       int
 		}
 		dead := map[run]bool{}
-		for _, m := range process.FindMarked("DAGON_RUN", "DAGON_NAME", folderVariable) {
-			stale := Stale{PID: m.PID, Run: m.Variables["DAGON_RUN"], Node: m.Variables["DAGON_NAME"], Folder: m.Variables[folderVariable]}
-			key := run{stale.Run, stale.Folder, m.User}
+		for _, m := range process.FindMarked("DAGON_RUN", "DAGON_NAME", Variable) {
+			left := Leftover{PID: m.PID, Run: m.Variables["DAGON_RUN"], Node: m.Variables["DAGON_NAME"], Folder: m.Variables[Variable]}
+			key := run{left.Run, left.Folder, m.User}
 			isDead, known := dead[key]
 			if !known {
 				var unknown bool
-				isDead, unknown = isDeadRun(stale.Run, stale.Folder, m.User)
+				isDead, unknown = isDeadRun(left.Run, left.Folder, m.User)
 				if unknown && try == 0 {
-					stale.Err = ErrUnknownRun
-					s.Processes = append(s.Processes, stale)
+					left.Err = ErrUnknownRun
+					s.Processes = append(s.Processes, left)
 					continue
 				}
 				dead[key] = isDead
@@ -67,9 +63,9 @@ func Sweep() Swept {
 				continue
 			}
 			found = true
-			stale.Err = m.Kill()
-			stale.Killed = stale.Err == nil
-			s.Processes = append(s.Processes, stale)
+			left.Err = m.Kill()
+			left.Killed = left.Err == nil
+			s.Processes = append(s.Processes, left)
 		}
 		if !found {
 			break
@@ -85,8 +81,8 @@ func Sweep() Swept {
 // sweeps bounds how often a sweep looks again after it has killed something.
 const sweeps = 100
 
-// notices are what a run tells of what it swept.
-func (s Swept) notices() []string {
+// Notices are what a run tells of what it swept.
+func (s SweepResult) Notices() []string {
 	var out []string
 	killed := map[string]int{}
 	var runs []string

@@ -1,4 +1,6 @@
-package runtime
+// Package address claims the addresses of a run's nodes and of the links between
+// them, so that no two runs of a machine have one in common.
+package address
 
 import (
 	"errors"
@@ -15,11 +17,11 @@ import (
 	"github.com/dagon-star/dagon-star/runtime/topology"
 )
 
-// addresses says where the nodes of a run are. On Linux, where all of
+// Addresses says where the nodes of a run are. On Linux, where all of
 // 127.0.0.0/8 is the loopback, each node has an address of its own from a
 // block that no other run holds; elsewhere all are at 127.0.0.1. It is a
 // topology.Addresses.
-type addresses struct {
+type Addresses struct {
 	claims []net.Listener
 	block  string // that hosts are given from
 	given  int
@@ -31,11 +33,11 @@ type addresses struct {
 // blockSize is how many hosts share one claimed /24: 127.a.b.1 to 127.a.b.250.
 const blockSize = 250
 
-// claimAddresses claims blocks for a topology's nodes, and for the links between
+// Claim claims blocks for a topology's nodes, and for the links between
 // them where there are to be some, and finds a free port for every endpoint that
 // leaves the choice.
-func claimAddresses(t *topology.Topology, linked bool) (*addresses, error) {
-	a := &addresses{hosts: map[string]string{}, ports: map[string]map[string]int{}, links: map[topology.Tie]string{}}
+func Claim(t *topology.Topology, linked bool) (*Addresses, error) {
+	a := &Addresses{hosts: map[string]string{}, ports: map[string]map[string]int{}, links: map[topology.Tie]string{}}
 	if err := a.claim(t, linked); err != nil {
 		a.Close()
 		return nil, err
@@ -43,7 +45,7 @@ func claimAddresses(t *topology.Topology, linked bool) (*addresses, error) {
 	return a, nil
 }
 
-func (a *addresses) claim(t *topology.Topology, linked bool) (err error) {
+func (a *Addresses) claim(t *topology.Topology, linked bool) (err error) {
 	for _, n := range t.Nodes {
 		if a.hosts[n.Name], err = a.nextHost(); err != nil {
 			return err
@@ -94,7 +96,7 @@ func networkOf(t *topology.Topology, tie topology.Tie) string {
 
 // nextHost is an address that no other node or link of the run has, nor another
 // run.
-func (a *addresses) nextHost() (_ string, err error) {
+func (a *Addresses) nextHost() (_ string, err error) {
 	if goruntime.GOOS != "linux" {
 		return "127.0.0.1", nil
 	}
@@ -107,8 +109,8 @@ func (a *addresses) nextHost() (_ string, err error) {
 	return a.block + strconv.Itoa(1+(a.given-1)%blockSize), nil
 }
 
-// routes are the links, as the network opens them.
-func (a *addresses) routes(t *topology.Topology) (all []link.Route) {
+// Routes are the links, as the network opens them.
+func (a *Addresses) Routes(t *topology.Topology) (all []link.Route) {
 	for _, tie := range t.Ties() {
 		if listen := a.links[tie]; listen != "" {
 			r := link.Route{From: tie.From, To: tie.To, Endpoint: tie.Endpoint, Network: networkOf(t, tie), Listen: listen,
@@ -125,7 +127,7 @@ func (a *addresses) routes(t *topology.Topology) (all []link.Route) {
 // claimBlock claims "127.a.b." for this run. The claim is a socket in the
 // abstract namespace: it is bound to the same network namespace as the
 // addresses, and the kernel takes it back whoever dies, and however.
-func (a *addresses) claimBlock() (string, error) {
+func (a *Addresses) claimBlock() (string, error) {
 	const first, last = 1 << 8, 255 << 8 // 127.0 and 127.255 are in use elsewhere
 	at := rand.IntN(last - first)
 	for try := range 1000 {
@@ -197,20 +199,21 @@ func anyPort(network, address string) (int, error) {
 }
 
 // Host is a node's own address.
-func (a *addresses) Host(node string) string { return a.hosts[node] }
+func (a *Addresses) Host(node string) string { return a.hosts[node] }
 
 // Port is the port of a node's endpoint.
-func (a *addresses) Port(node, endpoint string) int { return a.ports[node][endpoint] }
+func (a *Addresses) Port(node, endpoint string) int { return a.ports[node][endpoint] }
 
 // Reach is the host:port at which one node reaches an endpoint of another.
-func (a *addresses) Reach(from, to, endpoint string) string {
+func (a *Addresses) Reach(from, to, endpoint string) string {
 	if link := a.links[topology.Tie{From: from, To: to, Endpoint: endpoint}]; link != "" {
 		return link
 	}
 	return net.JoinHostPort(a.hosts[to], strconv.Itoa(a.ports[to][endpoint]))
 }
 
-func (a *addresses) endpoints(n *topology.Node) map[string]string {
+// Endpoints are the host:port of a node's endpoints, by name.
+func (a *Addresses) Endpoints(n *topology.Node) map[string]string {
 	out := map[string]string{}
 	for name, port := range a.ports[n.Name] {
 		out[name] = net.JoinHostPort(a.hosts[n.Name], strconv.Itoa(port))
@@ -219,7 +222,7 @@ func (a *addresses) endpoints(n *topology.Node) map[string]string {
 }
 
 // Close gives the blocks back.
-func (a *addresses) Close() error {
+func (a *Addresses) Close() error {
 	var errs []error
 	for _, c := range a.claims {
 		errs = append(errs, c.Close())

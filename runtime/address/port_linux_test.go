@@ -1,6 +1,6 @@
 //go:build linux
 
-package runtime
+package address
 
 import (
 	"net"
@@ -10,7 +10,7 @@ import (
 // TestFreePort: a port that a node is to listen on is never one that a link may be
 // given when it calls from the node's address.
 func TestFreePort(t *testing.T) {
-	a := &addresses{}
+	a := &Addresses{}
 	defer a.Close()
 	block, err := a.claimBlock()
 	if err != nil {

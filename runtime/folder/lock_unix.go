@@ -1,6 +1,6 @@
 //go:build unix
 
-package runtime
+package folder
 
 import (
 	"errors"
@@ -37,7 +37,7 @@ func lockText(f *os.File, id string) (string, error) {
 	return fmt.Sprintf("%s\n%d %d\n", id, s.Dev, s.Ino), nil
 }
 
-// isDeadRun tells whether nobody holds the lock of a run; unknown where that
+// isDeadRun reports whether nobody holds the lock of a run; unknown where that
 // cannot be told. A process of the user's says where the run's folder is, and
 // may say anything: whatever is there must not block, is not made, is no more
 // than looked at if it is neither the user's nor ours, and is read no further

@@ -1,4 +1,6 @@
-package runtime
+// Package folder makes the folders of runs, holds them locked while their runs
+// live, and sweeps what the runs of others have left when they were killed.
+package folder
 
 import (
 	"errors"
@@ -14,16 +16,21 @@ import (
 // holds the run's id, and which file it is itself (see lockText).
 const lockName = "lock"
 
-// folder is a run's folder, locked while the run lives.
-type folder struct {
-	path   string
-	lock   *os.File
-	events *os.File
+// Variable is the variable of every node's environment that holds the run's
+// folder.
+const Variable = "DAGON_FOLDER"
+
+// Folder is a run's folder, locked while the run lives.
+type Folder struct {
+	Path   string   // absolute
+	Events *os.File // its log, for the run to write
+
+	lock *os.File
 }
 
-// makeFolder makes <runs>/<time>-<script> with its log, and points
+// Make makes <runs>/<time>-<script> with its log, locks it, and points
 // <runs>/latest at it.
-func makeFolder(runs, script, id string, at time.Time) (*folder, error) {
+func Make(runs, script, id string, at time.Time) (*Folder, error) {
 	if err := os.MkdirAll(runs, 0o755); err != nil {
 		return nil, fmt.Errorf("cannot make the folder for runs: %w", err)
 	}
@@ -32,13 +39,13 @@ func makeFolder(runs, script, id string, at time.Time) (*folder, error) {
 		return nil, err
 	}
 	name := at.Format("20060102-150405") + "-" + folderName(script)
-	f := &folder{}
+	f := &Folder{}
 	for try := 1; ; try++ {
-		f.path = filepath.Join(runs, name)
+		f.Path = filepath.Join(runs, name)
 		if try > 1 {
-			f.path += fmt.Sprintf("-%d", try)
+			f.Path += fmt.Sprintf("-%d", try)
 		}
-		err := os.Mkdir(f.path, 0o755)
+		err := os.Mkdir(f.Path, 0o755)
 		if err == nil {
 			break
 		}
@@ -52,8 +59,8 @@ func makeFolder(runs, script, id string, at time.Time) (*folder, error) {
 	}
 	// A link that cannot be made is no reason not to run: some file systems
 	// have none, and another run may be making it at this moment.
-	link := filepath.Join(runs, fmt.Sprintf(".latest-%s", filepath.Base(f.path)))
-	if os.Symlink(filepath.Base(f.path), link) == nil {
+	link := filepath.Join(runs, fmt.Sprintf(".latest-%s", filepath.Base(f.Path)))
+	if os.Symlink(filepath.Base(f.Path), link) == nil {
 		if os.Rename(link, filepath.Join(runs, "latest")) != nil {
 			os.Remove(link)
 		}
@@ -61,13 +68,13 @@ func makeFolder(runs, script, id string, at time.Time) (*folder, error) {
 	return f, nil
 }
 
-func (f *folder) open(id string) (err error) {
+func (f *Folder) open(id string) (err error) {
 	for _, sub := range []string{"logs", "nodes"} {
-		if err := os.Mkdir(filepath.Join(f.path, sub), 0o755); err != nil {
+		if err := os.Mkdir(filepath.Join(f.Path, sub), 0o755); err != nil {
 			return err
 		}
 	}
-	if f.lock, err = lockFile(filepath.Join(f.path, lockName)); err != nil {
+	if f.lock, err = lockFile(filepath.Join(f.Path, lockName)); err != nil {
 		return err
 	}
 	text, err := lockText(f.lock, id)
@@ -77,19 +84,19 @@ func (f *folder) open(id string) (err error) {
 	if _, err := f.lock.WriteString(text); err != nil {
 		return err
 	}
-	f.events, err = os.Create(filepath.Join(f.path, "events.jsonl"))
+	f.Events, err = os.Create(filepath.Join(f.Path, "events.jsonl"))
 	return err
 }
 
 // Close unlocks the folder.
-func (f *folder) Close() error {
+func (f *Folder) Close() error {
 	var errs []error
-	for _, file := range []*os.File{f.events, f.lock} {
+	for _, file := range []*os.File{f.Events, f.lock} {
 		if file != nil {
 			errs = append(errs, file.Close())
 		}
 	}
-	f.events, f.lock = nil, nil
+	f.Events, f.lock = nil, nil
 	return errors.Join(errs...)
 }
 

@@ -1,6 +1,6 @@
 //go:build linux
 
-package runtime
+package folder
 
 import (
 	"errors"
@@ -16,9 +16,16 @@ import (
 // the channel is closed when it is gone.
 func stranger(t *testing.T, id, folder string) (pid int, gone chan struct{}) {
 	t.Helper()
-	c := exec.Command("sleep", "1h")
-	c.Env = append(os.Environ(), "DAGON_RUN="+id, "DAGON_NAME=x", folderVariable+"="+folder)
+	c := exec.Command("cat")
+	c.Env = append(os.Environ(), "DAGON_RUN="+id, "DAGON_NAME=x", Variable+"="+folder)
+	in, err := c.StdinPipe()
+	must(t, err)
+	out, err := c.StdoutPipe()
+	must(t, err)
 	must(t, c.Start())
+	// Its environment can be read no sooner than it runs, which is after Start.
+	in.Write([]byte("x"))
+	out.Read(make([]byte, 1))
 	gone = make(chan struct{})
 	go func() {
 		c.Wait()
@@ -32,9 +39,9 @@ func stranger(t *testing.T, id, folder string) (pid int, gone chan struct{}) {
 }
 
 // sweeping sweeps, and returns what the sweep says of the process.
-func sweeping(t *testing.T, pid int) *Stale {
+func sweeping(t *testing.T, pid int) *Leftover {
 	t.Helper()
-	swept := make(chan Swept, 1)
+	swept := make(chan SweepResult, 1)
 	go func() { swept <- Sweep() }()
 	select {
 	case s := <-swept:
@@ -115,18 +122,18 @@ func TestSweepIDAlone(t *testing.T) {
 // TestSweepCopy: a run that lives is left alone when its folder is replaced by
 // a copy, which has no lock; and swept when it is dead and has its own again.
 func TestSweepCopy(t *testing.T) {
-	f, err := makeFolder(t.TempDir(), "x", "abc", time.Now())
+	f, err := Make(t.TempDir(), "x", "abc", time.Now())
 	must(t, err)
 	defer f.Close()
-	pid, gone := stranger(t, "abc", f.path)
+	pid, gone := stranger(t, "abc", f.Path)
 	if p := sweeping(t, pid); p != nil {
 		t.Errorf("the sweep says %+v of a run that lives", p)
 	}
-	must(t, os.Rename(f.path, f.path+".old"))
-	must(t, os.CopyFS(f.path, os.DirFS(f.path+".old")))
+	must(t, os.Rename(f.Path, f.Path+".old"))
+	must(t, os.CopyFS(f.Path, os.DirFS(f.Path+".old")))
 	leftAlone(t, pid, gone)
-	must(t, os.RemoveAll(f.path))
-	must(t, os.Rename(f.path+".old", f.path))
+	must(t, os.RemoveAll(f.Path))
+	must(t, os.Rename(f.Path+".old", f.Path))
 	must(t, f.Close())
 	swept(t, pid, gone)
 }
