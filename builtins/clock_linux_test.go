@@ -29,7 +29,7 @@ func (d slow) Start(s process.Spec) (process.Process, error) {
 	return slowProcess{p}, nil
 }
 
-func (p slowProcess) Pause() error {
+func (p slowProcess) Pause() (int, error) {
 	dawdle()
 	return p.Process.Pause()
 }

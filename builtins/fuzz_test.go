@@ -40,15 +40,23 @@ type number struct {
 }
 
 func (*number) PID() int { return 1 << 30 }
-func (n *number) Signal(os.Signal, process.Reach) error {
+func (n *number) Signal(os.Signal, process.Reach) (int, error) {
 	n.once.Do(func() { close(n.done) })
-	return nil
+	return 1, nil
 }
-func (*number) Pause() error               { return nil }
-func (*number) Resume() error              { return nil }
-func (*number) Limit(process.Limits) error { return nil }
-func (n *number) Done() <-chan struct{}    { return n.done }
-func (*number) Exit() process.Exit         { return process.Exit{Signal: "KILL"} }
+func (n *number) Alive() bool {
+	select {
+	case <-n.done:
+		return false
+	default:
+		return true
+	}
+}
+func (*number) Pause() (int, error)               { return 1, nil }
+func (*number) Resume() error                     { return nil }
+func (*number) Limit(process.Limits) (int, error) { return 1, nil }
+func (n *number) Done() <-chan struct{}           { return n.done }
+func (*number) Exit() process.Exit                { return process.Exit{Signal: "KILL"} }
 
 // targets is what FuzzCall calls: every builtin, and the methods of what they
 // return.

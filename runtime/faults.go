@@ -222,7 +222,7 @@ func (r *Run) signal(what string, names []string, s syscall.Signal, to process.R
 		return nil, err
 	}
 	return func(context.Context) (*Fault, error) {
-		if err := r.apply(id, targets, dead, func(t target) error { return t.process.Signal(s, to) }); err != nil || s != syscall.SIGKILL {
+		if err := r.apply(id, targets, dead, func(t target) error { _, err := t.process.Signal(s, to); return err }); err != nil || s != syscall.SIGKILL {
 			return nil, err
 		}
 		timer := time.NewTimer(unkillable)
@@ -245,7 +245,7 @@ func (r *Run) Pause(names []string) (Planned, error) {
 			return &StateError{Node: n.spec.Name, State: n.state, Text: "cannot pause it: it is paused already"}
 		}
 		return nil
-	}, func(t target) error { return t.process.Pause() })
+	}, func(t target) error { _, err := t.process.Pause(); return err })
 }
 
 // Resume plans to let paused nodes go on.
@@ -322,7 +322,8 @@ func (r *Run) Limit(names []string, l process.Limits) (Planned, error) {
 		r.mu.Lock()
 		all := r.limits(t.node)
 		r.mu.Unlock()
-		return t.process.Limit(all)
+		_, err := t.process.Limit(all)
+		return err
 	})
 }
 
@@ -413,7 +414,8 @@ func (r *Run) lift(f *Fault, from target) error {
 	r.mu.Lock()
 	limits := r.limits(from.node)
 	r.mu.Unlock()
-	return from.process.Limit(limits)
+	_, err := from.process.Limit(limits)
+	return err
 }
 
 // healAll undoes every fault that is in force.
@@ -479,7 +481,7 @@ func (r *Run) restart(ctx context.Context, id int64, targets []target, dead []st
 	began := time.Now()
 	err := r.each(targets, func(t target) error {
 		if o.Kill {
-			if err := t.process.Signal(syscall.SIGKILL, process.Tree); err != nil {
+			if _, err := t.process.Signal(syscall.SIGKILL, process.Tree); err != nil && !errors.Is(err, os.ErrProcessDone) {
 				return err
 			}
 		} else {

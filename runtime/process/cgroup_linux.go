@@ -385,13 +385,13 @@ func removeOnce(dir string) error {
 }
 
 // limit sets the limits of a tree, in the place of those it has.
-func (c *child) limit(l Limits) error {
+func (c *child) limit(l Limits) (reached int, err error) {
 	c.faults.Lock()
 	defer c.faults.Unlock()
 	c.limiting.Lock()
 	defer c.limiting.Unlock()
-	if c.ended() {
-		return os.ErrProcessDone
+	if !c.alive() {
+		return 0, os.ErrProcessDone
 	}
 	m := &c.mark
 	var errs []error
@@ -422,11 +422,11 @@ func (c *child) limit(l Limits) error {
 	if m.group != nil && len(m.group.dirs) == 0 {
 		m.group = nil
 	}
-	err := errors.Join(errs...)
-	if err != nil && c.ended() { // and was not there to be limited
-		return os.ErrProcessDone
+	err = errors.Join(errs...)
+	if !c.alive() { // and may not have been there to be limited
+		return 0, os.ErrProcessDone
 	}
-	return err
+	return 1 + len(c.members()), err
 }
 
 // cpuPeriod is the period of a CPU limit in microseconds, the kernel's default.

@@ -61,10 +61,11 @@ type image struct {
 // be called from any goroutine.
 type tree interface {
 	pid() int
-	signal(syscall.Signal, Reach) error
-	pause() error
+	alive() bool
+	signal(syscall.Signal, Reach) (reached int, err error)
+	pause() (reached int, err error)
 	resume() error
-	limit(Limits) error
+	limit(Limits) (reached int, err error)
 }
 
 // driver starts processes with their output captured.
@@ -140,14 +141,16 @@ type running struct {
 func (p *running) PID() int              { return p.tree.pid() }
 func (p *running) Done() <-chan struct{} { return p.done }
 func (p *running) Exit() Exit            { return p.ending }
-func (p *running) Pause() error          { return p.tree.pause() }
+func (p *running) Alive() bool           { return p.tree.alive() }
 func (p *running) Resume() error         { return p.tree.resume() }
-func (p *running) Limit(l Limits) error  { return p.tree.limit(l) }
 
-func (p *running) Signal(s os.Signal, to Reach) error {
+func (p *running) Pause() (reached int, err error)         { return p.tree.pause() }
+func (p *running) Limit(l Limits) (reached int, err error) { return p.tree.limit(l) }
+
+func (p *running) Signal(s os.Signal, to Reach) (reached int, err error) {
 	sig, ok := s.(syscall.Signal)
 	if !ok {
-		return fmt.Errorf("process: %v is no signal of this system", s)
+		return 0, fmt.Errorf("process: %v is no signal of this system", s)
 	}
 	return p.tree.signal(sig, to)
 }

@@ -71,11 +71,13 @@ type (
 		TTY            bool
 	}
 	reply struct {
-		ID     uint64 // of the request; for an exit, that which forked the child
-		Forked bool
-		PID    int
-		Exit   *Exit
-		Error  *wireError
+		ID      uint64 // of the request; for an exit, that which forked the child
+		Forked  bool
+		PID     int
+		Alive   bool
+		Reached int
+		Exit    *Exit
+		Error   *wireError
 
 		child *remote // what the driver made of it
 	}
@@ -90,6 +92,7 @@ type op int
 
 const (
 	opFork op = iota
+	opAlive
 	opSignal
 	opPause
 	opResume
@@ -257,7 +260,7 @@ func (k *keeper) serve() uint64 {
 		case opFork:
 			k.fork(r, k.requests.take(files))
 		default:
-			go func() { k.send(reply{ID: r.ID, Error: toWire(k.do(r))}) }()
+			go func() { k.send(k.do(r)) }()
 		}
 	}
 }
@@ -295,29 +298,35 @@ func (k *keeper) fork(r request, attached []*os.File) {
 		tag: r.Image.Tag, tty: r.Image.TTY, files: attached}, forked, ended)
 }
 
-func (k *keeper) do(r request) error {
+// do does to a child what the driver asks for, and returns the reply.
+func (k *keeper) do(r request) reply {
 	k.mu.Lock()
 	c := k.children[r.Child]
 	k.mu.Unlock()
-	if c == nil {
-		return os.ErrProcessDone
-	}
-	switch r.Op {
-	case opSignal:
-		return c.signal(syscall.Signal(r.Signal), r.Reach)
-	case opPause:
-		return c.pause()
-	case opResume:
-		return c.resume()
-	case opLimit:
+	answer := reply{ID: r.ID}
+	err := os.ErrProcessDone
+	switch {
+	case c == nil:
+	case r.Op == opAlive:
+		answer.Alive, err = c.alive(), nil
+	case r.Op == opSignal:
+		answer.Reached, err = c.signal(syscall.Signal(r.Signal), r.Reach)
+	case r.Op == opPause:
+		answer.Reached, err = c.pause()
+	case r.Op == opResume:
+		err = c.resume()
+	case r.Op == opLimit:
 		if r.Limits != (Limits{}) && k.rung == Sealed {
 			// Control groups outlive the namespace: the keeper no longer dies at
 			// once with its driver, but sees that it is gone, and removes them.
 			k.main <- func() { unix.Prctl(unix.PR_SET_PDEATHSIG, 0, 0, 0, 0) }
 		}
-		return c.limit(r.Limits)
+		answer.Reached, err = c.limit(r.Limits)
+	default:
+		err = fmt.Errorf("the keeper knows no operation %d", r.Op)
 	}
-	return fmt.Errorf("the keeper knows no operation %d", r.Op)
+	answer.Error = toWire(err)
+	return answer
 }
 
 // end kills all that is left in the keeper's care.

@@ -358,20 +358,38 @@ func (c *remote) end(e Exit) {
 	go c.ended(e) // the driver waits for it, and others are not to
 }
 
-func (c *remote) ask(r request) error {
+func (c *remote) ask(r request) (reply, error) {
 	select {
 	case <-c.done:
-		return os.ErrProcessDone
+		return reply{}, os.ErrProcessDone
 	default:
 	}
 	r.Child = c.id
-	_, err := c.keeper.ask(r, nil)
+	return c.keeper.ask(r, nil)
+}
+
+func (c *remote) alive() bool {
+	r, err := c.ask(request{Op: opAlive})
+	if err != nil {
+		<-c.done // it has ended, or does with its keeper, which cannot be asked any more
+	}
+	return r.Alive
+}
+
+func (c *remote) act(r request) (reached int, err error) {
+	answer, err := c.ask(r)
+	return answer.Reached, err
+}
+
+func (c *remote) resume() error {
+	_, err := c.ask(request{Op: opResume})
 	return err
 }
 
-func (c *remote) signal(s syscall.Signal, to Reach) error {
-	return c.ask(request{Op: opSignal, Signal: int(s), Reach: to})
+func (c *remote) signal(s syscall.Signal, to Reach) (reached int, err error) {
+	return c.act(request{Op: opSignal, Signal: int(s), Reach: to})
 }
-func (c *remote) pause() error         { return c.ask(request{Op: opPause}) }
-func (c *remote) resume() error        { return c.ask(request{Op: opResume}) }
-func (c *remote) limit(l Limits) error { return c.ask(request{Op: opLimit, Limits: l}) }
+func (c *remote) pause() (reached int, err error) { return c.act(request{Op: opPause}) }
+func (c *remote) limit(l Limits) (reached int, err error) {
+	return c.act(request{Op: opLimit, Limits: l})
+}

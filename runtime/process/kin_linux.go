@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	goruntime "runtime"
 	"slices"
@@ -192,6 +193,45 @@ func awaitExit(pid int, m *mark) {
 	var info unix.Siginfo
 	for unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
 	}
+}
+
+// hasExited reports whether a child that has not been reaped has ended, or is on
+// its way out: none of its threads goes on with its program.
+func hasExited(pid int) bool {
+	var info unix.Siginfo
+	err := error(unix.EINTR)
+	for err == unix.EINTR {
+		err = unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOWAIT|unix.WNOHANG, nil)
+	}
+	return err == nil && info.Signo != 0 || err == unix.ECHILD || isEnding(pid)
+}
+
+// isEnding reports whether all threads of a process are ending. One may be alone:
+// a process goes on without its main thread.
+func isEnding(pid int) bool {
+	names, err := os.ReadDir(procPath(pid, "task"))
+	for _, name := range names {
+		text, err := os.ReadFile(procPath(pid, "task/"+name.Name()+"/stat"))
+		f := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
+		if !isGone(err) && (len(f) <= 28 || !threadEnds(string(f[6]), string(f[28]))) {
+			return false
+		}
+	}
+	return err == nil && len(names) > 0
+}
+
+// isGone reports whether an error of /proc says that the process or thread is not
+// there any more.
+func isGone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) }
+
+// threadEnds reports whether a thread with these flags and pending signals
+// (proc_pid_stat(5)) is ending: it exits, dies of a signal, dumps core, or has
+// been told to end with its process.
+func threadEnds(flags, pending string) bool {
+	const exiting, postCoreDump, dumpCore, signaled = 0x4, 0x8, 0x200, 0x400 // PF_* of the kernel's sched.h
+	f, _ := strconv.ParseUint(flags, 10, 64)
+	p, _ := strconv.ParseUint(pending, 10, 64)
+	return f&(exiting|postCoreDump|dumpCore|signaled) != 0 || p&(1<<(unix.SIGKILL-1)) != 0
 }
 
 // pollExit waits for a child's pidfd to become readable, which takes no thread;
@@ -400,22 +440,26 @@ func (s stat) send(sig syscall.Signal) error {
 
 // signalTree sends a signal to the leader first, which so cannot replace what
 // else is hit.
-func (c *child) signalTree(sig syscall.Signal) error {
-	return c.each(func(s stat) error { return s.send(sig) }, sig)
-}
-
-func (c *child) each(do func(stat) error, sig syscall.Signal) error {
+func (c *child) signalTree(sig syscall.Signal) (hit []int, err error) {
 	members := c.members() // before it: a leader that has ended does not know its own any more
-	if err := c.held(func() error { return unix.Kill(c.id, sig) }, "signal process"); err != nil {
-		return err
+	err = c.held(func() error {
+		c.killed = c.killed || sig == unix.SIGKILL
+		return unix.Kill(c.id, sig)
+	}, "signal process")
+	if err != nil {
+		return nil, err
 	}
+	hit = []int{c.id}
 	var errs []error
 	for _, s := range members {
-		if err := do(s); err != nil && !errors.Is(err, unix.ESRCH) {
+		switch err := s.send(sig); {
+		case err == nil:
+			hit = append(hit, s.pid)
+		case !errors.Is(err, unix.ESRCH):
 			errs = append(errs, fmt.Errorf("cannot signal process %d: %w", s.pid, err))
 		}
 	}
-	return errors.Join(errs...)
+	return hit, errors.Join(errs...)
 }
 
 // sureAfter is how often in a row nothing is to be found before there is
@@ -440,19 +484,19 @@ func (w *waiter) wait(within time.Duration) bool {
 }
 
 // sweep kills what of the tree has outlived its leader, and waits until it is
-// gone. It returns who that was, and adds what they have used as far as it is
-// this process that reaps them.
-func (c *child) sweep(usage *syscall.Rusage) (left []int) {
+// gone. It returns who that was, left by their numbers as the machine shows them,
+// and adds what they have used as far as it is this process that reaps them.
+func (c *child) sweep(usage *syscall.Rusage) (swept, left []int) {
 	l := c.local
 	switch {
 	case l.kin.rung == Cgroup && !c.mark.group.populated():
-		return nil
+		return nil, nil
 	case l.kin.adopts():
 		l.reaping.Lock()
 		defer l.reaping.Unlock()
 		// The top of whatever outlives the leader was given to this process.
 		if len(l.kin.adopted()) == 0 {
-			return nil
+			return nil, nil
 		}
 	default:
 		looks := 0
@@ -460,7 +504,7 @@ func (c *child) sweep(usage *syscall.Rusage) (left []int) {
 			looks++
 		}
 		if looks == sureAfter {
-			return nil
+			return nil, nil
 		}
 	}
 	seen := map[int]stat{}
@@ -469,6 +513,7 @@ func (c *child) sweep(usage *syscall.Rusage) (left []int) {
 		for _, s := range members {
 			if _, again := seen[s.pid]; !again {
 				seen[s.pid] = s
+				swept = append(swept, s.pid)
 				left = append(left, l.kin.outside(s.pid))
 			}
 			s.send(syscall.SIGKILL)
@@ -485,7 +530,7 @@ func (c *child) sweep(usage *syscall.Rusage) (left []int) {
 			quiet = 0
 		}
 		if quiet == sureAfter || !w.wait(killedWithin) {
-			return left
+			return swept, left
 		}
 	}
 }
@@ -536,18 +581,21 @@ func (k kin) adopted() (pids []int) {
 
 // stopTree stops the tree, and returns when all of it has stopped: what was
 // started meanwhile too.
-func (c *child) stopTree() error {
+func (c *child) stopTree() (reached int, err error) {
+	if !c.alive() {
+		return 0, os.ErrProcessDone
+	}
 	if c.paused {
-		return nil
+		return 0, nil
 	}
 	stopped, sent := map[int]bool{}, map[int]bool{}
 	for w, quiet := (waiter{}), 0; ; {
 		members := c.members()
-		if leader, ok := readStat(c.id); ok && leader.runs() {
-			members = append(members, leader)
-		} else {
-			return os.ErrProcessDone
+		leader, ok := readStat(c.id)
+		if !ok || !c.alive() {
+			return 0, os.ErrProcessDone
 		}
+		members = append(members, leader)
 		var running []int
 		for _, s := range members {
 			if !sent[s.pid] {
@@ -557,8 +605,10 @@ func (c *child) stopTree() error {
 					continue
 				}
 				running = append(running, s.pid)
-				if err := s.send(unix.SIGSTOP); err != nil && !errors.Is(err, unix.ESRCH) {
-					return fmt.Errorf("cannot stop process %d: %w", s.pid, err)
+				if err := s.send(unix.SIGSTOP); err == nil {
+					reached++
+				} else if !errors.Is(err, unix.ESRCH) {
+					return reached, fmt.Errorf("cannot stop process %d: %w", s.pid, err)
 				}
 			} else if !s.stopped() {
 				running = append(running, s.pid)
@@ -569,10 +619,10 @@ func (c *child) stopTree() error {
 			quiet = 0
 		}
 		if quiet == sureAfter {
-			return nil
+			return reached, nil
 		}
 		if !w.wait(stoppedWithin) {
-			return fmt.Errorf("processes %v did not stop within %s", running, stoppedWithin)
+			return reached, fmt.Errorf("processes %v did not stop within %s", running, stoppedWithin)
 		}
 	}
 }

@@ -73,16 +73,52 @@ func awaitExit(pid int, _ *mark) {
 	}
 }
 
+// hasExited reports whether a child that has not been reaped has ended: what is
+// registered for is told at once, or is an error.
+func hasExited(pid int) bool {
+	queue, err := unix.Kqueue()
+	if err != nil {
+		return false
+	}
+	defer unix.Close(queue)
+	unix.CloseOnExec(queue)
+	var event unix.Kevent_t
+	unix.SetKevent(&event, pid, unix.EVFILT_PROC, unix.EV_ADD|unix.EV_ONESHOT)
+	event.Fflags = unix.NOTE_EXIT
+	for {
+		n, err := unix.Kevent(queue, []unix.Kevent_t{event}, make([]unix.Kevent_t, 1), &unix.Timespec{})
+		if err != unix.EINTR {
+			return n > 0 || err == unix.ESRCH
+		}
+	}
+}
+
 // sweep kills what the child has left in its group. Who that was is not known.
-func (c *child) sweep(*syscall.Rusage) []int {
+func (c *child) sweep(*syscall.Rusage) (swept, left []int) {
 	unix.Kill(-c.id, unix.SIGKILL)
-	return nil
+	return nil, nil
 }
 
-func (c *child) signalTree(s syscall.Signal) error {
-	return c.held(func() error { return unix.Kill(-c.id, s) }, "signal process group")
+// signalTree signals the group, which counts as one: who is in it is not known.
+func (c *child) signalTree(s syscall.Signal) (hit []int, err error) {
+	err = c.held(func() error {
+		c.killed = c.killed || s == unix.SIGKILL
+		return unix.Kill(-c.id, s)
+	}, "signal process group")
+	if err != nil {
+		return nil, err
+	}
+	return []int{c.id}, nil
 }
 
-func (c *child) stopTree() error     { return c.signalTree(unix.SIGSTOP) }
-func (c *child) continueTree() error { return c.signalTree(unix.SIGCONT) }
-func (c *child) limit(Limits) error  { return Can(FaultLimitCPU) }
+func (c *child) stopTree() (reached int, err error) {
+	hit, err := c.signalTree(unix.SIGSTOP)
+	return len(hit), err
+}
+
+func (c *child) continueTree() error {
+	_, err := c.signalTree(unix.SIGCONT)
+	return err
+}
+
+func (c *child) limit(Limits) (reached int, err error) { return 0, Can(FaultLimitCPU) }

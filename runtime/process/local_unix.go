@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	goruntime "runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -118,7 +119,9 @@ type child struct {
 
 	mu     sync.Mutex
 	reaped bool
-	killed bool // the whole tree, on request
+	killed bool  // the whole tree, on request, while it had not ended
+	byKill bool  // SIGKILL ended it
+	swept  []int // what of the tree was killed after it
 }
 
 func (c *child) pid() int { return c.id }
@@ -129,11 +132,8 @@ func (c *child) watch() (e Exit) {
 	// Until it is reaped its number is not given to another, so that what is
 	// left of its tree can be found without a doubt about whose it is.
 	var usage syscall.Rusage
-	e.Left = c.sweep(&usage)
+	swept, left := c.sweep(&usage)
 	c.mu.Lock()
-	if c.killed {
-		e.Left = nil // it has not outlived its leader
-	}
 	var status syscall.WaitStatus
 	var own syscall.Rusage
 	var err error
@@ -144,6 +144,11 @@ func (c *child) watch() (e Exit) {
 		}
 	}
 	c.reaped = true
+	c.byKill = err == nil && status.Signaled() && status.Signal() == syscall.SIGKILL
+	c.swept = swept
+	if !c.killed || !c.byKill { // or it has not outlived its leader
+		e.Left = left
+	}
 	c.mu.Unlock()
 	e.Code = -1
 	switch {
@@ -170,30 +175,67 @@ func addUsage(to, more *syscall.Rusage) {
 	to.Maxrss = max(to.Maxrss, more.Maxrss)
 }
 
-func (c *child) signal(s syscall.Signal, to Reach) error {
+func (c *child) signal(s syscall.Signal, to Reach) (reached int, err error) {
 	if to == Tree {
 		c.faults.Lock()
 		defer c.faults.Unlock()
-		if s == syscall.SIGKILL {
-			return c.kill()
-		}
+	}
+	hit, err := c.send(s, to)
+	if s != syscall.SIGKILL || len(hit) == 0 && (to == Leader || !errors.Is(err, os.ErrProcessDone)) {
+		return len(hit), err
+	}
+	return c.awaitKilled(hit, to, err)
+}
+
+// send signals the leader or the tree, and returns who was reached.
+func (c *child) send(s syscall.Signal, to Reach) (hit []int, err error) {
+	if to == Tree {
 		return c.signalTree(s)
 	}
-	return c.held(func() error { return unix.Kill(c.id, s) }, "signal process")
+	if err := c.held(func() error { return unix.Kill(c.id, s) }, "signal process"); err != nil {
+		return nil, err
+	}
+	return []int{c.id}, nil
 }
 
-// ended tells whether the child has been reaped.
-func (c *child) ended() bool {
+// awaitKilled waits until nothing of a tree runs whose leader has been killed, or
+// had ended. The kernel says last whether it was the kill that ended it: who is
+// already on its way out keeps its own exit status.
+func (c *child) awaitKilled(hit []int, to Reach, err error) (reached int, _ error) {
+	timer := time.NewTimer(2 * killedWithin)
+	defer timer.Stop()
+	select {
+	case <-c.done:
+	case <-timer.C:
+		return len(hit), errors.Join(err, fmt.Errorf("process %d was killed and has not ended within %s", c.id, 2*killedWithin))
+	}
+	for _, pid := range c.swept {
+		if to == Tree && !slices.Contains(hit, pid) {
+			hit = append(hit, pid)
+		}
+	}
+	if err == nil && !c.byKill {
+		hit = slices.DeleteFunc(hit, func(pid int) bool { return pid == c.id })
+		err = os.ErrProcessDone
+	}
+	return len(hit), err
+}
+
+func (c *child) alive() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.reaped
+	return !c.over()
 }
 
-// held does something to the child's own number, as long as that is its own.
+// over reports whether the child has ended, by the kernel's word. The lock is
+// held: nobody reaps it meanwhile.
+func (c *child) over() bool { return c.reaped || hasExited(c.id) }
+
+// held does something to the child's own number, unless the child has ended.
 func (c *child) held(do func() error, what string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.reaped {
+	if c.over() {
 		return os.ErrProcessDone
 	}
 	if err := do(); err != nil && !errors.Is(err, unix.ESRCH) {
@@ -202,7 +244,7 @@ func (c *child) held(do func() error, what string) error {
 	return nil
 }
 
-func (c *child) pause() error {
+func (c *child) pause() (reached int, err error) {
 	c.faults.Lock()
 	defer c.faults.Unlock()
 	return c.stopTree()
@@ -212,22 +254,4 @@ func (c *child) resume() error {
 	c.faults.Lock()
 	defer c.faults.Unlock()
 	return c.continueTree()
-}
-
-// kill kills the tree and waits until nothing of it runs.
-func (c *child) kill() error {
-	c.mu.Lock()
-	c.killed = true
-	c.mu.Unlock()
-	if err := c.signalTree(syscall.SIGKILL); err != nil {
-		return err
-	}
-	timer := time.NewTimer(2 * killedWithin)
-	defer timer.Stop()
-	select {
-	case <-c.done:
-		return nil
-	case <-timer.C:
-		return fmt.Errorf("process %d was killed and has not ended within %s", c.id, 2*killedWithin)
-	}
 }

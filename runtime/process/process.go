@@ -103,20 +103,31 @@ const (
 )
 
 // Process is a process that was started, with its whole tree.
+//
+// Each act is os.ErrProcessDone if the process that was started had ended before
+// it. It then reaches nobody, but for one: to kill a tree kills what is left of
+// it all the same, and reports how many that were beside os.ErrProcessDone. Whether
+// it had ended is asked where the process is reaped, in one step with the act. A
+// kill that came while the process was ending by itself did not end it, and is
+// os.ErrProcessDone too.
 type Process interface {
 	// PID is its number as the orchestrator's own machine shows it.
 	PID() int
-	// Signal sends a signal. To kill a tree returns when nothing of it runs any
-	// more. It is os.ErrProcessDone once the process has ended, and then
-	// reaches nobody.
-	Signal(os.Signal, Reach) error
-	// Pause stops the tree, and returns when all of it has stopped. Resume lets
-	// go on what Pause stopped, and not what had been stopped before it.
-	Pause() error
+	// Alive reports whether the process that was started has not ended, by the
+	// kernel's word at the moment of the call. It has ended when it is a zombie,
+	// which may be before Done.
+	Alive() bool
+	// Signal sends a signal, and reports how many processes it reached. To kill a
+	// tree returns when nothing of it runs any more.
+	Signal(os.Signal, Reach) (reached int, err error)
+	// Pause stops the tree, and returns when all of it has stopped; reached is how
+	// many it stopped. Resume lets go on what Pause stopped, and not what had been
+	// stopped before it.
+	Pause() (reached int, err error)
 	Resume() error
-	// Limit puts limits on the tree, in the place of those that it has; the
-	// zero Limits are none.
-	Limit(Limits) error
+	// Limit puts limits on the tree, in the place of those that it has, and
+	// reports how many processes are under them; the zero Limits are none.
+	Limit(Limits) (reached int, err error)
 	// Done is closed when the process has ended, what it left of its tree has
 	// been killed, and its output has been read to the end.
 	Done() <-chan struct{}
@@ -144,11 +155,11 @@ type Exit struct {
 
 // Stop ends a process: TERM to its tree, with CONT for what is stopped,
 // and KILL where it is not gone after the grace or once ctx is done. It returns
-// when the process is Done, and tells whether KILL was needed.
+// when the process is Done, and reports whether KILL was needed.
 func Stop(ctx context.Context, p Process, grace time.Duration) (killed bool, err error) {
 	if ctx.Err() == nil {
 		for _, s := range []os.Signal{syscall.SIGTERM, continueSignal} {
-			if err := p.Signal(s, Tree); errors.Is(err, os.ErrProcessDone) {
+			if _, err := p.Signal(s, Tree); errors.Is(err, os.ErrProcessDone) {
 				<-p.Done()
 				return false, nil
 			} else if err != nil {
@@ -164,7 +175,7 @@ func Stop(ctx context.Context, p Process, grace time.Duration) (killed bool, err
 		case <-ctx.Done():
 		}
 	}
-	err = p.Signal(os.Kill, Tree)
+	_, err = p.Signal(os.Kill, Tree)
 	if errors.Is(err, os.ErrProcessDone) {
 		err = nil
 	} else {

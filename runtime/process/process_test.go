@@ -43,6 +43,10 @@ func behave(mode string) int {
 	switch mode {
 	case "exit":
 		return n
+	case "linger": // for so many µs
+		for began := time.Now(); time.Since(began) < time.Duration(n)*time.Microsecond; {
+		}
+		return 3
 	case "echo":
 		fmt.Println(argument)
 		fmt.Fprintln(os.Stderr, "err", argument)
@@ -127,8 +131,10 @@ func behave(mode string) int {
 			if err != nil {
 				return 9
 			}
-			if mode == "orchestrate-limited" && p.Limit(Limits{CPU: 1}) != nil {
-				return 9
+			if mode == "orchestrate-limited" {
+				if _, err := p.Limit(Limits{CPU: 1}); err != nil {
+					return 9
+				}
 			}
 			fmt.Println(p.PID())
 		}
@@ -181,6 +187,8 @@ func TestRungs(t *testing.T) {
 			"StartErrors":      testStartErrors,
 			"UnrelatedThreads": testUnrelatedThreads,
 			"Left":             testLeft,
+			"EndedBefore":      testEndedBefore,
+			"KilledOrEnded":    testKilledOrEnded,
 		} {
 			t.Run(string(rung)+"/"+name, func(t *testing.T) { test(t, newDriver(t, rung)) })
 		}
@@ -267,7 +275,7 @@ func testExit(t *testing.T, d Driver) {
 		if e := p.Exit(); e.Code != code || e.Signal != "" || len(e.Left) != 0 {
 			t.Errorf("exit %d: %+v", code, e)
 		}
-		if err := p.Signal(os.Kill, Tree); !errors.Is(err, os.ErrProcessDone) {
+		if _, err := p.Signal(os.Kill, Tree); !errors.Is(err, os.ErrProcessDone) {
 			t.Errorf("a signal after its end: %v", err)
 		}
 	}
@@ -394,6 +402,62 @@ func testLeft(t *testing.T, d Driver) {
 		}
 		if alive(e.Left[0]) {
 			t.Errorf("%s: %d is alive", mode, e.Left[0])
+		}
+	}
+}
+
+// testEndedBefore: what has ended by itself is reached by nothing, from the moment
+// at which the kernel says so, and no act takes its end for its own work.
+func testEndedBefore(t *testing.T, d Driver) {
+	if goruntime.GOOS != "linux" {
+		t.Skip("the moment is seen in /proc")
+	}
+	acts := map[string]func(Process) (int, error){
+		"pause":       Process.Pause,
+		"limit":       func(p Process) (int, error) { return p.Limit(Limits{Files: 10}) },
+		"signal":      func(p Process) (int, error) { return p.Signal(syscall.SIGTERM, Leader) },
+		"signal tree": func(p Process) (int, error) { return p.Signal(syscall.SIGTERM, Tree) },
+		"kill":        func(p Process) (int, error) { return p.Signal(os.Kill, Leader) },
+		"kill tree":   func(p Process) (int, error) { return p.Signal(os.Kill, Tree) },
+	}
+	for _, mode := range []string{"exit 3", "daemon"} {
+		for what, act := range acts {
+			p := start(t, d, mode, Spec{Tag: "TAG=" + t.Name() + mode + what})
+			for alive(p.PID()) {
+			}
+			if p.Alive() {
+				t.Errorf("%s, %s: a zombie is alive", mode, what)
+			}
+			reached, err := act(p)
+			if !errors.Is(err, os.ErrProcessDone) || reached > 0 && (what != "kill tree" || reached > 1 || mode == "exit 3") {
+				t.Errorf("%s, %s: reached %d, %v", mode, what, reached, err)
+			}
+			<-p.Done()
+			e := p.Exit()
+			if want := map[string]int{"exit 3": 3}[mode]; e.Code != want || e.Signal != "" || len(e.Left) != map[string]int{"daemon": 1}[mode] {
+				t.Errorf("%s, %s: %+v", mode, what, e)
+			}
+		}
+	}
+}
+
+// testKilledOrEnded: a kill that comes as a process ends by itself has killed it,
+// or says that it had ended.
+func testKilledOrEnded(t *testing.T, d Driver) {
+	for i := range 50 {
+		p := start(t, d, fmt.Sprint("linger ", i*100), Spec{})
+		to := Leader
+		if i%2 == 1 {
+			to = Tree
+		}
+		reached, err := p.Signal(os.Kill, to)
+		<-p.Done()
+		e := p.Exit()
+		switch {
+		case err == nil && reached == 1 && e.Signal == "KILL":
+		case errors.Is(err, os.ErrProcessDone) && reached == 0 && e.Signal == "" && e.Code == 3:
+		default:
+			t.Errorf("reached %d, %v, and it ended so: %+v", reached, err, e)
 		}
 	}
 }
