@@ -141,11 +141,11 @@ func (r *Run) Disturb(what, kind, detail string, pairs []link.Pair, e link.Effec
 func (r *Run) HalfOpen(pairs []link.Pair) (Planned, error) {
 	const what = "net.half_open"
 	return r.harmLinks(what, "tcp", "", pairs, func(pairs []link.Pair) (*link.Disturbance, error) {
-		f, count := r.network.HalfOpen(pairs)
-		if count == 0 {
-			return nil, errors.Join(noConnections(what, pairs), f.Heal())
+		d, err := r.network.HalfOpen(pairs)
+		if err == nil && !d.Touched().Any() {
+			err = noConnections(what, pairs)
 		}
-		return f, nil
+		return d, err
 	})
 }
 
@@ -153,10 +153,11 @@ func (r *Run) HalfOpen(pairs []link.Pair) (Planned, error) {
 func (r *Run) ResetLinks(pairs []link.Pair) (Planned, error) {
 	const what = "net.reset"
 	return r.harmLinks(what, "tcp", "", pairs, func(pairs []link.Pair) (*link.Disturbance, error) {
-		if r.network.Reset(pairs) == 0 {
-			return nil, noConnections(what, pairs)
+		d, err := r.network.Reset(pairs)
+		if err == nil && !d.Touched().Any() {
+			err = noConnections(what, pairs)
 		}
-		return nil, nil
+		return nil, err
 	})
 }
 

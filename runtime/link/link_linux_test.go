@@ -206,7 +206,7 @@ func TestCloseStuck(t *testing.T) {
 		calls = append(calls, c)
 	}
 	for count := 0; count < len(calls); runtime.Gosched() { // until they are taken
-		_, count = n.HalfOpen(there)
+		_, count = halfOpen(t, n, there)
 	}
 	began := time.Now()
 	if err := n.Close(); err != nil {

@@ -112,6 +112,26 @@ func heal(t testing.TB, f *link.Disturbance) {
 	}
 }
 
+// reset resets connections, and returns how many.
+func reset(t testing.TB, n *link.Network, pairs []link.Pair) int {
+	t.Helper()
+	d, err := n.Reset(pairs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return int(d.Touched().ConnectionsReset)
+}
+
+// halfOpen makes connections half open, and returns how many.
+func halfOpen(t testing.TB, n *link.Network, pairs []link.Pair) (*link.Disturbance, int) {
+	t.Helper()
+	d, err := n.HalfOpen(pairs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d, int(d.Touched().ConnectionsSilent)
+}
+
 // ask sends a byte and awaits an echo.
 func ask(c *net.TCPConn, within time.Duration) error {
 	c.SetDeadline(time.Now().Add(within))
@@ -390,7 +410,7 @@ func TestReset(t *testing.T) {
 	if err := ask(c, time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	if count := n.Reset(back); count != 1 {
+	if count := reset(t, n, back); count != 1 {
 		t.Errorf("%d connections were reset", count)
 	}
 	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
@@ -464,7 +484,7 @@ func TestRefuse(t *testing.T) {
 	if err := ask(dial(t, address), time.Minute); err != nil {
 		t.Errorf("after the heal: %v", err)
 	}
-	if count := n.Reset(there); count != 2 {
+	if count := reset(t, n, there); count != 2 {
 		t.Errorf("after the heal %d connections are known, not the old and the new one", count)
 	}
 }
@@ -479,7 +499,7 @@ func TestHalfOpen(t *testing.T) {
 	if err := ask(c, time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	f, count := n.HalfOpen(there)
+	f, count := halfOpen(t, n, there)
 	if count != 1 {
 		t.Errorf("%d connections", count)
 	}
@@ -507,7 +527,7 @@ func TestHalfOpenHeals(t *testing.T) {
 		if err := ask(c, time.Minute); err != nil {
 			t.Fatal(err)
 		}
-		f, _ := n.HalfOpen(there)
+		f, _ := halfOpen(t, n, there)
 		c.Write([]byte{7})
 		runtime.Gosched()
 		heal(t, f)
@@ -532,10 +552,10 @@ func TestJustConnected(t *testing.T) {
 				heal(t, apply(t, n, there, link.Effect{Refuse: true}))
 				return connections
 			}, nil},
-			"reset": {func() int { return n.Reset(there) }, syscall.ECONNRESET},
+			"reset": {func() int { return reset(t, n, there) }, syscall.ECONNRESET},
 			"half open": {func() int {
-				f, count := n.HalfOpen(there)
-				if _, again := n.HalfOpen(there); again != 0 {
+				f, count := halfOpen(t, n, there)
+				if _, again := halfOpen(t, n, there); again != 0 {
 					t.Errorf("half open a second time: %d connections", again)
 				}
 				heal(t, f)
@@ -555,8 +575,8 @@ func TestJustConnected(t *testing.T) {
 				}
 				c.Close()
 			}
-			n.Reset(there)
-			if count := n.Reset(there); count != 0 {
+			reset(t, n, there)
+			if count := reset(t, n, there); count != 0 {
 				t.Errorf("%s: after a reset there are %d connections", name, count)
 			}
 		}
@@ -739,7 +759,7 @@ func TestHalfOpenBeforeConnected(t *testing.T) {
 	c := dial(t, address)
 	var f *link.Disturbance
 	for count := 0; count == 0; runtime.Gosched() { // the relay takes it some time after it is made
-		f, count = n.HalfOpen(there)
+		f, count = halfOpen(t, n, there)
 	}
 	heal(t, cut)
 	if err := ask(c, quiet); !errors.Is(err, os.ErrDeadlineExceeded) {

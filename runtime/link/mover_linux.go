@@ -24,6 +24,8 @@ type mover struct {
 	// What the calls below take and return. They are made once: a message is sooner
 	// where it is forwarded than a closure is allocated.
 	most      int
+	took      attempt
+	fromFD    int
 	taken     int
 	takeErr   error
 	try       attempt
@@ -32,6 +34,7 @@ type mover struct {
 	given     int
 	giveErr   error
 	take, put func(fd uintptr) bool
+	takeOnce  func() (int, error)
 	putOnce   func() (int, error)
 }
 
@@ -43,12 +46,37 @@ const (
 	few = 16 << 10
 )
 
-func newMover(pipes *pipes, from, to *net.TCPConn) *mover {
-	m := &mover{pipes: pipes}
-	m.from, _ = from.SyscallConn() // never fails
-	m.to, _ = to.SyscallConn()
-	m.take, m.put, m.putOnce = m.tryTake, m.tryPut, m.putNow
+func newMover(p *pump) *mover {
+	m := &mover{pipes: p.stream.relay.network.pipes, took: p.take}
+	m.from, _ = p.from.SyscallConn() // never fails
+	m.to, _ = p.to.SyscallConn()
+	m.take, m.takeOnce, m.put, m.putOnce = m.tryTake, m.takeNow, m.tryPut, m.putNow
 	return m
+}
+
+// await waits until there are bytes, or the end, and takes nothing.
+func (m *mover) await() error {
+	return m.from.Read(func(fd uintptr) bool {
+		n, isEnd := unread(fd)
+		return n > 0 || isEnd
+	})
+}
+
+// arrived is how many bytes wait in a connection to be taken, and whether its end has
+// come behind them.
+func arrived(c *net.TCPConn) (n int, isEnd bool) {
+	raw, err := c.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { n, isEnd = unread(fd) })
+	}
+	return n, isEnd
+}
+
+func unread(fd uintptr) (n int, isEnd bool) {
+	bytes, _ := unix.IoctlGetUint32(int(fd), unix.TIOCINQ) // where it fails there is nothing
+	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+	uninterrupted(func() (int, error) { return unix.Poll(poll, 0) })
+	return int(bytes), poll[0].Revents != 0
 }
 
 // fill waits for bytes and takes some; io.EOF is the end.
@@ -57,6 +85,8 @@ func (m *mover) fill(most int) error {
 	err := m.from.Read(m.take)
 	switch {
 	case err != nil:
+	case m.takeErr == errChanged:
+		err = errChanged
 	case m.takeErr != nil:
 		err = os.NewSyscallError("read", m.takeErr)
 	case m.taken == 0:
@@ -78,18 +108,24 @@ func (m *mover) tryTake(fd uintptr) bool {
 	if m.isMany {
 		m.pipe = m.pipes.get()
 	}
-	if m.pipe != nil {
-		m.taken, m.takeErr = splice(int(fd), m.pipe[1], m.most)
-	} else { // also where no pipe is to be had
+	if m.pipe == nil { // also where none is to be had
 		m.buf = m.pipes.buffer()
-		m.taken, m.takeErr = uninterrupted(func() (int, error) { return unix.Read(int(fd), m.buf[:min(m.most, few)]) })
 	}
+	m.fromFD = int(fd)
+	m.taken, m.takeErr = m.took(m.takeOnce)
 	if m.takeErr != unix.EAGAIN {
 		return true
 	}
 	m.release() // who waits for bytes needs neither
 	m.isMany = false
 	return false
+}
+
+func (m *mover) takeNow() (int, error) {
+	if m.pipe != nil {
+		return splice(m.fromFD, m.pipe[1], m.most)
+	}
+	return uninterrupted(func() (int, error) { return unix.Read(m.fromFD, m.buf[:min(m.most, few)]) })
 }
 
 // drain gives on what it has.

@@ -2,11 +2,17 @@
 
 package link
 
-import "net"
+import (
+	"errors"
+	"net"
+	"os"
+)
 
 // mover moves bytes from one connection to another.
 type mover struct {
 	from, to *net.TCPConn
+	took     func(int, error) // what the pump is told, since nothing here is an attempt
+	gave     func(int)
 	buf      []byte
 	held     []byte
 }
@@ -18,7 +24,34 @@ type pipes struct{}
 
 func (*pipes) close() {}
 
-func newMover(_ *pipes, from, to *net.TCPConn) *mover { return &mover{from: from, to: to} }
+func newMover(p *pump) *mover {
+	return &mover{from: p.from, to: p.to, took: p.took, gave: p.gave}
+}
+
+// await waits until there are bytes, or the end, and takes nothing.
+func (m *mover) await() error {
+	raw, err := m.from.SyscallConn()
+	if err != nil {
+		return err
+	}
+	asked := false
+	return raw.Read(func(fd uintptr) bool {
+		n, isEnd := unread(fd)
+		// The second call comes when the connection can be read: then it is the end.
+		defer func() { asked = true }()
+		return n > 0 || isEnd || asked
+	})
+}
+
+// arrived is how many bytes wait in a connection to be taken, and whether its end has
+// come and none wait.
+func arrived(c *net.TCPConn) (n int, isEnd bool) {
+	raw, err := c.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { n, isEnd = unread(fd) })
+	}
+	return n, isEnd
+}
 
 // fill waits for bytes and takes some; io.EOF is the end.
 func (m *mover) fill(most int) error {
@@ -27,6 +60,9 @@ func (m *mover) fill(most int) error {
 	}
 	n, err := m.from.Read(m.buf[:min(most, chunk)])
 	m.held = m.buf[:n]
+	if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		m.took(n, err)
+	}
 	if n > 0 {
 		return nil
 	}
@@ -42,7 +78,11 @@ func (m *mover) drain(try attempt) (int, error) {
 
 // write writes some bytes or all. It waits, so it cannot be an attempt: what it has
 // begun it may end when the lane has changed.
-func (m *mover) write(_ attempt, b []byte) (int, error) { return m.to.Write(b) }
+func (m *mover) write(_ attempt, b []byte) (int, error) {
+	n, err := m.to.Write(b)
+	m.gave(n)
+	return n, err
+}
 
 // rest is what it has taken and not given on.
 func (m *mover) rest() []byte {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -17,21 +16,31 @@ import (
 // pump moves the bytes of a connection one way. Its reader has the kernel move
 // them on at once where the lane has no effect; else it queues them for a writer.
 //
-// Whatever gives something on, be it bytes or the end, does so while the lane is
-// as it was when that was decided: see attempt. So nothing leaves after a lane has
-// been changed that its change should have held.
+// Whatever takes bytes or gives them on, or takes or gives on the end, does so
+// while the lane is as it was when that was decided: see take and attempt. So
+// what comes after a lane has been changed stays in the kernel until the reader has
+// heard of the change, and nothing leaves that the change should have held.
 type pump struct {
-	stream   *stream
-	lane     *lane
-	back     *pump // the other way
-	from, to *net.TCPConn
-	name     string // of its random numbers
-	mover    *mover
+	stream *stream
+	lane   *lane
+	back   *pump  // the other way
+	name   string // of its random numbers
+	mover  *mover
 
 	mu          sync.Mutex
-	interrupted bool        // the deadlines of reading and of writing have passed,
-	deaf        bool        // and have not been taken back
-	failed      atomic.Bool // to takes nothing more
+	from, to    *net.TCPConn // nil until it is connected
+	silent      bool         // the connection has not been let through to the far end yet
+	interrupted bool         // the deadlines of reading and of writing have passed,
+	deaf        bool         // and have not been taken back
+	failed      atomic.Bool  // to takes nothing more
+	over        bool         // nothing more is given on
+	given       int64        // bytes given on,
+	gaveEnd     bool         // and the end
+
+	looked  *laneState // what the lane did when the reader looked last
+	reading sync.Mutex // of what follows; locked after mu
+	taken   int64      // bytes taken,
+	tookEnd bool       // and the end
 
 	ended    sync.Once
 	heard    chan struct{} // closed when nothing more will be read
@@ -45,9 +54,9 @@ type pump struct {
 	jitter  *rand.Rand
 }
 
-func (s *stream) pump(way string, l *lane, from, to *net.TCPConn) *pump {
+func (s *stream) pump(way string, l *lane) *pump {
 	r := s.relay
-	p := &pump{stream: s, lane: l, from: from, to: to, heard: make(chan struct{}),
+	p := &pump{stream: s, lane: l, heard: make(chan struct{}),
 		name: fmt.Sprintf("%s>%s:%s/%d/%s", r.From, r.To, r.Endpoint, s.number, way)}
 	p.waiting.init(&r.network.held)
 	return p
@@ -59,14 +68,61 @@ func (p *pump) random(purpose string) *rand.Rand {
 	return p.stream.relay.network.seed(p.name + "/" + purpose)
 }
 
+// leaves reports whether the connection may be made at the far end now. If so, it is
+// silent no longer.
+func (p *pump) leaves() (*laneState, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	state := p.lane.now()
+	p.silent = state.Cut
+	return state, !state.Cut
+}
+
+func (p *pump) connect(from, to *net.TCPConn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.from, p.to = from, to
+}
+
 // interrupt has whoever reads or writes look at the lane again. When it returns
-// nothing is given on any more as the lane was before.
+// nothing is taken or given on any more as the lane was before.
 func (p *pump) interrupt() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.interrupted, p.deaf = true, true
-	p.from.SetReadDeadline(time.Unix(1, 0))
-	p.to.SetWriteDeadline(time.Unix(1, 0))
+	if p.from != nil {
+		p.from.SetReadDeadline(time.Unix(1, 0))
+	}
+	if p.to != nil {
+		p.to.SetWriteDeadline(time.Unix(1, 0))
+	}
+	p.reading.Lock() // one attempt that is under way is waited for
+	defer p.reading.Unlock()
+}
+
+// held is what has come from one end and has not gone on to the other.
+func (p *pump) held() (h holding) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.over {
+		return h
+	}
+	if p.silent {
+		h.silent = 1
+	}
+	p.reading.Lock()
+	defer p.reading.Unlock()
+	h.bytes = p.taken - p.given
+	ends := p.tookEnd
+	if p.from != nil && !ends {
+		n, isEnd := arrived(p.from)
+		h.bytes += int64(n)
+		ends = isEnd
+	}
+	if ends && !p.gaveEnd {
+		h.closes = 1
+	}
+	return h
 }
 
 // look is what the lane does now. Whatever it does later interrupts the reader.
@@ -77,12 +133,53 @@ func (p *pump) look() *laneState {
 		p.deaf = false
 		p.from.SetReadDeadline(time.Time{})
 	}
-	return p.lane.now()
+	p.looked = p.lane.now()
+	return p.looked
 }
 
 // errChanged is the error of what was not done, or not to its end, since the lane
 // is not as it was.
 var errChanged = errors.New("the lane has changed")
+
+// attempt does something that does not wait: syscall.EAGAIN where it would.
+type attempt func(do func() (int, error)) (int, error)
+
+// take attempts to take bytes, unless the lane is not as it was when the reader
+// looked.
+func (p *pump) take(do func() (int, error)) (int, error) {
+	p.reading.Lock()
+	defer p.reading.Unlock()
+	if p.lane.now() != p.looked {
+		return 0, errChanged
+	}
+	n, err := do()
+	p.countTaken(n, err)
+	return n, err
+}
+
+// countTaken counts what was taken; neither bytes nor EAGAIN is the end. The lock of
+// reading is held.
+func (p *pump) countTaken(n int, err error) {
+	switch {
+	case n > 0:
+		p.taken += int64(n)
+	case err != syscall.EAGAIN:
+		p.tookEnd = true
+	}
+}
+
+// took counts what was taken without an attempt, and gave what was given on so.
+func (p *pump) took(n int, err error) {
+	p.reading.Lock()
+	defer p.reading.Unlock()
+	p.countTaken(n, err)
+}
+
+func (p *pump) gave(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.given += int64(n)
+}
 
 // give has an operation give bytes on, unless the lane changes.
 func (p *pump) give(state *laneState, operation func(attempt) (int, error)) (int, error) {
@@ -106,9 +203,6 @@ func (p *pump) give(state *laneState, operation func(attempt) (int, error)) (int
 	return n, err
 }
 
-// attempt does something that does not wait: syscall.EAGAIN where it would.
-type attempt func(do func() (int, error)) (int, error)
-
 func (p *pump) attempt(state *laneState, do func() (int, error)) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -116,6 +210,9 @@ func (p *pump) attempt(state *laneState, do func() (int, error)) (int, error) {
 		return 0, errChanged
 	}
 	n, err := do()
+	if n > 0 {
+		p.given += int64(n)
+	}
 	switch {
 	case err == syscall.EAGAIN && p.back.failed.Load():
 		// Where the bytes came from is reset, and the reset is held up by bytes that
@@ -127,61 +224,7 @@ func (p *pump) attempt(state *laneState, do func() (int, error)) (int, error) {
 	return n, err
 }
 
-func (p *pump) run() {
-	p.lane.join(p)
-	defer p.lane.leave(p)
-	p.mover = newMover(p.stream.relay.network.pipes, p.from, p.to)
-	defer p.mover.close()
-	defer p.writer.Wait()
-	defer p.waiting.close()
-	p.read()
-}
-
-// read reads until the end.
-func (p *pump) read() {
-	defer p.hear(false)
-	for {
-		state := p.look()
-		if state.Cut {
-			if !state.wait(forever, p.stream.context.Done()) {
-				return
-			}
-			continue
-		}
-		passes := !state.touchesStream() && p.waiting.drained()
-		most := chunk
-		if passes {
-			most = pipeSize
-		}
-		switch err := p.mover.fill(most); {
-		case err == nil:
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			continue
-		case err == io.EOF && !p.back.hasFailed():
-			p.hear(true)
-			p.waits(piece{end: io.EOF})
-			return
-		case err == io.EOF: // a reset that was told to who wrote there
-			err = syscall.ECONNRESET
-			fallthrough
-		default:
-			p.waits(piece{end: err})
-			return
-		}
-		if passes {
-			_, err := p.give(state, p.mover.drain)
-			if err != nil && err != errChanged {
-				p.breaks()
-				return
-			}
-		}
-		if rest := p.mover.rest(); len(rest) > 0 && !p.holds(rest) {
-			return
-		}
-	}
-}
-
-// hasFailed tells whether what this pump writes to has been found to be reset. One
+// hasFailed reports whether what this pump writes to has been found to be reset. One
 // attempt that is under way is waited for.
 func (p *pump) hasFailed() bool {
 	p.mu.Lock()
@@ -197,10 +240,25 @@ func (p *pump) hear(isClose bool) {
 	})
 }
 
+// givesUp notes that what has not been given on never will be.
+func (p *pump) givesUp() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.over = true
+}
+
+// owesReset notes that a reset is to be given on, though a close has been.
+func (p *pump) owesReset() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.gaveEnd = false
+}
+
 // breaks is called when where the bytes went takes no more of them: it is reset.
 // That comes back on the way from there, after the bytes that came before.
 func (p *pump) breaks() {
 	p.hear(false)
+	p.givesUp()
 	p.back.interrupt()
 	gone := p.stream.context.Done()
 	select {
@@ -215,124 +273,22 @@ func (p *pump) breaks() {
 	case !p.back.closed: // it has read the reset, and hands it on
 		return
 	}
+	p.back.owesReset()
 	for came := time.Now(); ; {
 		state := p.back.lane.now()
 		wait := time.Until(came.Add(state.Delay))
 		if state.Cut {
+			p.back.lane.noteHeld(p.back, state)
 			wait = forever
 		}
 		if wait <= 0 {
-			p.finish(state, syscall.ECONNRESET)
-			return
-		}
-		if !state.wait(wait, gone) {
-			return
-		}
-	}
-}
-
-// holds has bytes that have been read take their time. What the lane does is asked
-// after they have come, so that nothing passes that came after a change.
-func (p *pump) holds(b []byte) bool {
-	state := p.lane.now()
-	if p.drop.hits(state, len(b), p.random) {
-		p.stream.reset()
-		return false
-	}
-	p.corrupt.hit(state.Corrupt, b, p.random)
-	return p.waits(piece{bytes: b})
-}
-
-// waits hands a piece to the writer; false if it is not to be written any more.
-func (p *pump) waits(next piece) bool {
-	p.starting.Do(func() { p.writer.Go(p.write) })
-	state := p.lane.now()
-	next.came = time.Now()
-	if next.delay = state.Delay; state.Jitter > 0 {
-		if p.jitter == nil {
-			p.jitter = p.random("jitter")
-		}
-		next.delay += time.Duration((2*p.jitter.Float64() - 1) * float64(state.Jitter))
-	}
-	return p.waiting.put(next, state)
-}
-
-// write writes what waits, each piece at its time.
-func (p *pump) write() {
-	for {
-		next, ok := p.waiting.first()
-		if !ok {
-			return
-		}
-		ok = p.writeOne(next)
-		p.waiting.pop(ok)
-		if !ok {
-			return
-		}
-	}
-}
-
-// writeOne writes a piece, and tells whether the next is worth it.
-func (p *pump) writeOne(next piece) bool {
-	for {
-		state, ok := p.await(next)
-		if !ok {
-			return false
-		}
-		if next.end != nil {
-			if p.finish(state, next.end) {
-				return false
+			if p.back.finish(state, syscall.ECONNRESET) {
+				return
 			}
 			continue
 		}
-		n := p.share(state, len(next.bytes))
-		if state.Rate > 0 {
-			took, ok := p.lane.take(state, n, p.stream.context.Done())
-			if !ok {
-				return false
-			}
-			if !took {
-				continue
-			}
-		}
-		n, err := p.give(state, func(try attempt) (int, error) { return p.mover.write(try, next.bytes[:n]) })
-		if state.Rate > 0 {
-			p.lane.sent()
-		}
-		if err != nil && err != errChanged {
-			p.breaks()
-			return false
-		}
-		if next.bytes = next.bytes[n:]; len(next.bytes) == 0 {
-			return true
-		}
-	}
-}
-
-// share is how much of so many bytes to write at a time: at a rate no more than
-// 5 ms of it.
-func (p *pump) share(state *laneState, n int) int {
-	if state.Rate > 0 {
-		return min(n, int(min(max(state.Rate/200, 1), chunk)))
-	}
-	return n
-}
-
-// await waits until a piece may be written, but for the rate; false if it never
-// may. Of a delay that is taken off, or becomes shorter, it waits for no more than
-// is left.
-func (p *pump) await(next piece) (*laneState, bool) {
-	for {
-		state := p.lane.now()
-		wait := time.Until(next.came.Add(min(next.delay, state.Delay+state.Jitter)))
-		if state.Cut {
-			wait = forever
-		}
-		if wait <= 0 {
-			return state, true
-		}
-		if !state.wait(wait, p.stream.context.Done()) {
-			return nil, false
+		if !state.wait(wait, gone) {
+			return
 		}
 	}
 }
@@ -343,197 +299,18 @@ func (p *pump) finish(state *laneState, end error) bool {
 	if p.stream.isHalved() {
 		return true
 	}
-	if end != io.EOF {
-		p.stream.reset()
-		return true
-	}
 	_, err := p.attempt(state, func() (int, error) {
-		p.to.CloseWrite() // where it fails, it is over already
+		p.gaveEnd = true
+		if end == io.EOF {
+			p.to.CloseWrite() // where it fails, it is over already
+		}
 		return 0, nil
 	})
-	return err == nil
-}
-
-// What a direction of a connection holds at the most: a lane that is slow holds up
-// who writes, as a network does.
-const (
-	chunk   = 32 << 10  // bytes read at a time in a lane that has an effect
-	deep    = 8 << 20   // bytes that wait in one direction of a connection
-	shallow = 64 << 10  // the same, where the whole network holds
-	plenty  = 256 << 20 // more than this
-)
-
-// piece is bytes that wait for their time; without bytes the end of the stream,
-// by a close or by a reset.
-type piece struct {
-	bytes []byte
-	came  time.Time
-	delay time.Duration
-	end   error
-}
-
-// size is what it takes of memory, about.
-func (p piece) size() int { return len(p.bytes) + 128 }
-
-// queue is what waits in one direction of a connection.
-type queue struct {
-	all *atomic.Int64 // bytes that wait in the whole network
-
-	mu      sync.Mutex
-	changed *sync.Cond
-	pieces  []piece
-	bytes   int
-	isOver  bool // nothing more is put in,
-	isDead  bool // or taken out
-}
-
-func (q *queue) init(all *atomic.Int64) {
-	q.all = all
-	q.changed = sync.NewCond(&q.mu)
-}
-
-// bound is how many bytes may wait in a lane: at a rate, what passes in a quarter
-// of a second after the delay.
-func (q *queue) bound(state *laneState) int {
-	bound := deep
-	if state.Rate > 0 {
-		bound = int(min(deep, shallow+state.Rate*(state.Delay+state.Jitter+time.Second/4).Seconds()))
-	}
-	if q.all.Load() > plenty {
-		bound = min(bound, shallow)
-	}
-	return bound
-}
-
-// put waits for room; false if nothing is taken out any more.
-func (q *queue) put(next piece, state *laneState) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for len(q.pieces) > 0 && q.bytes+next.size() > q.bound(state) && !q.isDead {
-		q.changed.Wait()
-	}
-	if q.isDead {
+	if err == errChanged {
 		return false
 	}
-	q.pieces = append(q.pieces, next)
-	q.count(next.size())
-	return true
-}
-
-func (q *queue) count(bytes int) {
-	q.bytes += bytes
-	q.all.Add(int64(bytes))
-	q.changed.Broadcast()
-}
-
-// first waits for the piece that is next; false if there will be none.
-func (q *queue) first() (piece, bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for len(q.pieces) == 0 {
-		if q.isOver {
-			return piece{}, false
-		}
-		q.changed.Wait()
-	}
-	return q.pieces[0], true
-}
-
-// pop takes out the first piece, which has been written. If more is in vain, it
-// takes out all.
-func (q *queue) pop(more bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	size := q.pieces[0].size()
-	q.pieces[0] = piece{}
-	if q.pieces = q.pieces[1:]; len(q.pieces) == 0 {
-		q.pieces = nil
-	}
-	if !more {
-		q.isDead, q.pieces, size = true, nil, q.bytes
-	}
-	q.count(-size)
-}
-
-// drained waits until nothing waits any more.
-func (q *queue) drained() bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for len(q.pieces) > 0 {
-		q.changed.Wait()
+	if end != io.EOF {
+		p.stream.reset()
 	}
 	return true
-}
-
-func (q *queue) close() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.isOver = true
-	q.changed.Broadcast()
-}
-
-// dropping decides whether a connection is to be reset.
-type dropping struct {
-	wave   int // of faults, that it was drawn for
-	random *rand.Rand
-	lot    float64 // a fault of a higher probability hits it
-	left   int64   // how many bytes may pass before
-}
-
-// hits tells whether the connection is to be reset within the next n bytes. The
-// lot is drawn once as long as there is any such fault: where there are two, or a
-// stronger one, it is hit as often as by each of them by itself.
-func (d *dropping) hits(state *laneState, n int, random func(string) *rand.Rand) bool {
-	if state.Drop == 0 {
-		return false
-	}
-	if d.wave != state.dropWave {
-		d.wave = state.dropWave
-		if d.random == nil {
-			d.random = random("drop")
-		}
-		d.lot, d.left = d.random.Float64(), 1+d.random.Int64N(4096)
-	}
-	if d.lot >= state.Drop {
-		return false
-	}
-	d.left -= int64(n)
-	return d.left <= 0
-}
-
-// corruption turns over bits.
-type corruption struct {
-	random      *rand.Rand
-	probability float64
-	intact      int // bytes until the next that is hit
-}
-
-// hit turns over a bit of some bytes. Instead of drawing for each it draws how many
-// stay intact.
-func (c *corruption) hit(probability float64, b []byte, random func(string) *rand.Rand) {
-	if probability != c.probability {
-		c.probability = probability
-		c.intact = -1
-	}
-	if probability <= 0 {
-		return
-	}
-	if c.random == nil {
-		c.random = random("corrupt")
-	}
-	for at := 0; ; at++ {
-		if c.intact < 0 {
-			c.intact = 0
-			if probability < 1 {
-				c.intact = int(min(math.Log1p(-c.random.Float64())/math.Log1p(-probability), math.MaxInt32))
-			}
-		}
-		if left := len(b) - at; c.intact >= left {
-			c.intact -= left
-			return
-		}
-		at += c.intact
-		b[at] ^= 1 << c.random.IntN(8)
-		c.intact = -1
-	}
 }
