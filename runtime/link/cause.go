@@ -5,6 +5,7 @@ type cause int
 
 const (
 	causeCut       cause = iota // it was held, or lost
+	causeRefuse                 // a connection was refused
 	causeDelay                  // it waited for its delay
 	causeRate                   // it waited for the rate
 	causeOverflow               // it was lost, since too much waited
@@ -37,6 +38,7 @@ func (c cause) probability(e Effect) float64 {
 // [0, 1), where one was drawn.
 //
 //   - Cut: every effect that cuts, for each would have done it alone.
+//   - Refuse: every effect that refuses.
 //   - Delay: every effect whose own share of the wait is positive, unless the
 //     jitters together left no wait.
 //   - Rate: those of the lowest rate, which is the one that holds.
@@ -59,6 +61,8 @@ func touchedBy(why cause, effects []Effect, lot float64, touch func(int)) {
 		switch why {
 		case causeCut:
 			did = e.Cut
+		case causeRefuse:
+			did = e.Refuse
 		case causeDelay:
 			did = sum.lag(lot) > 0 && e.lag(lot) > 0
 		case causeRate:

@@ -29,6 +29,7 @@ func TestTouchedBy(t *testing.T) {
 		{"one cut", causeCut, []Effect{cut}, 0, []int{0}},
 		{"two cuts both hold", causeCut, []Effect{cut, delay, cut}, 0, []int{0, 2}},
 		{"no cut", causeCut, []Effect{delay, slow, refuse}, 0, nil},
+		{"two refuse", causeRefuse, []Effect{refuse, cut, refuse}, 0, []int{0, 2}},
 		{"one delay", causeDelay, []Effect{delay}, 0.5, []int{0}},
 		{"two delays add up", causeDelay, []Effect{delay, slow, delay}, 0.5, []int{0, 2}},
 		{"a jitter that made it later", causeDelay, []Effect{jitter}, 0.9, []int{0}},

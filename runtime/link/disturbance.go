@@ -15,6 +15,7 @@ type Disturbance struct {
 	tallies []*tally // of each pair
 	effect  Effect
 	silent  []*stream // connections that it has made half open
+	watch   *watch    // of the connections that it refuses; nil if there can be none
 
 	touched atomic.Bool
 	touches chan struct{}
@@ -46,6 +47,9 @@ func (n *Network) Apply(pairs []Pair, e Effect) (*Disturbance, error) {
 	defer n.mu.Unlock()
 	if n.closed {
 		return nil, ErrClosed
+	}
+	if e.Refuse {
+		n.watchRefusals(d)
 	}
 	n.disturbances = append(n.disturbances, d)
 	if err := n.settle(d.pairs); err != nil {
@@ -107,6 +111,7 @@ func (n *Network) remove(d *Disturbance) error {
 	if at < 0 {
 		return nil
 	}
+	n.unwatchRefusals(d)
 	n.disturbances = slices.Delete(n.disturbances, at, at+1)
 	if d.effect.Cut { // what was made during the cut is known before it is counted
 		for _, r := range n.relays {

@@ -54,6 +54,7 @@ type Network struct {
 	mu           sync.Mutex
 	disturbances []*Disturbance // that have an effect, and are in force
 	closed       bool
+	watch        *watch // of refused connections, while some disturbance refuses them
 }
 
 // Open opens the relays of routes. seed makes the stream of random numbers of a
@@ -66,7 +67,7 @@ func Open(routes []Route, seed func(name string) *rand.Rand) (*Network, error) {
 				n.lanes[pair] = newLane()
 			}
 		}
-		r := &relay{Route: route, network: n, streams: map[*stream]bool{}, up: n.lanes[Pair{route.From, route.To}], down: n.lanes[Pair{route.To, route.From}]}
+		r := &relay{Route: route, network: n, streams: map[*stream]bool{}, answered: map[uint16]bool{}, up: n.lanes[Pair{route.From, route.To}], down: n.lanes[Pair{route.To, route.From}]}
 		if err := r.open(); err != nil {
 			n.Close()
 			return nil, fmt.Errorf("cannot open the link from %s to %s: %w", route.From, route.To, err)
@@ -97,6 +98,7 @@ var ErrClosed = errors.New("the network is closed")
 func (n *Network) Close() error {
 	n.mu.Lock()
 	n.closed = true
+	n.endWatch()
 	n.mu.Unlock()
 	var errs []error
 	for _, r := range n.relays {

@@ -3,6 +3,7 @@ package link
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -13,13 +14,15 @@ import (
 type relay struct {
 	Route
 	network  *Network
-	up, down *lane // from From to To, and back
+	up, down *lane          // from From to To, and back
+	address  netip.AddrPort // of Listen, where it is of streams
 
 	mu        sync.Mutex
 	listener  *osc.Listener  // of streams
 	packets   net.PacketConn // of datagrams
 	streams   map[*stream]bool
 	accepted  int
+	answered  map[uint16]bool // ports of callers
 	isRefused bool
 	isClosed  bool
 }
@@ -38,6 +41,9 @@ func (r *relay) open() error {
 		return err
 	}
 	r.listener = listener
+	if !r.address.IsValid() { // it stays the same
+		r.address = listener.Addr().(*net.TCPAddr).AddrPort()
+	}
 	r.network.done.Go(func() { r.accept(listener) })
 	return nil
 }
@@ -64,6 +70,7 @@ func (r *relay) accept(listener *osc.Listener) {
 		r.accepted++
 		s := r.stream(c.(*net.TCPConn), r.accepted)
 		r.streams[s] = true
+		r.answered[uint16(s.near.RemoteAddr().(*net.TCPAddr).Port)] = true
 		r.network.done.Add(1)
 		r.mu.Unlock()
 		go func() {
@@ -108,6 +115,20 @@ func (r *relay) refuse(refused bool) error {
 		r.isRefused = refused
 	}
 	return err
+}
+
+// isRefusing reports whether a disturbance has new connections refused.
+func (r *relay) isRefusing() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.isRefused
+}
+
+// hasAnswered reports whether a connection has come from a port.
+func (r *relay) hasAnswered(port uint16) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.answered[port]
 }
 
 // live are the connections that are open, at both ends or, halved, at one.

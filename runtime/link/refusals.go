@@ -1,0 +1,82 @@
+package link
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// refusal is a call that was refused by the kernel, since nobody listens.
+type refusal struct {
+	to   netip.AddrPort // whom the caller called; the port is 0 where the kernel no longer knows
+	from uint16         // the caller's port
+}
+
+// Unseen reports whether the disturbance refuses connections and does not know how
+// many: only Linux can say, and only as fast as it is asked. Its ConnectionsRefused
+// is then what it does know, and may be too low.
+func (d *Disturbance) Unseen() bool {
+	return d.effect.Refuse && (d.watch == nil || d.watch.lost.Load())
+}
+
+// watchRefusals has a disturbance know of refusals while it is in force. The lock is
+// held.
+func (n *Network) watchRefusals(d *Disturbance) {
+	if n.watch == nil {
+		n.watch, _ = newWatch(n.refused) // without one the disturbance is unseen
+	}
+	d.watch = n.watch
+}
+
+// unwatchRefusals has all refusals so far be counted, and ends the watch if it serves
+// no other disturbance. The lock is held.
+func (n *Network) unwatchRefusals(d *Disturbance) {
+	if n.watch == nil || !d.effect.Refuse {
+		return
+	}
+	if i := slices.IndexFunc(n.relays, func(r *relay) bool {
+		return r.isRefusing() && slices.Contains(d.pairs, Pair{r.From, r.To})
+	}); i >= 0 {
+		n.watch.settle(n.relays[i].address)
+	}
+	if !slices.ContainsFunc(n.disturbances, func(o *Disturbance) bool { return o != d && o.effect.Refuse }) {
+		n.endWatch()
+	}
+}
+
+func (n *Network) endWatch() {
+	if n.watch != nil {
+		n.watch.close()
+		n.watch = nil
+	}
+}
+
+// refused counts a refusal for the lane that it was in, if the relay is not open
+// because of a disturbance.
+func (n *Network) refused(call refusal) {
+	var in *lane
+	for _, r := range n.relays {
+		if r.Network != "tcp" || r.address.Addr() != call.to.Addr() {
+			continue
+		}
+		if call.to.Port() != 0 && call.to.Port() != r.address.Port() {
+			continue
+		}
+		if !r.isRefusing() || call.to.Port() == 0 && r.hasAnswered(call.from) {
+			return // the end of a connection that was made before
+		}
+		if in != nil && in != r.up {
+			return // lanes share a host, and the port is not known
+		}
+		in = r.up
+	}
+	if in != nil {
+		in.countRefused()
+	}
+}
+
+// countRefused counts a refused connection for all disturbances that refuse it.
+func (l *lane) countRefused() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.now().touch(causeRefuse, 0, func(t *tally) { t.add(connectionsRefused, 1) })
+}

@@ -1,0 +1,104 @@
+package link_test
+
+import (
+	"errors"
+	"net"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/dagon-star/dagon-star/runtime/link"
+)
+
+// callRefused makes a call that is refused: a blocking one forgets whom it called
+// when it is closed, others do not.
+func callRefused(t *testing.T, address string, blocking bool) {
+	t.Helper()
+	if !blocking {
+		if c, err := net.Dial("tcp", address); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("a call: %v", err)
+			if err == nil {
+				c.Close()
+			}
+		}
+		return
+	}
+	to, err := net.ResolveTCPAddr("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(fd)
+	if err := syscall.Connect(fd, &syscall.SockaddrInet4{Addr: [4]byte(to.IP.To4()), Port: to.Port}); err != syscall.ECONNREFUSED {
+		t.Errorf("a blocking call: %v", err)
+	}
+}
+
+// TestTouchedRefused: connections that are refused count, for each that refuses them,
+// though it is healed at once; those that are open do not, however they end, nor
+// calls to another port.
+func TestTouchedRefused(t *testing.T) {
+	n, address := open(t, echo)
+	other := free(t)
+	for i := range 40 {
+		closes, resets := dial(t, address), dial(t, address)
+		for _, c := range []*net.TCPConn{closes, resets} {
+			if err := ask(c, time.Minute); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d := apply(t, n, both, link.Effect{Refuse: true})
+		if d.Unseen() {
+			t.Skip("the kernel tells of no refusals here")
+		}
+		resets.SetLinger(0)
+		resets.Close()
+		closes.Close()
+		callRefused(t, other, false)
+		first := apply(t, n, there, link.Effect{Refuse: true})
+		heal(t, first)
+		touches(t, "no call", first, link.Touched{})
+		touches(t, "no call", d, link.Touched{})
+		callRefused(t, address, i%2 == 0)
+		await(t, "a call", d)
+		second := apply(t, n, there, link.Effect{Refuse: true})
+		callRefused(t, address, i%2 == 1)
+		heal(t, second)
+		touches(t, "the second", second, link.Touched{ConnectionsRefused: 1}, there...)
+		heal(t, d)
+		touches(t, "the first", d, link.Touched{ConnectionsRefused: 2}, there...)
+		if err := ask(dial(t, address), time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		if d.Unseen() || second.Unseen() {
+			t.Error("refusals were not seen")
+		}
+	}
+}
+
+// TestTouchedRefusedMany: none of many calls at once is missed.
+func TestTouchedRefusedMany(t *testing.T) {
+	const callers, calls = 20, 50
+	n, address := open(t, echo)
+	d := apply(t, n, there, link.Effect{Refuse: true})
+	if d.Unseen() {
+		t.Skip("the kernel tells of no refusals here")
+	}
+	var calling sync.WaitGroup
+	for range callers {
+		calling.Go(func() {
+			for range calls {
+				callRefused(t, address, false)
+			}
+		})
+	}
+	calling.Wait()
+	heal(t, d)
+	touches(t, "many", d, link.Touched{ConnectionsRefused: callers * calls}, there...)
+	callRefused(t, free(t), false)
+	touches(t, "healed", d, link.Touched{ConnectionsRefused: callers * calls}, there...)
+}

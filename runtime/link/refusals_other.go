@@ -1,0 +1,17 @@
+//go:build !linux
+
+package link
+
+import (
+	"errors"
+	"net/netip"
+	"sync/atomic"
+)
+
+// watch is not to be had here.
+type watch struct{ lost atomic.Bool }
+
+func newWatch(func(refusal)) (*watch, error) { return nil, errors.ErrUnsupported }
+
+func (*watch) settle(netip.AddrPort) {}
+func (*watch) close()                {}
