@@ -74,7 +74,7 @@ func faults(t *testing.T, source string) string {
 	}
 	var struck []string
 	for _, e := range events {
-		if d, ok := e.Detail.(event.Fault); ok {
+		if d, ok := e.Detail.(event.FaultPlanned); ok {
 			struck = append(struck, d.What+" "+strings.Join(d.Nodes, "+"))
 		}
 	}

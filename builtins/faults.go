@@ -17,12 +17,12 @@ import (
 )
 
 func processFaults() family {
-	return family{"process faults", "Do harm to the processes of nodes: to the whole tree of each, whatever it has started. Each is in the event log, its intent before it is done, and that it is applied after. A node that has exited is passed over, and the log says so; one that was never forked is an error. What stays in force ends with the node's process, with the run, or when it is healed.", []builtin{
-		{"kill", "nodes, signal=\"KILL\"", "Sends a signal to the whole tree of each node, all at the same time. After KILL it returns when the nodes have exited; any other signal leaves that to them. An exit that follows KILL, TERM, INT or QUIT, or that the very signal causes, was asked for and does not fail the run. Example: kill(worker_1).", kill},
-		{"signal", "nodes, signal, tree=False", "Sends a signal to the process that was forked for each node, or with tree=True to all that it has started too. What it says of exits is as for kill. Example: signal(leader, \"HUP\").", sendSignal},
+	return family{"process faults", "Do harm to the processes of nodes: to the whole tree of each, whatever it has started. Each is in the event log, its intent before it is done, and that it is applied after. A node whose process has ended is passed over, and the log says so; one that was never forked is an error. A fault that reaches nobody leaves the run inconclusive, but for a restart. What stays in force ends with the node's process, with the run, or when it is healed.", []builtin{
+		{"kill", "nodes, signal=\"KILL\"", "Sends a signal to the whole tree of each node, all at the same time. After KILL it returns when the nodes have exited; any other signal leaves that to them. An exit by that signal was asked for; after TERM, INT, QUIT or HUP also exit code 0, or 128 and the signal's number. Any other exit fails the run, as a crash does: one that the signal came too late for, too. TERM, INT, QUIT and HUP ask a node to stop, and are no harm that require_faults counts. Example: kill(worker_1).", kill},
+		{"signal", "nodes, signal, tree=False", "Sends a signal to the process that was forked for each node, or with tree=True to all that it has started too. Which exits fail the run is as for kill. A signal that neither kills nor stops a process, such as HUP or USR1, is no harm that require_faults counts. Example: signal(leader, \"HUP\").", sendSignal},
 		{"pause", "nodes", "Stops the whole tree of each node, and returns when all of it has stopped: a fault with .heal(), .id, .what and .nodes. It is an error if a node is paused already. Example: f = pause(worker_1).", pause},
 		{"resume", "nodes", "Lets paused nodes go on. It is an error if a node is not paused. Example: resume(worker_1).", resume},
-		{"restart", "nodes, graceful=True, args=None, env=None", "Ends the nodes, all at the same time, and forks each again as a new incarnation. A node is asked to shut down if it is connected, then gets TERM, and after config.grace KILL; with graceful=False it is killed at once. args and env are as for fork; where neither is given they are those of the last fork. It returns when the processes run, which says nothing of their being ready. Example: restart(worker_1, graceful=False).", restart},
+		{"restart", "nodes, graceful=True, args=None, env=None", "Ends the nodes, all at the same time, and forks each again as a new incarnation. A node is asked to shut down if it is connected, then gets TERM, and after config.grace KILL; with graceful=False it is killed at once. A node that crashes meanwhile, or needs KILL after the grace, fails the run. args and env are as for fork; where neither is given they are those of the last fork. It returns when the processes run, which says nothing of their being ready. Example: restart(worker_1, graceful=False).", restart},
 		{"limit", "nodes, cpu=None, memory=None, files=None", "Limits what the whole tree of each node may use, and returns a fault with .heal(). cpu is a number of processors, such as 0.2; memory a number of bytes or such as \"64MiB\" or \"64MB\", counting what is taken from then on; files the number of open files of each process. Of two limits of a kind the later one holds. A process that the kernel kills for want of memory is told as such. It is an error where the machine cannot do it: see can. Example: slow = limit(worker_1, cpu=0.1).", limit},
 		{"can", "fault", "True if this machine can do a fault: \"" + strings.Join(runtime.Faults(), "\", \"") + "\". A script that asks is not told by check that its call of limit cannot be done. Example: if can(\"limit.memory\"): limit(worker_1, memory=\"64MiB\").", can},
 	}}
@@ -50,44 +50,39 @@ func (c *call) signal(otherwise string) (syscall.Signal, error) {
 // do plans something at once, before any other task runs, so that what tasks ask
 // for comes in the order in which they do; it is done while others run. It takes no
 // time on their clock, unless it takes as long as a node likes.
-func (c *call) do(asLongAsANodeLikes bool, plan func() (runtime.Planned, error)) (starlark.Value, error) {
-	var f *runtime.Fault
-	err := wait(c.thread, !asLongAsANodeLikes, func() (work, error) {
-		planned, err := plan()
-		if err != nil {
+func (c *call) do(asLongAsANodeLikes bool, plan func() (*runtime.Step, error)) (starlark.Value, error) {
+	var step *runtime.Step
+	err := wait(c.thread, !asLongAsANodeLikes, func() (_ work, err error) {
+		if step, err = plan(); err != nil {
 			return work{}, err
 		}
-		apply := func(ctx context.Context) (err error) {
-			f, err = planned(ctx)
-			return err
-		}
 		if asLongAsANodeLikes {
-			return work{do: apply}, nil
+			return work{do: step.Do}, nil
 		}
 		done, passed := c.host.scheduler.apply()
 		return work{do: func(ctx context.Context) error {
 			defer done()
-			return apply(ctx)
+			return step.Do(ctx)
 		}, told: passed}, nil
 	})
-	if err != nil || f == nil {
+	if err != nil || !step.Lasting() {
 		return nil, err
 	}
-	return &faultValue{c.host, f}, nil
+	return &faultValue{c.host, step.Life()}, nil
 }
 
 // harm does something to nodes.
-func (c *call) harm(plan func(nodes []string) (runtime.Planned, error)) (starlark.Value, error) {
+func (c *call) harm(plan func(nodes []string) (*runtime.Step, error)) (starlark.Value, error) {
 	nodes, err := c.nodes("nodes")
 	if err != nil {
 		return nil, err
 	}
-	return c.do(false, func() (runtime.Planned, error) { return plan(nodes) })
+	return c.do(false, func() (*runtime.Step, error) { return plan(nodes) })
 }
 
 // undo heals something.
-func (c *call) undo(plan func() runtime.Planned) (starlark.Value, error) {
-	return c.do(false, func() (runtime.Planned, error) { return plan(), nil })
+func (c *call) undo(plan func() *runtime.Step) (starlark.Value, error) {
+	return c.do(false, func() (*runtime.Step, error) { return plan(), nil })
 }
 
 func kill(c *call) (starlark.Value, error) {
@@ -95,7 +90,7 @@ func kill(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.harm(func(nodes []string) (runtime.Planned, error) { return c.host.run.Kill(nodes, s) })
+	return c.harm(func(nodes []string) (*runtime.Step, error) { return c.host.run.Kill(nodes, s) })
 }
 
 func sendSignal(c *call) (starlark.Value, error) {
@@ -104,7 +99,7 @@ func sendSignal(c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	reach := process.Reach(c.truth("tree"))
-	return c.harm(func(nodes []string) (runtime.Planned, error) { return c.host.run.Signal(nodes, s, reach) })
+	return c.harm(func(nodes []string) (*runtime.Step, error) { return c.host.run.Signal(nodes, s, reach) })
 }
 
 func pause(c *call) (starlark.Value, error) { return c.harm(c.host.run.Pause) }
@@ -124,7 +119,7 @@ func restart(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.do(!o.Kill, func() (runtime.Planned, error) { return c.host.run.Restart(nodes, o) })
+	return c.do(!o.Kill, func() (*runtime.Step, error) { return c.host.run.Restart(nodes, o) })
 }
 
 func limit(c *call) (starlark.Value, error) {
@@ -150,7 +145,7 @@ func limit(c *call) (starlark.Value, error) {
 	if l == (process.Limits{}) {
 		return nil, fmt.Errorf("nothing is limited: give cpu, memory or files")
 	}
-	return c.harm(func(nodes []string) (runtime.Planned, error) { return c.host.run.Limit(nodes, l) })
+	return c.harm(func(nodes []string) (*runtime.Step, error) { return c.host.run.Limit(nodes, l) })
 }
 
 // A CPU limit is a whole number of microseconds, at least 1000, of each 100 ms.

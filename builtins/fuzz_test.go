@@ -207,7 +207,7 @@ func callWith(t *testing.T, folder, target string, data []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Internal {
+	if r.Bug {
 		t.Fatalf("%s%v: %s\n%s", target, args, r.Reason, r.Backtrace)
 	}
 	os.RemoveAll(r.Folder)

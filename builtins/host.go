@@ -25,6 +25,9 @@ type Options struct {
 	Params map[string]string   // what --param gave
 	Print  func(string)        // where print goes beside the log, or nil
 	Embed  starlark.StringDict // more names for the vocabulary, an embedder's own
+	// FaultIn is the name of the first fault in a function's own text, "" where it
+	// has none; nil where no text is known.
+	FaultIn func(*starlark.Function) string
 }
 
 // Host is what builtins reach through their thread: one for each run.
@@ -40,15 +43,12 @@ type Host struct {
 	deferred []deferred
 	teardown starlark.Callable // of a test, or nil
 	asked    map[string]bool   // parameters
-	soft     []string          // failures of soft assertions
-	aimed    []*task           // that were given a fault to do
-	required int64             // faults, by require_faults
-	idle     []string          // comparisons of nothing
+	empty    map[string]bool   // comparisons of nothing, by name and place
 }
 
 // NewHost makes the host of a run. Close must be called when the run has ended.
 func NewHost(run *runtime.Run, o Options) *Host {
-	h := &Host{run: run, o: o, asked: map[string]bool{}}
+	h := &Host{run: run, o: o, asked: map[string]bool{}, empty: map[string]bool{}}
 	h.scheduler.elapsed = run.Elapsed
 	work := run.Context()
 	h.main = part{ctx: work, abort: run.Abort}
@@ -234,11 +234,4 @@ func (h *Host) UnusedParams() []string {
 	}
 	sort.Strings(unused)
 	return unused
-}
-
-// SoftFailures are the failures of soft assertions, in their order.
-func (h *Host) SoftFailures() []string {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return slices.Clone(h.soft)
 }

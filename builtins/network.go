@@ -13,9 +13,9 @@ import (
 
 func networkFaults() family {
 	const between = " between two nodes, or any of one list and any of another,"
-	return family{"network faults", "Do harm to the links between nodes. A link is where the ini has <node:NAME>: the section that has it reaches the endpoint through a relay of its own. All faults act both ways unless one_way=True, which leaves what moves from b to a alone; pairs of nodes without a link are passed over, and it is an error if none has one. Each is in the event log, and stays in force until it is healed or the run ends. Faults may be put on top of each other: delays add up, the lowest rate holds, each probability is drawn by itself, and what one of them cuts or refuses stays so until that one is healed; net.reset and net.half_open act at once, through a cut too. A link that waits holds up to 8 MiB in each direction of a connection, and then holds up who writes. Where nobody listens yet a call through a link is answered by a reset, and not refused. Each link draws from a stream of its own.", []builtin{
-		{"net.partition", "*groups, one_way=False", "Cuts the links between groups of nodes; a single group is cut off from all other nodes, and nodes in no group reach all. A dict gives for each node those that it cannot reach. Bytes stop and none is lost: after the heal the same connections go on; a close is held until then; a new connection is made and stays silent; datagrams are lost. With one_way=True groups do not reach those after them. Example: f = net.partition([leader], workers).", partition},
-		{"net.isolate", "nodes, one_way=False", "Cuts each of the nodes off from every other node, as net.partition does; with one_way=True what it sends is cut, and it still hears. Example: net.isolate(worker_1).", isolate},
+	return family{"network faults", "Do harm to the links between nodes. A link is where the ini has <node:NAME>: the section that has it reaches the endpoint through a relay of its own. All faults act both ways unless one_way=True, which leaves what moves from b to a alone; it is an error if a pair of nodes has no link, unless partial=True, which passes over those that have none as long as one has. One that touches nothing - no byte crossed, nobody called - leaves the run inconclusive. Each is in the event log, and stays in force until it is healed or the run ends. Faults may be put on top of each other: delays add up, the lowest rate holds, each probability is drawn by itself, and what one of them cuts or refuses stays so until that one is healed; net.reset and net.half_open act at once, through a cut too. A link that waits holds up to 8 MiB in each direction of a connection, and then holds up who writes. Where nobody listens yet a call through a link is answered by a reset, and not refused. Each link draws from a stream of its own.", []builtin{
+		{"net.partition", "*groups, one_way=False, partial=False", "Cuts the links between groups of nodes; a single group is cut off from all other nodes, and nodes in no group reach all. A dict gives for each node those that it cannot reach. Bytes stop and none is lost: after the heal the same connections go on; a close is held until then; a new connection is made and stays silent; datagrams are lost. With one_way=True groups do not reach those after them. Example: f = net.partition([leader], workers).", partition},
+		{"net.isolate", "nodes, one_way=False, partial=False", "Cuts each of the nodes off from every other node, as net.partition does; with one_way=True what it sends is cut, and it still hears. Example: net.isolate(worker_1).", isolate},
 		{"net.halves", "nodes", "Two groups for net.partition, drawn at random: the first has half of the nodes, or one more. Example: net.partition(net.halves(workers)).", func(c *call) (starlark.Value, error) {
 			return c.shape(2, func(names []string) starlark.Value {
 				at := (len(names) + 1) / 2
@@ -41,7 +41,7 @@ func networkFaults() family {
 				return c.host.grudges(names, func(i, j int) bool { return min((i-j+n)%n, (j-i+n)%n) > reach })
 			})
 		}},
-		{"net.delay", "a, b, delay, jitter=0, one_way=False", "Delays all bytes" + between + " by a duration, each way: twice that for a round trip. jitter is how much more or less it may be, drawn for each piece; the bytes of a connection stay in their order. A call itself is not delayed. What waits when it is healed goes on at once. Example: net.delay(sender, leader, \"50ms\", jitter=\"10ms\").", func(c *call) (starlark.Value, error) {
+		{"net.delay", "a, b, delay, jitter=0, one_way=False, partial=False", "Delays all bytes" + between + " by a duration, each way: twice that for a round trip. jitter is how much more or less it may be, drawn for each piece; the bytes of a connection stay in their order. A call itself is not delayed. What waits when it is healed goes on at once. Example: net.delay(sender, leader, \"50ms\", jitter=\"10ms\").", func(c *call) (starlark.Value, error) {
 			delay, err := c.duration("delay", 0)
 			if err != nil {
 				return nil, err
@@ -59,22 +59,22 @@ func networkFaults() family {
 			}
 			return c.disturb("", detail, link.Effect{Delay: delay, Jitter: jitter})
 		}},
-		{"net.rate", "a, b, rate, one_way=False", "Limits how many bytes move" + between + " in a second, each way, all their connections together: a number, or such as \"1MB/s\" or \"64KiB/s\". What is too much waits; of datagrams, what would wait over a second is lost. Example: net.rate(sender, leader, \"100KB/s\").", func(c *call) (starlark.Value, error) {
+		{"net.rate", "a, b, rate, one_way=False, partial=False", "Limits how many bytes move" + between + " in a second, each way, all their connections together: a number, or such as \"1MB/s\" or \"64KiB/s\". What is too much waits; of datagrams, what would wait over a second is lost. Example: net.rate(sender, leader, \"100KB/s\").", func(c *call) (starlark.Value, error) {
 			rate, err := c.rate()
 			if err != nil {
 				return nil, err
 			}
 			return c.disturb("", fmt.Sprintf("%d B/s", rate), link.Effect{Rate: float64(rate)})
 		}},
-		{"net.refuse", "a, b, one_way=False", "Refuses new connections" + between + " as a machine does where nobody listens; those that are open stay. With one_way=True only those that a makes. Example: net.refuse(sender, leader).", effect("tcp", link.Effect{Refuse: true})},
-		{"net.reset", "a, b", "Resets every connection" + between + " whichever has made it: both ends see ECONNRESET. It is done when it returns; there is nothing to heal. It is an error if there is no connection. Example: net.reset(worker_1, leader).", func(c *call) (starlark.Value, error) {
+		{"net.refuse", "a, b, one_way=False, partial=False", "Refuses new connections" + between + " as a machine does where nobody listens; those that are open stay. With one_way=True only those that a makes. Example: net.refuse(sender, leader).", effect("tcp", link.Effect{Refuse: true})},
+		{"net.reset", "a, b, partial=False", "Resets every connection" + between + " whichever has made it: both ends see ECONNRESET. It is done when it returns; there is nothing to heal. It is an error if there is no connection. Example: net.reset(worker_1, leader).", func(c *call) (starlark.Value, error) {
 			pairs, err := c.pairs()
 			if err != nil {
 				return nil, err
 			}
-			return c.do(false, func() (runtime.Planned, error) { return c.host.run.ResetLinks(pairs) })
+			return c.do(false, func() (*runtime.Step, error) { return c.host.run.ResetLinks(c.linkPlan("tcp", "", pairs)) })
 		}},
-		{"net.half_open", "a, b", "Ends every connection" + between + " for b alone, by a reset; a does not know, and what it sends goes nowhere, as after a power cut at b. The heal resets it for a. It is an error if there is no connection. Example: net.half_open(sender, leader).", func(c *call) (starlark.Value, error) {
+		{"net.half_open", "a, b, partial=False", "Ends every connection" + between + " for b alone, by a reset; a does not know, and what it sends goes nowhere, as after a power cut at b. The heal resets it for a. It is an error if there is no connection. Example: net.half_open(sender, leader).", func(c *call) (starlark.Value, error) {
 			a, err := c.nodes("a")
 			if err != nil {
 				return nil, err
@@ -83,13 +83,13 @@ func networkFaults() family {
 			if err != nil {
 				return nil, err
 			}
-			return c.do(false, func() (runtime.Planned, error) { return c.host.run.HalfOpen(across(a, b)) })
+			return c.do(false, func() (*runtime.Step, error) { return c.host.run.HalfOpen(c.linkPlan("tcp", "", across(a, b))) })
 		}},
-		{"net.corrupt", "a, b, rate, one_way=False", "Turns over one bit of a byte" + between + " with the probability rate, for each byte. It is corruption that TCP cannot see, as of a bad memory or a broken router: no real network does this to a TCP connection often. Example: net.corrupt(sender, leader, rate=0.0001).", probability("rate", "", func(p float64) link.Effect { return link.Effect{Corrupt: p} })},
-		{"net.drop_connections", "a, b, probability, one_way=False", "Resets connections" + between + " with a probability, drawn once for each connection and way while there is such a fault: somewhere in the next 4 KiB that it carries. Example: net.drop_connections(sender, leader, probability=0.5).", probability("probability", "tcp", func(p float64) link.Effect { return link.Effect{Drop: p} })},
-		{"net.loss", "a, b, probability, one_way=False", "Loses datagrams" + between + " with a probability, drawn for each. Connections of TCP never lose anything: it is an error where there is no link of UDP. Example: net.loss(sender, leader, probability=0.1).", probability("probability", "udp", func(p float64) link.Effect { return link.Effect{Loss: p} })},
-		{"net.duplicate", "a, b, probability, one_way=False", "Doubles datagrams" + between + " with a probability; where there are several such faults, none comes more than twice. Example: net.duplicate(sender, leader, probability=0.1).", probability("probability", "udp", func(p float64) link.Effect { return link.Effect{Duplicate: p} })},
-		{"net.reorder", "a, b, probability, one_way=False", "Holds datagrams" + between + " back with a probability, so that later ones overtake them. Example: net.reorder(sender, leader, probability=0.1).", probability("probability", "udp", func(p float64) link.Effect { return link.Effect{Reorder: p} })},
+		{"net.corrupt", "a, b, rate, one_way=False, partial=False", "Turns over one bit of a byte" + between + " with the probability rate, for each byte. It is corruption that TCP cannot see, as of a bad memory or a broken router: no real network does this to a TCP connection often. Example: net.corrupt(sender, leader, rate=0.0001).", probability("rate", "", func(p float64) link.Effect { return link.Effect{Corrupt: p} })},
+		{"net.drop_connections", "a, b, probability, one_way=False, partial=False", "Resets connections" + between + " with a probability, drawn once for each connection and way while there is such a fault: somewhere in the next 4 KiB that it carries. Example: net.drop_connections(sender, leader, probability=0.5).", probability("probability", "tcp", func(p float64) link.Effect { return link.Effect{Drop: p} })},
+		{"net.loss", "a, b, probability, one_way=False, partial=False", "Loses datagrams" + between + " with a probability, drawn for each. Connections of TCP never lose anything: it is an error where there is no link of UDP. Example: net.loss(sender, leader, probability=0.1).", probability("probability", "udp", func(p float64) link.Effect { return link.Effect{Loss: p} })},
+		{"net.duplicate", "a, b, probability, one_way=False, partial=False", "Doubles datagrams" + between + " with a probability; where there are several such faults, none comes more than twice. Example: net.duplicate(sender, leader, probability=0.1).", probability("probability", "udp", func(p float64) link.Effect { return link.Effect{Duplicate: p} })},
+		{"net.reorder", "a, b, probability, one_way=False, partial=False", "Holds datagrams" + between + " back with a probability, so that later ones overtake them. Example: net.reorder(sender, leader, probability=0.1).", probability("probability", "udp", func(p float64) link.Effect { return link.Effect{Reorder: p} })},
 		{"net.heal", "", "Undoes every network fault that is in force. Example: net.heal().", func(c *call) (starlark.Value, error) { return c.undo(c.host.run.HealLinks) }},
 	}}
 }
@@ -149,7 +149,12 @@ func (c *call) disturb(kind, detail string, e link.Effect) (starlark.Value, erro
 }
 
 func (c *call) disturbPairs(kind, detail string, pairs []link.Pair, e link.Effect) (starlark.Value, error) {
-	return c.do(false, func() (runtime.Planned, error) { return c.host.run.Disturb(c.name, kind, detail, pairs, e) })
+	return c.do(false, func() (*runtime.Step, error) { return c.host.run.Disturb(c.linkPlan(kind, detail, pairs), e) })
+}
+
+// linkPlan is the call as a plan; kind is "tcp" or "udp" where it befalls one alone.
+func (c *call) linkPlan(kind, detail string, pairs []link.Pair) runtime.LinkPlan {
+	return runtime.LinkPlan{What: c.name, Kind: kind, Detail: detail, Pairs: pairs, Partial: c.truth("partial")}
 }
 
 func effect(kind string, e link.Effect) func(*call) (starlark.Value, error) {

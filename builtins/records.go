@@ -3,13 +3,13 @@ package builtins
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"go.starlark.net/starlark"
 	"go.starlark.net/syntax"
 
 	"github.com/dagon-star/dagon-star/runtime/record"
+	"github.com/dagon-star/dagon-star/runtime/verdict"
 )
 
 // recordList is the records of files as a script has them. A value of one is
@@ -229,28 +229,27 @@ func (c *call) transformed(name string) ([]record.Record, error) {
 	return out, nil
 }
 
-// compared fails unless a comparison found no difference, and remembers one that
-// had nothing to compare.
+// compared fails unless a comparison found no difference. One that had nothing to
+// compare is a finding, once for each place.
 func (c *call) compared(records int, d *record.Difference) (starlark.Value, error) {
-	if records == 0 {
-		c.host.mu.Lock()
-		defer c.host.mu.Unlock()
-		if idle := strings.TrimSuffix(c.name+" at "+c.place(), " at ") + " compared no records"; !slices.Contains(c.host.idle, idle) {
-			c.host.idle = append(c.host.idle, idle)
-		}
+	switch {
+	case records == 0:
+		c.host.emptyComparison(c.name, c.place(), c.task.part.during)
 		return nil, nil
-	}
-	if d == nil {
+	case d == nil:
 		return nil, nil
 	}
 	return c.assert(false, "%s", d.Text(time.Now().Add(-c.host.run.Elapsed())))
 }
 
-// Idle are the comparisons that compared no records, with the place of each.
-func (h *Host) Idle() []string {
+func (h *Host) emptyComparison(name, where, during string) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	return slices.Clone(h.idle)
+	known := h.empty[name+where]
+	h.empty[name+where] = true
+	h.mu.Unlock()
+	if !known {
+		h.run.Find(verdict.Finding{Outcome: verdict.Inconclusive, Reason: name + " compared no records", Where: where, During: during})
+	}
 }
 
 func checkSame(c *call) (starlark.Value, error) {

@@ -53,7 +53,7 @@ type family struct {
 
 // families are all tables, in the order of the documentation.
 func families() []family {
-	return []family{lifecycle(), processFaults(), networkFaults(), looking(), timeAndTasks(), chance(), verdict()}
+	return []family{lifecycle(), processFaults(), networkFaults(), looking(), timeAndTasks(), chance(), verdicts()}
 }
 
 // standard are the modules of go.starlark.net, which documents them.

@@ -43,8 +43,8 @@ func run(t *testing.T, c script.Config) (*script.Result, string) {
 func passes(t *testing.T, source string, names ...string) {
 	t.Helper()
 	r, out := run(t, script.Config{Source: []byte(source), TopologySource: ini(t, append(names, "node")...)})
-	if r.Outcome != runtime.Passed || len(r.Teardown) > 0 {
-		t.Errorf("%s at %s: %s, tear-down %q; it printed:\n%s", r.Outcome, r.Where, r.Reason, r.Teardown, out)
+	if r.Outcome != runtime.Passed || len(r.Beside) > 0 {
+		t.Errorf("%s at %s: %s, beside %v; it printed:\n%s", r.Outcome, r.Where, r.Reason, r.Beside, out)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"go.starlark.net/starlark"
 
 	"github.com/dagon-star/dagon-star/runtime"
+	"github.com/dagon-star/dagon-star/runtime/fault"
 )
 
 // scheduler lets exactly one task run at a time. A task runs until it waits;
@@ -58,7 +59,9 @@ type scheduler struct {
 type part struct {
 	ctx   context.Context // done when the part is to end at once
 	abort func(error)     // ends the part's work with an error
-	last  bool            // the run is ending: it is a deferred call
+	// during is "" for the main part, and else which part of the end it is, as
+	// findings have it.
+	during string
 
 	// Under the scheduler's lock.
 	failed   error // a task's
@@ -73,14 +76,13 @@ type task struct {
 	at       string // the place in a file that spawned it
 	children int
 	random   *rand.Rand
-	now      time.Duration // its own time; for it alone while it lives
-	goOn     chan struct{} // it may run
-	fault    string        // that it was to do, and where the script says so; "" for a task that does something else
+	now      time.Duration   // its own time; for it alone while it lives
+	goOn     chan struct{}   // it may run
+	schedule *fault.Schedule // of the fault that it is to do; nil where it does something else
 
 	// Under the scheduler's lock.
 	threads   []*starlark.Thread
 	busy      bool
-	fired     bool   // it has begun
 	wake      func() // ends its present wait, or nil
 	cancelled error  // why it is to end, or nil
 	over      bool
@@ -95,7 +97,7 @@ type waiter struct {
 	wake func()
 }
 
-var errCancelled = errors.New("the task was cancelled")
+var errCancelled = fault.ErrGivenUp
 
 // newTask makes a task. What it draws depends on the seed and on its place in
 // the tree of spawns, not on what other tasks do when.
@@ -378,12 +380,13 @@ func later(from, d time.Duration) time.Duration {
 }
 
 // spawn starts a task that calls body after a delay, 0 for at once, for the call
-// that the thread is in. Its error ends the part of the run that
+// that the thread is in; schedule is the fault that it is to do, or nil. Its error ends the part of the run that
 // it belongs to.
-func (t *task) spawn(of *starlark.Thread, delay time.Duration, body func(*task, *starlark.Thread) (starlark.Value, error)) *Task {
+func (t *task) spawn(of *starlark.Thread, delay time.Duration, schedule *fault.Schedule, body func(*task, *starlark.Thread) (starlark.Value, error)) *Task {
 	h, s := t.host, &t.host.scheduler
 	t.children++
 	child := h.newTask(t.part, t.path+"/"+strconv.Itoa(t.children), t.now)
+	child.schedule = schedule
 	if of.CallStackDepth() > 1 {
 		child.at = of.CallFrame(1).Pos.String()
 	}
@@ -414,7 +417,6 @@ func (t *task) spawn(of *starlark.Thread, delay time.Duration, body func(*task, 
 		s.hold(child)
 		child.wake = nil
 		err := child.cancelled
-		child.fired = err == nil
 		s.mu.Unlock()
 		if asleep != nil {
 			if rose := child.rise(asleep); err == nil {
@@ -422,6 +424,9 @@ func (t *task) spawn(of *starlark.Thread, delay time.Duration, body func(*task, 
 			}
 		}
 		var result starlark.Value
+		if err == nil && child.schedule != nil {
+			child.schedule.Fire()
+		}
 		if err == nil {
 			result, err = contained(func() (starlark.Value, error) { return body(child, thread) })
 		}
@@ -522,7 +527,7 @@ func (h *Host) cancelPart(p *part, why error) {
 	for _, t := range s.tasks {
 		switch {
 		case t.part != p:
-		case p.last:
+		case p.during != "":
 			wakes = append(wakes, t.cancel(why))
 		default:
 			for _, thread := range t.threads {

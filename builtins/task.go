@@ -11,6 +11,7 @@ import (
 	"go.starlark.net/starlark"
 
 	"github.com/dagon-star/dagon-star/runtime"
+	"github.com/dagon-star/dagon-star/runtime/verdict"
 )
 
 // Main runs the main part of a script, and ends the tasks that it leaves behind
@@ -43,64 +44,66 @@ func (h *Host) Defer(fn starlark.Callable, args ...starlark.Value) {
 }
 
 // SetTeardown has a function called at the end of the run, after the deferred
-// calls: a test's teardown, whose failure fails the test.
+// calls: a test's teardown.
 func (h *Host) SetTeardown(fn starlark.Callable) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.teardown = fn
 }
 
-// RunTeardown calls what SetTeardown was given, where it was, as RunDeferred does.
-func (h *Host) RunTeardown(ctx context.Context) error {
-	h.mu.Lock()
-	fn := h.teardown
-	h.mu.Unlock()
-	if fn == nil {
-		return nil
-	}
-	return h.runDeferred(ctx, "teardown", deferred{fn: fn})
-}
-
-// RunDeferred runs the deferred calls, the last first, at the end of the run,
-// whatever has ended its work. Each is ended when ctx is done, or after the
-// grace. The errors are those of all that failed.
-func (h *Host) RunDeferred(ctx context.Context) (errs []error) {
+// RunDeferred runs the deferred calls, the last first, and then the teardown, at
+// the end of the run, whatever has ended its work. Each is ended when ctx is done,
+// or after the grace. What goes wrong in one is a finding.
+func (h *Host) RunDeferred(ctx context.Context) {
 	for n := 1; ; n++ {
 		h.mu.Lock()
-		if len(h.deferred) == 0 {
-			h.mu.Unlock()
-			break
+		var d deferred
+		during, path := "deferred", fmt.Sprintf("defer/%d", n)
+		if last := len(h.deferred) - 1; last >= 0 {
+			d, h.deferred = h.deferred[last], h.deferred[:last]
+		} else {
+			d, h.teardown = deferred{fn: h.teardown}, nil
+			during, path = "teardown", "teardown"
 		}
-		d := h.deferred[len(h.deferred)-1]
-		h.deferred = h.deferred[:len(h.deferred)-1]
 		h.mu.Unlock()
-		if err := h.runDeferred(ctx, fmt.Sprintf("defer/%d", n), d); err != nil {
-			errs = append(errs, err)
+		if d.fn == nil {
+			return
+		}
+		if err := h.runDeferred(ctx, path, during, d); err != nil {
+			f := verdict.Of(err)
+			f.During, f.Where = during, Where(err)
+			h.run.Find(f)
 		}
 	}
-	return errs
 }
 
-// runDeferred runs one call. What failed softly in it is of its error: the verdict
-// that would tell of it has been made.
-func (h *Host) runDeferred(ctx context.Context, path string, d deferred) error {
+func (h *Host) runDeferred(ctx context.Context, path, during string, d deferred) error {
 	ctx, abort := context.WithCancelCause(ctx)
 	defer abort(nil)
 	grace := h.run.Settings().Grace
-	ctx, cancel := context.WithTimeoutCause(ctx, grace, fmt.Errorf("the deferred call did not end within %s", grace))
+	ctx, cancel := context.WithTimeoutCause(ctx, grace, fmt.Errorf("the call did not end within %s", grace))
 	defer cancel()
-	p := &part{ctx: ctx, abort: func(err error) { abort(err) }, last: true}
+	p := &part{ctx: ctx, abort: func(err error) { abort(err) }, during: during}
 	stop := context.AfterFunc(ctx, func() { h.cancelPart(p, context.Cause(ctx)) })
 	defer stop()
-	before := len(h.SoftFailures())
-	err := h.runPart(p, path, func(thread *starlark.Thread) error {
+	return h.runPart(p, path, func(thread *starlark.Thread) error {
 		_, err := starlark.Call(thread, d.fn, d.args, nil)
 		return err
 	})
-	for _, text := range h.SoftFailures()[before:] {
-		err = errors.Join(err, &FailError{"soft failure: " + text})
+}
+
+// Where is the innermost place of an error that is in a file, or "".
+func Where(err error) string {
+	var evaluated *starlark.EvalError
+	if !errors.As(err, &evaluated) {
+		return ""
 	}
-	return err
+	for _, frame := range slices.Backward(evaluated.CallStack) {
+		if frame.Pos.Filename() != "<builtin>" {
+			return frame.Pos.String()
+		}
+	}
+	return ""
 }
 
 // Close waits for every goroutine of the host. The run must have ended.
@@ -158,6 +161,7 @@ func wait(thread *starlark.Thread, busy bool, begin func() (work, error)) error 
 		t.catchUp()
 	}
 	if err != nil {
+		cancel(err)
 		return err
 	}
 	select {
@@ -192,6 +196,9 @@ func (t *Task) Attr(name string) (starlark.Value, error) {
 			s.mu.Lock()
 			wake := t.task.cancel(errCancelled)
 			s.mu.Unlock()
+			if t.task.schedule != nil {
+				t.task.schedule.Cancel()
+			}
 			wake()
 			return starlark.None, nil
 		}}.make(), nil
@@ -259,7 +266,14 @@ type PanicError struct {
 	Stack []byte
 }
 
-func (e *PanicError) Error() string { return fmt.Sprintf("bug: panic: %v", e.Value) }
+func (e *PanicError) Error() string {
+	return fmt.Sprintf("bug: panic: %v\nthis is a bug: please report it with the run's folder", e.Value)
+}
+
+// Finding says that the run has shown a bug.
+func (e *PanicError) Finding() verdict.Finding {
+	return verdict.Finding{Outcome: verdict.Failed, Bug: true}
+}
 
 // contained makes an error of a panic, so that a run comes to its end and tears
 // its topology down whatever happens in it.

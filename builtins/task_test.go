@@ -100,7 +100,7 @@ for t in tasks: t.wait()
 	}
 	n := 0
 	for _, e := range events {
-		d, ok := e.Detail.(event.Fault)
+		d, ok := e.Detail.(event.FaultPlanned)
 		if !ok {
 			continue
 		}
@@ -298,8 +298,8 @@ await_ready([node, other])
 			if err != nil {
 				t.Fatal(err)
 			}
-			if out.String() != "fail\nready\nlast\n" || len(r.Teardown) != 0 {
-				t.Errorf("%s: %s; it printed %q; tear-down %q", r.Outcome, r.Reason, out.String(), r.Teardown)
+			if out.String() != "fail\nready\nlast\n" || len(r.Beside) != 0 {
+				t.Errorf("%s: %s; it printed %q; beside %v", r.Outcome, r.Reason, out.String(), r.Beside)
 			}
 			if (r.Outcome == runtime.Passed) != (name == "end") {
 				t.Errorf("%s: %s", r.Outcome, r.Reason)
@@ -333,13 +333,16 @@ defer(print, "first")
 	if out != "first\nlast\n" {
 		t.Errorf("%q", out)
 	}
-	text := strings.Join(r.Teardown, "\n")
-	for _, want := range []string{"in a task of a deferred call", "defer: the run is ending: call the function itself", "the deferred call did not end within 300ms"} {
+	text := r.Reason
+	for _, f := range r.Beside {
+		text += "\n" + f.Told()
+	}
+	for _, want := range []string{"in a task of a deferred call", "defer: the run is ending: call the function itself", "deferred: sleep: the call did not end within 300ms"} {
 		if !strings.Contains(text, want) {
-			t.Errorf("no %q in the tear-down: %s", want, text)
+			t.Errorf("no %q in the findings: %s", want, text)
 		}
 	}
-	if r.Outcome != runtime.Passed {
+	if r.Outcome != runtime.Failed {
 		t.Errorf("%s: %s", r.Outcome, r.Reason)
 	}
 }
@@ -367,7 +370,7 @@ func TestWait(t *testing.T) {
 		t.Errorf("%s: %s", r.Outcome, r.Reason)
 	}
 	r, _ = run(t, script.Config{Builtins: starlark.StringDict{"boom": boom}, Source: []byte("catch(boom)")})
-	if !r.Internal || !strings.Contains(r.Reason, "in a wait") {
+	if !r.Bug || !strings.Contains(r.Reason, "in a wait") {
 		t.Errorf("%s: %s", r.Outcome, r.Reason)
 	}
 	if err := builtins.Wait(&starlark.Thread{}, func(context.Context) error { return nil }); err == nil {

@@ -8,6 +8,7 @@ import (
 	"go.starlark.net/starlark"
 
 	"github.com/dagon-star/dagon-star/runtime"
+	"github.com/dagon-star/dagon-star/runtime/fault"
 )
 
 func timeAndTasks() family {
@@ -17,7 +18,7 @@ func timeAndTasks() family {
 		{"after", "delay, fn, *args", "Starts a task that calls fn once, when a delay has passed since this call, and returns it. Example: after(\"30s\", fail, \"too slow\").", after},
 		{"every", "period, fn, *args, times=None", "Starts a task that calls fn again and again, first after one period, and returns it: as often as times says, or until the main part ends. A tick that is due while the last one still runs is skipped, and does not count among times. Example: every(\"5s\", send, leader, \"/checkpoint\", times=10).", every},
 		{"wait_until", "fn, timeout=None", "Waits until fn() is true, and returns what it returned. It is called again at every event and every 100 ms. timeout is as for await_ready; 0 asks once. Example: wait_until(lambda: len(messages(leader, \"/count\")) > 3).", waitUntil},
-		{"defer", "fn, *args", "Calls fn with the arguments at the end of the run, however it ended: the last deferred first, each bounded by config.grace. An error in it is told, and does not change the verdict. Example: defer(print, \"worker 1 was\", worker_1).", deferCall},
+		{"defer", "fn, *args", "Calls fn with the arguments at the end of the run, however it ended: the last deferred first, each bounded by config.grace. An error in it fails the run, and what check_same, require_faults or inconclusive say in it counts as anywhere. Example: defer(print, \"worker 1 was\", worker_1).", deferCall},
 	}}
 }
 
@@ -41,7 +42,7 @@ func spawn(c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	args := c.rest
-	return c.task.spawn(c.thread, 0, func(_ *task, thread *starlark.Thread) (starlark.Value, error) {
+	return c.task.spawn(c.thread, 0, c.schedule(fn), func(_ *task, thread *starlark.Thread) (starlark.Value, error) {
 		return starlark.Call(thread, fn, args, nil)
 	}), nil
 }
@@ -56,11 +57,9 @@ func after(c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	args := c.rest
-	t := c.task.spawn(c.thread, d, func(_ *task, thread *starlark.Thread) (starlark.Value, error) {
+	return c.task.spawn(c.thread, d, c.schedule(fn), func(_ *task, thread *starlark.Thread) (starlark.Value, error) {
 		return starlark.Call(thread, fn, args, nil)
-	})
-	c.aims(t, fn)
-	return t, nil
+	}), nil
 }
 
 func every(c *call) (starlark.Value, error) {
@@ -84,7 +83,11 @@ func every(c *call) (starlark.Value, error) {
 		delay = 0
 	}
 	due := later(c.task.now, period)
-	t := c.task.spawn(c.thread, delay, func(t *task, thread *starlark.Thread) (starlark.Value, error) {
+	var schedule *fault.Schedule
+	if times != 0 {
+		schedule = c.schedule(fn)
+	}
+	return c.task.spawn(c.thread, delay, schedule, func(t *task, thread *starlark.Thread) (starlark.Value, error) {
 		for n := int64(0); n != times; n++ {
 			if n > 0 {
 				if err := t.sleep(due, 0); err != nil {
@@ -98,36 +101,29 @@ func every(c *call) (starlark.Value, error) {
 			due = later(due, ((t.now-began)/period+1)*period) // those that were due while it ran are skipped
 		}
 		return starlark.None, nil
-	})
-	if times != 0 {
-		c.aims(t, fn)
-	}
-	return t, nil
+	}), nil
 }
 
-// aims remembers a task that is given a fault to do.
-func (c *call) aims(t *Task, fn starlark.Callable) {
-	if b, ok := fn.(*starlark.Builtin); ok && IsFault(b.Name()) {
-		t.task.fault = fmt.Sprintf("%s(…, %s) at %s", c.name, b.Name(), t.task.at)
-		c.host.mu.Lock()
-		defer c.host.mu.Unlock()
-		c.host.aimed = append(c.host.aimed, t.task)
-	}
-}
-
-// Unfired are the faults that were given to after or every and never done, with
-// the place of each; not those of tasks that the script has cancelled.
-func (h *Host) Unfired() (all []string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.scheduler.mu.Lock()
-	defer h.scheduler.mu.Unlock()
-	for _, t := range h.aimed {
-		if !t.fired && t.cancelled != errCancelled {
-			all = append(all, t.fault+" never fired")
+// schedule is the fault that a function which is given to a task is to do: a
+// builtin, or a function whose own text has one. It is nil for any other.
+func (c *call) schedule(fn starlark.Callable) *fault.Schedule {
+	what := ""
+	switch fn := fn.(type) {
+	case *starlark.Builtin:
+		if IsFault(fn.Name()) {
+			what = fn.Name()
+		}
+	case *starlark.Function:
+		if named := c.host.o.FaultIn; named != nil {
+			if has := named(fn); has != "" {
+				what = fn.Name() + ": " + has
+			}
 		}
 	}
-	return all
+	if what == "" {
+		return nil
+	}
+	return c.host.run.Schedule(fmt.Sprintf("%s(…, %s)", c.name, what), c.place())
 }
 
 func waitUntil(c *call) (starlark.Value, error) {
@@ -165,7 +161,7 @@ func deferCall(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.task.part.last {
+	if c.task.part.during != "" {
 		return nil, errors.New("the run is ending: call the function itself")
 	}
 	c.host.Defer(fn, c.rest...)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/dagon-star/dagon-star/runtime"
 	"github.com/dagon-star/dagon-star/runtime/process"
+	"github.com/dagon-star/dagon-star/runtime/verdict"
 )
 
 // FailError is a run that the script fails.
@@ -22,7 +23,12 @@ type InconclusiveError struct{ Reason string }
 
 func (e *InconclusiveError) Error() string { return e.Reason }
 
-func verdict() family {
+// Finding says that the run is inconclusive.
+func (e *InconclusiveError) Finding() verdict.Finding {
+	return verdict.Finding{Outcome: verdict.Inconclusive}
+}
+
+func verdicts() family {
 	return family{"verdict", "Say what the run came to. A run passes when its script comes to its end; assertions halt it, soft=True records a failure and goes on.", []builtin{
 		{"fail", "*args, sep=\" \"", "Fails the run, with the arguments as the reason, sep between them. Example: fail(\"leader is\", leader.state).", func(c *call) (starlark.Value, error) {
 			sep, err := c.text("sep", " ")
@@ -42,7 +48,7 @@ func verdict() family {
 			}
 			return nil, &InconclusiveError{reason}
 		}},
-		{"require_faults", "n", "Ends the run as inconclusive, unless it fails, if by its end fewer than n faults have been applied to what lived. It may be called at any time. Example: require_faults(3).", requireFaults},
+		{"require_faults", "n", "Has the run be inconclusive, unless it fails, if by its end fewer than n faults have touched something: killed, stopped or limited a process, held, delayed or lost what crossed a link. It may be called at any time. Example: require_faults(3).", requireFaults},
 		{"check", "condition, message=None, soft=False", "Fails the run unless the condition is true. Example: check(worker_1.restarts == 0, \"worker 1 was restarted\").", func(c *call) (starlark.Value, error) {
 			return c.assert(c.truth("condition"), "check failed")
 		}},
@@ -69,17 +75,8 @@ func requireFaults(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.host.mu.Lock()
-	defer c.host.mu.Unlock()
-	c.host.required = max(c.host.required, n)
+	c.host.run.RequireFaults(n)
 	return nil, nil
-}
-
-// RequiredFaults is how many faults the script wants to have been applied.
-func (h *Host) RequiredFaults() int64 {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.required
 }
 
 // plainText is a value as print has it.
@@ -106,14 +103,10 @@ func (c *call) assert(holds bool, format string, args ...any) (starlark.Value, e
 	if !c.truth("soft") {
 		return nil, &FailError{reason}
 	}
-	where := c.place()
-	if where != "" {
-		where += ": "
-	}
-	c.host.mu.Lock()
-	c.host.soft = append(c.host.soft, where+reason)
-	c.host.mu.Unlock()
-	c.host.print("soft failure: " + where + reason)
+	f := verdict.Of(&FailError{reason})
+	f.Soft, f.Where, f.During = true, c.place(), c.task.part.during
+	c.host.run.Find(f)
+	c.host.print("soft failure: " + f.String())
 	return nil, nil
 }
 

@@ -2,28 +2,20 @@ package runtime
 
 import (
 	"cmp"
-	"crypto/subtle"
 	"errors"
 	"fmt"
+	"maps"
+	"net"
 	"os"
+	"slices"
 	"strconv"
-	"strings"
-	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/control"
 	"github.com/dagon-star/dagon-star/runtime/event"
 	"github.com/dagon-star/dagon-star/runtime/folder"
 	"github.com/dagon-star/dagon-star/runtime/osc"
 	"github.com/dagon-star/dagon-star/runtime/process"
-)
-
-const (
-	// lostAfter is how long a node may live on without its control connection
-	// before it counts as lost: one that ends closes it a moment earlier.
-	lostAfter = time.Second
-	// hearOut bounds how long a dead node's connection is read to its end.
-	// Only a descendant that inherited the socket can keep it open.
-	hearOut = time.Second
+	"github.com/dagon-star/dagon-star/runtime/roster"
 )
 
 // ForkOptions add to what the ini says of a node, for one incarnation.
@@ -35,18 +27,18 @@ type ForkOptions struct {
 // Fork starts a node's process. It is a *StateError if the node runs already,
 // a *process.StartError if its program cannot be started.
 func (r *Run) Fork(name string, o ForkOptions) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.j.Lock()
+	defer r.j.Unlock()
 	n, err := r.node(name)
 	switch {
 	case err != nil:
 		return err
 	case r.ending:
 		return ErrEnded
-	case n.alive():
-		return &StateError{Node: name, State: n.state, Text: fmt.Sprintf("cannot fork it: it runs already, as pid %d", n.pid)}
+	case n.Alive():
+		return &StateError{Node: name, State: n.State, Text: fmt.Sprintf("cannot fork it: it runs already, as pid %d", n.PID)}
 	}
-	incarnation := n.incarnation + 1
+	incarnation := n.Incarnation + 1
 	home := r.shared
 	var port *control.Port
 	if home == nil {
@@ -55,7 +47,8 @@ func (r *Run) Fork(name string, o ForkOptions) error {
 		}
 		home = port.Addr()
 	}
-	if err := r.start(n, incarnation, phoneHome(home), o); err != nil {
+	argv, err := r.start(n, incarnation, phoneHome(home), o)
+	if err != nil {
 		if port != nil {
 			// Not here: it waits for strangers on it, and they for the lock.
 			r.tasks.Go(func() { port.Close() })
@@ -64,19 +57,19 @@ func (r *Run) Fork(name string, o ForkOptions) error {
 	}
 	n.port = port
 	if port != nil {
-		r.record(name, event.Listening{Address: home.String()})
+		r.j.Append(name, event.Listening{Address: home.String()})
 	}
-	r.record(name, event.Forked{PID: n.process.PID(), Incarnation: incarnation, Argv: n.argv})
+	r.j.Append(name, event.Forked{PID: n.process.PID(), Incarnation: incarnation, Argv: argv})
 	r.tasks.Go(func() { r.watchExit(n, n.process, n.gone) })
 	return nil
 }
 
-// start starts a node's process. The lock is held, so that what the process
+// start starts a node's process, and returns its command line. The lock is held, so that what the process
 // does at once finds it forked.
-func (r *Run) start(n *node, incarnation int, home string, o ForkOptions) error {
+func (r *Run) start(n *node, incarnation int, home string, o ForkOptions) ([]string, error) {
 	argv, env, dir, err := r.cfg.Topology.Command(n.spec, r.addresses, home, r.cfg.Component)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	argv = append(argv, o.Args...)
 	for _, k := range sortedKeys(o.Env) {
@@ -85,12 +78,12 @@ func (r *Run) start(n *node, incarnation int, home string, o ForkOptions) error 
 	n.env = env
 	token := randomHex(16)
 	env = append(append(os.Environ(), env...),
-		"DAGON_NAME="+n.spec.Name, "DAGON_PHONE_HOME="+home, "DAGON_RUN="+r.id,
+		"DAGON_NAME="+n.Name, "DAGON_PHONE_HOME="+home, "DAGON_RUN="+r.id,
 		"DAGON_INCARNATION="+strconv.Itoa(incarnation), "DAGON_TOKEN="+token, folder.Variable+"="+r.folder.Path)
 	if dir == "" {
-		dir = r.NodeFolder(n.spec.Name)
+		dir = r.NodeFolder(n.Name)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return fmt.Errorf("cannot make its working folder: %w", err)
+			return nil, fmt.Errorf("cannot make its working folder: %w", err)
 		}
 	}
 	n.log.Begin(incarnation)
@@ -99,112 +92,42 @@ func (r *Run) start(n *node, incarnation int, home string, o ForkOptions) error 
 		Stdout: n.log.Stdout(), Stderr: n.log.Stderr(),
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	n.argv, n.token, n.process, n.gone, n.options = argv, token, p, make(chan struct{}), o
+	n.token, n.process, n.gone, n.options = token, p, make(chan struct{}), o
 	n.showsToken = n.spec.Component != "" && len(n.spec.Wrapper) == 0 // a wrapper may keep the environment back
-	n.stopAsked, n.signalled, n.neededKill, n.lost, n.sent = false, false, false, false, nil
 	clear(n.returned)
 	clear(n.outputRead)
-	return nil
-}
-
-// watchExit waits for a node's end and logs it: after its output and its
-// control connection have been read to their ends, for what it said last it
-// said before it exited.
-func (r *Run) watchExit(n *node, p process.Process, gone chan struct{}) {
-	<-p.Done()
-	n.log.End()
-	r.mu.Lock()
-	port := n.port
-	n.port = nil
-	r.mu.Unlock()
-	timer := time.NewTimer(hearOut)
-	defer timer.Stop()
-	if port != nil {
-		port.Close()
-		select {
-		case <-port.Heard():
-		case <-timer.C:
-			timer.Reset(0)
-		}
-	}
-	r.mu.Lock()
-	conn := n.conn
-	r.mu.Unlock()
-	if conn != nil {
-		select {
-		case <-conn.Closed():
-		case <-timer.C:
-			conn.Close()
-			<-conn.Closed()
-		}
-	}
-	output := n.log.Tail(tailLines)
-	exit := p.Exit()
-
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	defer close(gone)
-	n.process = nil
-	r.endFaults(n)
-	lived := r.Elapsed() - n.forkedAt
-	before := n.state
-	exited := event.Exited{
-		PID: p.PID(), Code: exit.Code, Signal: exit.Signal, Expected: n.expects(exit),
-		UserS: exit.User.Seconds(), SystemS: exit.System.Seconds(), MaxRSSKB: exit.MaxRSS >> 10, Left: exit.Left,
-		OutOfMemory: exit.OutOfMemory, Note: exit.Note,
-	}
-	if exited.Expected {
-		r.record(n.spec.Name, exited)
-		return
-	}
-	unasked := &ExitError{Node: n.spec.Name, Code: exit.Code, Signal: exit.Signal, Before: before,
-		Lived: lived, Asked: n.stopAsked, Note: note(exit), Output: output}
-	if !n.wasReady {
-		unasked.Refusal = n.refusal
-	}
-	// The waits end by the unasked exit, whatever else it makes impossible.
-	r.hushed = true
-	r.record(n.spec.Name, exited)
-	r.hushed = false
-	if r.ending {
-		r.violations = append(r.violations, unasked.Error())
-	}
-	r.abort(unasked)
-	r.ask(false)
-}
-
-// note says what is known of an exit beside its code.
-func note(e process.Exit) string {
-	if e.OutOfMemory > 0 {
-		return strings.TrimSuffix(fmt.Sprintf("the kernel killed %d of its processes as it ran out of the memory it is limited to; %s", e.OutOfMemory, e.Note), "; ")
-	}
-	return e.Note
+	return argv, nil
 }
 
 // Send sends a message to a node, in the dialect and framing that the node
 // speaks. It is a *StateError if the node is not connected, and if it is told
 // to start after it has reported done: what it did, it did unasked.
-func (r *Run) Send(name string, m *osc.Message) error {
-	r.mu.Lock()
+func (r *Run) Send(name string, m *osc.Message) error { return r.send("script", name, m) }
+
+// send is Send, by whom is in the log where it asks the node to shut down.
+func (r *Run) send(by, name string, m *osc.Message) error {
+	r.j.Lock()
 	n, err := r.node(name)
 	if err == nil {
 		err = r.sendable(n, m)
 	}
 	if err != nil {
-		r.mu.Unlock()
+		r.j.Unlock()
 		return err
 	}
 	if m.Address == control.AddressShutdown {
-		n.stopAsked = true
+		if n.process.Alive() {
+			r.j.Append(name, event.Asked{By: by, How: roster.Shutdown})
+		}
 		if len(m.Arguments) == 0 {
 			m = osc.NewMessage(m.Address, name)
 		}
 	}
 	conn := n.conn
-	r.record(name, event.Sent{Address: m.Address, Args: m.Arguments})
-	r.mu.Unlock()
+	r.j.Append(name, event.Sent{Address: m.Address, Args: m.Arguments})
+	r.j.Unlock()
 	if err := conn.Send(m); err != nil {
 		return fmt.Errorf("%s: cannot send %s: %w", name, m.Address, err)
 	}
@@ -213,39 +136,38 @@ func (r *Run) Send(name string, m *osc.Message) error {
 
 func (r *Run) sendable(n *node, m *osc.Message) error {
 	cannot := func(why string) error {
-		return &StateError{Node: n.spec.Name, State: n.state, Text: "cannot send it " + m.Address + ": " + why}
+		return &StateError{Node: n.Name, State: n.State, Text: "cannot send it " + m.Address + ": " + why}
 	}
 	switch {
-	case n.state == "":
+	case n.State == "":
 		return cannot("it has not been forked")
-	case n.state == StateExited:
-		return cannot("it has exited " + ending(n.exit.Code, n.exit.Signal))
+	case n.State == StateExited:
+		return cannot("it has " + n.Note())
 	case n.conn == nil:
-		return cannot(cmp.Or(n.note(), "its control connection is closed"))
-	case m.Address == control.AddressStart && n.wasDone:
+		return cannot(cmp.Or(n.Note(), "its control connection is closed"))
+	case m.Address == control.AddressStart && n.WasDone:
 		return cannot("it reported done before it was started")
 	}
 	return nil
 }
 
 // Shutdown asks the nodes to shut down; wait for StateDoneShutdown to know
-// that they have. Nodes that were never forked, have exited, or have reported
-// their end already are left alone, and so is one that has just closed its
-// connection: whether it is about to exit, or lost, shows in the wait.
-func (r *Run) Shutdown(names []string) error {
+// that they have. These are left alone:
+//   - nodes that were never forked, have exited, or have reported their end,
+//   - one that has just closed its connection: whether it is about to exit, or
+//     lost, shows in the wait.
+func (r *Run) Shutdown(names []string) error { return r.shutdown("script", names) }
+
+func (r *Run) shutdown(by string, names []string) error {
 	var errs []error
 	for _, name := range names {
-		r.mu.Lock()
+		r.j.Lock()
 		n, err := r.node(name)
-		needed := err == nil && n.alive() && !n.finished() && !(n.wasReady && n.conn == nil && !n.lost)
-		var conn *control.Conn
+		needed := err == nil && n.Alive() && !n.Finished() && !(n.WasReady && n.conn == nil && !n.Lost)
+		connected := needed && n.conn != nil
+		r.j.Unlock()
 		if needed {
-			n.stopAsked = true
-			conn = n.conn
-		}
-		r.mu.Unlock()
-		if needed {
-			if err = r.Send(name, osc.NewMessage(control.AddressShutdown)); err != nil && conn != nil {
+			if err = r.send(by, name, osc.NewMessage(control.AddressShutdown)); connected {
 				err = nil // it closed its connection at this moment
 			}
 		}
@@ -257,99 +179,42 @@ func (r *Run) Shutdown(names []string) error {
 // MayExit allows the nodes to exit unasked, from now on and in all their
 // incarnations.
 func (r *Run) MayExit(names []string) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.j.Lock()
+	defer r.j.Unlock()
 	for _, name := range names {
-		n, err := r.node(name)
-		if err != nil {
+		if _, err := r.node(name); err != nil {
 			return err
 		}
-		n.mayExit = true
+		r.j.Append(name, event.Asked{By: "script", How: roster.MayExit})
 	}
 	return nil
 }
 
-// handler is the Run as the control socket sees it.
-type handler Run
-
-// Ready believes a connection, or says why not. Where only this machine reaches
-// the socket, a node need not show its token, for a program that knows nothing
-// of it may be one; but one that has, or is built in and always does, cannot be
-// mistaken for another that has only heard its name. The reason goes to the log
-// alone: who is refused is told nothing.
-func (h *handler) Ready(c *control.Conn, hello control.Hello) error {
-	r := (*Run)(h)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if hello.ForNode != "" && hello.Name != hello.ForNode {
-		return fmt.Errorf("it says it is %q, and this port is that of %s", hello.Name, hello.ForNode)
+// phoneHome is the address that a node on this machine reaches the control
+// socket by: one that listens everywhere is reached on the loopback, by IPv4,
+// which all programs speak.
+func phoneHome(listening net.Addr) string {
+	tcp, ok := listening.(*net.TCPAddr)
+	if !ok || !tcp.IP.IsUnspecified() {
+		return listening.String()
 	}
-	n := r.nodes[hello.Name]
-	switch {
-	case n == nil:
-		return fmt.Errorf("no node of this run is named %q", hello.Name)
-	case hello.Run != "" && hello.Run != r.id:
-		return fmt.Errorf("%s belongs to run %q, this is run %s", hello.Name, hello.Run, r.id)
-	case !n.alive():
-		return fmt.Errorf("%s is not running", hello.Name)
-	case hello.Incarnation != 0 && hello.Incarnation != n.incarnation,
-		hello.ForIncarnation != 0 && hello.ForIncarnation != n.incarnation:
-		return fmt.Errorf("it is incarnation %d of %s, the present one is %d",
-			cmp.Or(hello.Incarnation, hello.ForIncarnation), hello.Name, n.incarnation)
-	case (hello.Token != "" || r.needToken || n.showsToken) && subtle.ConstantTimeCompare([]byte(hello.Token), []byte(n.token)) == 0:
-		return fmt.Errorf("the token is not that of %s: DAGON_TOKEN of its environment is expected", hello.Name)
-	case n.conn != nil:
-		return fmt.Errorf("%s is already connected, from %s", hello.Name, n.conn.Peer())
-	}
-	n.conn, n.lost = c, false
-	n.showsToken = n.showsToken || hello.Token != ""
-	r.record(hello.Name, event.Connected{Peer: c.Peer()})
-	r.record(hello.Name, event.Received{Address: control.AddressReady, Args: event.Args{hello.Name}})
-	return nil
+	return net.JoinHostPort("127.0.0.1", fmt.Sprint(tcp.Port))
 }
 
-// Received logs a message.
-func (h *handler) Received(c *control.Conn, m *osc.Message) {
-	r := (*Run)(h)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if n := r.nodes[c.Name()]; n != nil && n.conn == c {
-		r.record(c.Name(), event.Received{Address: m.Address, Args: m.Arguments})
-	}
-}
+func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
 
-// Disconnected logs the end of a connection. A node that ends closes it; one
-// that lives on without it is lost.
-func (h *handler) Disconnected(c *control.Conn, reason string) {
-	r := (*Run)(h)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	n := r.nodes[c.Name()]
-	if n == nil || n.conn != c {
-		return
+// lastOfEach keeps the last of each variable, as an environment with two of a
+// name means different things to different programs.
+func lastOfEach(env []string) []string {
+	last := map[string]int{}
+	for i, v := range env {
+		last[key(v)] = i
 	}
-	n.conn = nil
-	r.record(c.Name(), event.Disconnected{Peer: c.Peer(), Reason: reason})
-	incarnation := n.incarnation
-	time.AfterFunc(lostAfter, func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if n.alive() && n.incarnation == incarnation && n.conn == nil {
-			n.lost = true
-			r.ask(false)
+	out := make([]string, 0, len(last))
+	for i, v := range env {
+		if last[key(v)] == i {
+			out = append(out, v)
 		}
-	})
-}
-
-// Refused logs a connection or a message that was turned away.
-func (h *handler) Refused(node, peer, reason string) {
-	r := (*Run)(h)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.record(node, event.Refused{Peer: peer, Reason: reason})
-}
-
-// Failed ends the run: no node could be heard any more.
-func (h *handler) Failed(err error) {
-	(*Run)(h).Abort(fmt.Errorf("control socket: %w", err))
+	}
+	return out
 }

@@ -3,16 +3,16 @@ package runtime
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/event"
+	"github.com/dagon-star/dagon-star/runtime/fault"
 	"github.com/dagon-star/dagon-star/runtime/link"
+	"github.com/dagon-star/dagon-star/runtime/topology"
 )
 
 // LinkFaults are the names of what can be done to links.
@@ -27,6 +27,57 @@ type LinkError struct{ Text string }
 
 func (e *LinkError) Error() string { return e.Text }
 
+// LinkPlan is a fault of links before it is planned.
+type LinkPlan struct {
+	What   string // one of LinkFaults
+	Kind   string // "tcp" or "udp" where it befalls one alone, else ""
+	Detail string
+	Pairs  []link.Pair // directions in which bytes move
+	// Partial has pairs without a link passed over, as long as there are others.
+	Partial bool
+}
+
+// Linked returns those pairs of the plan between which the topology has a link of
+// its kind, each once. It is a *LinkError that names the others, if any has none
+// and the plan is not Partial, and if none has one.
+func (p LinkPlan) Linked(t *topology.Topology) ([]link.Pair, error) {
+	kinds := t.Links()
+	var linked []link.Pair
+	var missing []string
+	seen := map[link.Pair]bool{}
+	for _, pair := range p.Pairs {
+		if seen[pair] {
+			continue
+		}
+		seen[pair] = true
+		has := kinds[[2]string{pair.From, pair.To}]
+		switch {
+		case p.Kind == "" && len(has) > 0, slices.Contains(has, p.Kind):
+			linked = append(linked, pair)
+		case seen[link.Pair{From: pair.To, To: pair.From}]: // it was named the other way round
+		case len(has) > 0:
+			missing = append(missing, fmt.Sprintf("%s and %s (it is of %s, and %s is needed)", pair.From, pair.To, strings.Join(has, " and "), p.Kind))
+		default:
+			missing = append(missing, pair.From+" and "+pair.To)
+		}
+	}
+	switch {
+	case len(p.Pairs) == 0:
+		return nil, &LinkError{fmt.Sprintf("cannot do %s: no two nodes are named", p.What)}
+	case len(missing) == 0, p.Partial && len(linked) > 0:
+		return linked, nil
+	}
+	const told = 8
+	advice := "a link is where the ini has <node:NAME>"
+	if len(linked) > 0 {
+		advice += "; partial=True passes over pairs that have none"
+	}
+	if more := len(missing) - told; more > 0 {
+		missing = append(missing[:told], fmt.Sprintf("%d other pairs", more))
+	}
+	return nil, &LinkError{fmt.Sprintf("cannot do %s: there is no link between %s; %s", p.What, strings.Join(missing, ", "), advice)}
+}
+
 // stream is the stream of random numbers that a link draws from, by its name: it
 // depends on the run's seed and on nothing else.
 func (r *Run) stream(name string) *rand.Rand {
@@ -36,42 +87,6 @@ func (r *Run) stream(name string) *rand.Rand {
 	h.Write(seed[:])
 	h.Write([]byte(name))
 	return rand.New(rand.NewPCG(r.cfg.Seed, h.Sum64()))
-}
-
-// linked is the pairs between which there are links of a kind, "tcp" or "udp", or
-// any for "".
-func (r *Run) linked(what, kind string, pairs []link.Pair) ([]link.Pair, error) {
-	if r.network == nil {
-		return nil, &LinkError{fmt.Sprintf("cannot do %s: nodes reach each other directly; [dagon] links = proxy gives them links", what)}
-	}
-	if len(pairs) == 0 {
-		return nil, &LinkError{fmt.Sprintf("cannot do %s: no two nodes are named", what)}
-	}
-	var between []link.Pair
-	other := ""
-	for _, p := range pairs {
-		if !r.network.Has(p) || slices.Contains(between, p) {
-			continue
-		}
-		networks := r.network.Networks(p)
-		if kind != "" && !networks[kind] {
-			for other = range networks {
-			}
-			continue
-		}
-		between = append(between, p)
-	}
-	switch first := pairs[0]; {
-	case len(between) > 0:
-		return between, nil
-	case other != "":
-		return nil, &LinkError{fmt.Sprintf("cannot do %s: it befalls %s, and the link between %s and %s is %s", what, kind, first.From, first.To, other)}
-	case len(pairs) > 2:
-		return nil, &LinkError{fmt.Sprintf("cannot do %s: there is no link between any of the nodes; a link is where the ini has <node:NAME>", what)}
-	default:
-		return nil, &LinkError{fmt.Sprintf("cannot do %s: there is no link between %s and %s; a link is where the ini has <%s:NAME> in [%s], or the other way round",
-			what, first.From, first.To, first.To, first.From)}
-	}
 }
 
 // ways words the directions that are harmed: "a → b", or "a ↔ b" for both, the
@@ -84,7 +99,7 @@ func (r *Run) ways(pairs []link.Pair) string {
 	var words []string
 	for i, n := range r.order {
 		for _, m := range r.order[i+1:] {
-			a, b := n.spec.Name, m.spec.Name
+			a, b := n.Name, m.Name
 			there, back := harmed[link.Pair{From: a, To: b}], harmed[link.Pair{From: b, To: a}]
 			switch {
 			case there && back:
@@ -99,146 +114,110 @@ func (r *Run) ways(pairs []link.Pair) string {
 	return strings.Join(words, ", ")
 }
 
-// intend logs the intent to harm links, and tells which of their nodes are dead and
-// when it is to be done.
-func (r *Run) intend(what, detail string, pairs []link.Pair) (id int64, nodes []*node, dead []string, t turn, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.ending {
-		return 0, nil, nil, t, ErrEnded
+// harm does a fault to links.
+type harm struct {
+	nodes []string // at the ends of the links
+	do    func() (*link.Disturbance, error)
+	links *link.Disturbance // nil until it is done
+}
+
+// Apply puts the effect on the links.
+func (h *harm) Apply(context.Context) (reach fault.Reach, err error) {
+	h.links, err = h.do()
+	return fault.Reach{To: h.nodes}, err
+}
+
+// Heal takes the effect off the links.
+func (h *harm) Heal([]string) error {
+	if h.links == nil {
+		return nil
 	}
-	in := map[string]bool{}
-	var links [][2]string
-	for _, p := range pairs {
-		in[p.From], in[p.To] = true, true
-		if !slices.Contains(links, [2]string{p.To, p.From}) { // the way back
-			links = append(links, [2]string{p.From, p.To})
-		}
+	return h.links.Heal()
+}
+
+// Touched counts what the effect has done.
+func (h *harm) Touched() event.Touched {
+	if h.links == nil {
+		return event.Touched{}
 	}
-	for _, n := range r.order {
-		if in[n.spec.Name] {
-			nodes = append(nodes, n)
-			if n.state == StateExited {
-				dead = append(dead, n.spec.Name)
-			}
-		}
+	t := h.links.Touched()
+	return event.Touched{
+		BytesHeld: t.BytesHeld, ClosesHeld: t.ClosesHeld, BytesDelayed: t.BytesDelayed, ClosesDelayed: t.ClosesDelayed,
+		BytesCorrupted: t.BytesCorrupted, ConnectionsRefused: t.ConnectionsRefused, ConnectionsReset: t.ConnectionsReset,
+		ConnectionsSilent: t.ConnectionsSilent, DatagramsLost: t.DatagramsLost, DatagramsDelayed: t.DatagramsDelayed,
+		DatagramsDuplicated: t.DatagramsDuplicated, DatagramsReordered: t.DatagramsReordered,
 	}
-	r.lastID++
-	r.record("", event.Fault{ID: r.lastID, What: what, Nodes: nodeNames(nodes), Detail: detail, Links: links})
-	return r.lastID, nodes, dead, r.queue(), nil
 }
 
 // Disturb plans to put an effect on the bytes that move along pairs of nodes,
-// until the fault is healed. what is its name in the log, and kind "tcp" or "udp"
-// where it befalls one alone. Pairs without a link are passed over; it is a
-// *LinkError where none has one.
-func (r *Run) Disturb(what, kind, detail string, pairs []link.Pair, e link.Effect) (Planned, error) {
-	return r.harmLinks(what, kind, detail, pairs, func(pairs []link.Pair) (*link.Disturbance, error) { return r.network.Apply(pairs, e) })
+// until the fault is healed. It is a *LinkError as LinkPlan.Linked says.
+func (r *Run) Disturb(p LinkPlan, e link.Effect) (*Step, error) {
+	return r.harmLinks(p, true, func(pairs []link.Pair) (*link.Disturbance, error) { return r.network.Apply(pairs, e) })
 }
 
 // HalfOpen plans to end the connections between pairs of nodes for the second of
-// each alone, by a reset; the first does not know until the fault is healed.
-func (r *Run) HalfOpen(pairs []link.Pair) (Planned, error) {
-	const what = "net.half_open"
-	return r.harmLinks(what, "tcp", "", pairs, func(pairs []link.Pair) (*link.Disturbance, error) {
-		d, err := r.network.HalfOpen(pairs)
+// each alone, by a reset; the first does not know until the fault is healed. To do
+// it is a *LinkError if there is no connection.
+func (r *Run) HalfOpen(p LinkPlan) (*Step, error) {
+	return r.harmLinks(p, true, func(pairs []link.Pair) (*link.Disturbance, error) {
+		return someConnection(p)(r.network.HalfOpen(pairs))
+	})
+}
+
+// ResetLinks plans to reset all connections between pairs of nodes. To do it is a
+// *LinkError if there is none.
+func (r *Run) ResetLinks(p LinkPlan) (*Step, error) {
+	return r.harmLinks(p, false, func(pairs []link.Pair) (*link.Disturbance, error) {
+		return someConnection(p)(r.network.Reset(pairs))
+	})
+}
+
+// someConnection makes an error of what found no connection to act on.
+func someConnection(p LinkPlan) func(*link.Disturbance, error) (*link.Disturbance, error) {
+	return func(d *link.Disturbance, err error) (*link.Disturbance, error) {
 		if err == nil && !d.Touched().Any() {
-			err = noConnections(what, pairs)
+			err = &LinkError{fmt.Sprintf("cannot do %s: there is no connection between %s and %s at this time", p.What, p.Pairs[0].From, p.Pairs[0].To)}
 		}
 		return d, err
-	})
+	}
 }
 
-// ResetLinks plans to reset all connections between pairs of nodes.
-func (r *Run) ResetLinks(pairs []link.Pair) (Planned, error) {
-	const what = "net.reset"
-	return r.harmLinks(what, "tcp", "", pairs, func(pairs []link.Pair) (*link.Disturbance, error) {
-		d, err := r.network.Reset(pairs)
-		if err == nil && !d.Touched().Any() {
-			err = noConnections(what, pairs)
-		}
-		return nil, err
-	})
-}
-
-func noConnections(what string, pairs []link.Pair) error {
-	return &LinkError{fmt.Sprintf("cannot do %s: there is no connection between %s and %s at this time", what, pairs[0].From, pairs[0].To)}
-}
-
-func (r *Run) harmLinks(what, kind, detail string, pairs []link.Pair, do func([]link.Pair) (*link.Disturbance, error)) (Planned, error) {
-	pairs, err := r.linked(what, kind, pairs)
+func (r *Run) harmLinks(p LinkPlan, lasting bool, do func([]link.Pair) (*link.Disturbance, error)) (*Step, error) {
+	if r.network == nil {
+		return nil, &LinkError{fmt.Sprintf("cannot do %s: nodes reach each other directly; [dagon] links = proxy gives them links", p.What)}
+	}
+	pairs, err := p.Linked(r.cfg.Topology)
 	if err != nil {
 		return nil, err
 	}
-	ways := r.ways(pairs)
-	if detail != "" {
-		ways += ": " + detail
+	detail := r.ways(pairs)
+	if p.Detail != "" {
+		detail += ": " + p.Detail
 	}
-	id, nodes, dead, t, err := r.intend(what, ways, pairs)
-	if err != nil {
-		return nil, err
+	plan := fault.Plan{What: p.What, Detail: detail, Lasting: lasting, Turn: true}
+	ends := map[string]bool{}
+	for _, pair := range pairs {
+		ends[pair.From], ends[pair.To] = true, true
+		if !slices.Contains(plan.Links, [2]string{pair.To, pair.From}) { // the way back
+			plan.Links = append(plan.Links, [2]string{pair.From, pair.To})
+		}
 	}
-	return func(context.Context) (*Fault, error) {
-		t.wait()
-		defer t.end()
-		began := time.Now()
-		links, err := do(pairs)
-		if err != nil {
-			return nil, err
+	for _, n := range r.order {
+		if ends[n.Name] {
+			plan.Nodes = append(plan.Nodes, n.Name)
 		}
-		var f *Fault
-		if links != nil {
-			f = &Fault{run: r, ID: id, What: what, nodes: nodes, links: links}
-			r.mu.Lock()
-			r.disturbances = append(r.disturbances, f)
-			r.mu.Unlock()
-		}
-		r.applied(id, began, dead)
-		return f, nil
-	}, nil
+	}
+	r.j.Lock()
+	defer r.j.Unlock()
+	if r.ending {
+		return nil, ErrEnded
+	}
+	return r.faults.Plan(plan, &harm{nodes: plan.Nodes, do: func() (*link.Disturbance, error) { return do(pairs) }}), nil
 }
 
 // HealLinks plans to undo all that is in force on links.
-func (r *Run) HealLinks() Planned {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.healLinks(nil)
-}
-
-// healLinks plans to undo what is in force on links when its turn has come: one
-// fault, or all for nil. The lock is held.
-func (r *Run) healLinks(only *Fault) Planned {
-	t := r.queue()
-	return func(context.Context) (*Fault, error) {
-		t.wait()
-		defer t.end()
-		var healing []*Fault
-		r.mu.Lock()
-		r.disturbances = slices.DeleteFunc(r.disturbances, func(f *Fault) bool {
-			if only != nil && f != only {
-				return false
-			}
-			healing = append(healing, f)
-			return true
-		})
-		r.mu.Unlock()
-		var errs []error
-		for _, f := range slices.Backward(healing) {
-			errs = append(errs, r.undisturb(f))
-		}
-		return nil, errors.Join(errs...)
-	}
-}
-
-// undisturb heals a fault of links.
-func (r *Run) undisturb(f *Fault) error {
-	if err := f.links.Heal(); err != nil {
-		return fmt.Errorf("cannot undo %s: %w", f.What, err)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	healed := nodeNames(f.nodes)
-	f.nodes = nil
-	r.record("", event.Healed{ID: f.ID, Nodes: healed})
-	return nil
+func (r *Run) HealLinks() *Step {
+	r.j.Lock()
+	defer r.j.Unlock()
+	return r.faults.Heal(func(f *Fault, _ string) bool { return f.OnLinks() })
 }

@@ -29,17 +29,20 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/address"
 	"github.com/dagon-star/dagon-star/runtime/control"
 	"github.com/dagon-star/dagon-star/runtime/event"
+	"github.com/dagon-star/dagon-star/runtime/fault"
 	"github.com/dagon-star/dagon-star/runtime/folder"
+	"github.com/dagon-star/dagon-star/runtime/journal"
 	"github.com/dagon-star/dagon-star/runtime/link"
 	"github.com/dagon-star/dagon-star/runtime/process"
+	"github.com/dagon-star/dagon-star/runtime/roster"
 	"github.com/dagon-star/dagon-star/runtime/topology"
+	"github.com/dagon-star/dagon-star/runtime/verdict"
 )
 
 // Config says what a run is made of.
@@ -94,25 +97,16 @@ type Run struct {
 	observed    sync.WaitGroup
 	stopping    sync.Mutex // one tear-down at a time
 
-	mu           sync.Mutex
-	news         sync.Cond // there are new events, or no more will come
-	events       []event.Event
-	closed       bool // no more events
-	log          *event.Writer
-	unwritten    error // why the log is not whole, or nil
-	nodes        map[string]*node
-	order        []*node // of the file
-	watches      []*Watch
-	lastID       int64    // of watches and faults
-	faults       []*Fault // in force, in the order in which they were applied
-	disturbances []*Fault // of links, in the same way
-	lastTurn     chan struct{}
-	looking      int   // watches that look at output
-	hushed       bool  // record asks no conditions
-	cause        error // why the work was aborted, or nil
-	ending       bool
-	violations   []string // what makes a passed run a failed one
-	teardown     []string // what went wrong while tearing down
+	j      *journal.Journal
+	faults *fault.Book
+	nodes  map[string]*node
+	order  []*node // of the file
+
+	// Under the journal's lock.
+	cause    error // why the work was aborted, or nil
+	ending   bool
+	findings []verdict.Finding
+	required int64 // faults that have to touch something
 }
 
 // Start makes the run's folder and log and opens its control socket. Nothing
@@ -126,7 +120,16 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 		cfg.Settings.Timeout = topology.DefaultSettings().Timeout
 	}
 	r := &Run{cfg: cfg, id: randomHex(8), started: time.Now(), nodes: map[string]*node{}}
-	r.news.L = &r.mu
+	var names []string
+	for _, spec := range cfg.Topology.Nodes {
+		names = append(names, spec.Name)
+	}
+	r.j = journal.New(journal.Options{
+		Roster:  roster.New(names, func(name string) bool { return cfg.Topology.Node(name).MayExit }),
+		Elapsed: r.Elapsed, Timeout: cfg.Settings.Timeout,
+		Ended: r.watchEnded, Failed: r.abort, Tail: r.tail,
+	})
+	r.faults = fault.NewBook(r.j)
 	r.work, r.abortWork = context.WithCancelCause(context.WithoutCancel(ctx))
 	r.ended, r.endEnded = context.WithCancel(context.WithoutCancel(ctx))
 
@@ -138,21 +141,21 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 		return nil, err
 	}
 	if cfg.Observer != nil {
-		r.observed.Go(r.observe)
+		r.observed.Go(func() { r.j.Observe(cfg.Observer) })
 	}
-	r.mu.Lock()
-	r.record("", event.RunStarted{
+	r.j.Lock()
+	r.j.Append("", event.RunStarted{
 		Format: event.Format, Run: r.id, Script: cfg.Script, Topology: cfg.Topology.Path, Seed: cfg.Seed,
 		Params: cfg.Params, Version: cfg.Version, Argv: cfg.Argv, StartedAt: r.started.UTC(),
 	})
 	r.recordContainment()
 	for _, notice := range cfg.Topology.Notices {
-		r.record("", event.Notice{Text: notice.Error()})
+		r.j.Append("", event.Notice{Text: notice.Error()})
 	}
 	if r.shared != nil {
-		r.record("", event.Listening{Address: r.shared.String()})
+		r.j.Append("", event.Listening{Address: r.shared.String()})
 	}
-	r.mu.Unlock()
+	r.j.Unlock()
 	for _, notice := range (<-swept).Notices() {
 		r.Notice(notice)
 	}
@@ -199,11 +202,11 @@ func (r *Run) open() (err error) {
 	if r.folder, err = folder.Make(runs, r.cfg.Script, r.id, r.started); err != nil {
 		return err
 	}
-	r.log = event.NewWriter(r.folder.Events)
+	r.j.Write(event.NewWriter(r.folder.Events))
 	for _, spec := range r.cfg.Topology.Nodes {
-		n := &node{spec: spec, host: r.addresses.Host(spec.Name), mayExit: spec.MayExit,
+		n := &node{Node: r.j.Roster().Node(spec.Name), spec: spec, host: r.addresses.Host(spec.Name),
 			returned: map[string]int{}, outputRead: map[string]int64{}}
-		if n.log, err = process.CreateLog(r.logPath(spec.Name), r.Elapsed, r.outputChanged); err != nil {
+		if n.log, err = process.CreateLog(r.logPath(spec.Name), r.Elapsed, r.j.OutputChanged); err != nil {
 			return err
 		}
 		r.nodes[spec.Name] = n
@@ -224,7 +227,7 @@ func (r *Run) release() []error {
 	for _, n := range r.order {
 		if n.log != nil {
 			if err := n.log.Close(); err != nil {
-				errs = append(errs, &LogError{fmt.Errorf("log of %s: cannot write: %w", n.spec.Name, err)})
+				errs = append(errs, &LogError{Err: fmt.Errorf("log of %s: cannot write: %w", n.spec.Name, err)})
 			}
 		}
 	}
@@ -251,7 +254,7 @@ func (r *Run) recordContainment() {
 	for _, refusal := range c.Refused {
 		contained.Refused = append(contained.Refused, event.Refusal{Rung: string(refusal.Rung), Reason: refusal.Reason})
 	}
-	r.record("", contained)
+	r.j.Append("", contained)
 }
 
 // ID is the run's id, DAGON_RUN in the environment of its nodes.
@@ -284,8 +287,8 @@ func (r *Run) Elapsed() time.Duration { return time.Since(r.started) }
 // Once the run has begun to end it is another: that of the end, which is done
 // when the deferred calls have had their time.
 func (r *Run) Context() context.Context {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.j.Lock()
+	defer r.j.Unlock()
 	if r.ending {
 		return r.ended
 	}
@@ -295,8 +298,8 @@ func (r *Run) Context() context.Context {
 // Abort ends the run's work: every wait ends with cause, at once. The first
 // cause stays. It does nothing once the run has begun to end.
 func (r *Run) Abort(cause error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.j.Lock()
+	defer r.j.Unlock()
 	r.abort(cause)
 }
 
@@ -306,57 +309,65 @@ func (r *Run) abort(cause error) {
 	}
 	r.cause = cause
 	r.abortWork(cause)
-	for _, w := range slices.Clone(r.watches) {
-		r.finish(w, "cancelled", cause)
+	r.j.CancelWatches(cause)
+}
+
+// Find adds a finding: something that bears on the verdict. It does nothing once
+// the run has ended.
+func (r *Run) Find(f verdict.Finding) {
+	r.j.Lock()
+	defer r.j.Unlock()
+	r.find(f)
+}
+
+func (r *Run) find(f verdict.Finding) {
+	if !r.j.Closed() {
+		r.findings = append(r.findings, f)
+		r.j.Append("", f.Event())
 	}
 }
 
-// Node tells what is known of a node now; false if the topology has none of
-// that name.
-func (r *Run) Node(name string) (NodeInfo, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	n, ok := r.nodes[name]
-	if !ok {
-		return NodeInfo{}, false
-	}
-	return r.info(n), true
+// RequireFaults has the run be inconclusive unless at least n faults touch
+// something; of several calls the largest n holds.
+func (r *Run) RequireFaults(n int64) {
+	r.j.Lock()
+	defer r.j.Unlock()
+	r.required = max(r.required, n)
 }
 
-// Nodes tells what is known of every node now, in the order of the file.
-func (r *Run) Nodes() []NodeInfo {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.infos()
-}
+// Schedule logs that the script means to do a fault: see fault.Schedule.
+func (r *Run) Schedule(what, where string) *fault.Schedule { return r.faults.Schedule(what, where) }
 
-func (r *Run) infos() []NodeInfo {
-	infos := make([]NodeInfo, len(r.order))
-	for i, n := range r.order {
-		infos[i] = r.info(n)
+// watchEnded is the error that watches end with at once, or nil. The lock is held.
+func (r *Run) watchEnded() error {
+	switch {
+	case r.j.Closed():
+		return ErrEnded
+	case r.cause != nil && !r.ending:
+		return r.cause
 	}
-	return infos
+	return nil
 }
 
 // Print logs a line that the script printed.
 func (r *Run) Print(text string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.record("", event.Print{Text: text})
+	r.j.Lock()
+	defer r.j.Unlock()
+	r.j.Append("", event.Print{Text: text})
 }
 
 // Notice logs something that a person should know.
 func (r *Run) Notice(text string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.record("", event.Notice{Text: text})
+	r.j.Lock()
+	defer r.j.Unlock()
+	r.j.Append("", event.Notice{Text: text})
 }
 
 // Events returns the events so far.
 func (r *Run) Events() []event.Event {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return slices.Clip(r.events)
+	r.j.Lock()
+	defer r.j.Unlock()
+	return r.j.Events()
 }
 
 // WriteFile writes a file of the run's folder, such as its recipe, so that
@@ -367,64 +378,6 @@ func (r *Run) WriteFile(name string, data []byte) error {
 		return err
 	}
 	return os.Rename(path+".new", path)
-}
-
-// record appends an event to the log, folds it into the roster with the change
-// of state that follows from it, and asks the conditions again. The lock is
-// held.
-func (r *Run) record(name string, d event.Detail) {
-	if r.closed {
-		return
-	}
-	e := event.Event{Seq: int64(len(r.events)), T: r.Elapsed().Truncate(time.Microsecond), Node: name, Detail: d}
-	if last := len(r.events) - 1; last >= 0 {
-		e.T = max(e.T, r.events[last].T)
-	}
-	r.events = append(r.events, e)
-	r.unwritten = nil
-	if err := r.log.Write(e); err != nil {
-		r.unwritten = &LogError{err}
-		r.abort(r.unwritten)
-	}
-	if n := r.nodes[name]; n != nil {
-		if next := n.apply(e); next != n.state {
-			r.record(name, event.State{From: string(n.state), To: string(next)})
-		}
-	}
-	r.news.Broadcast()
-	if _, state := d.(event.State); !state && !r.hushed { // what led to it asks once for both
-		r.ask(false)
-	}
-}
-
-// observe hands the events on.
-func (r *Run) observe() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for next := 0; ; next++ {
-		for next == len(r.events) && !r.closed {
-			r.news.Wait()
-		}
-		if next == len(r.events) {
-			return
-		}
-		e := r.events[next]
-		r.mu.Unlock()
-		r.cfg.Observer(e)
-		r.mu.Lock()
-	}
-}
-
-// node finds a node. The lock is held.
-func (r *Run) node(name string) (*node, error) {
-	if n, ok := r.nodes[name]; ok {
-		return n, nil
-	}
-	names := make([]string, len(r.order))
-	for i, n := range r.order {
-		names[i] = n.spec.Name
-	}
-	return nil, &StateError{Node: name, Text: "no such node in the topology, which has " + strings.Join(names, ", ")}
 }
 
 func randomHex(bytes int) string {

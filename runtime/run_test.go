@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/event"
+	"github.com/dagon-star/dagon-star/runtime/journal"
 	"github.com/dagon-star/dagon-star/runtime/osc"
 	"github.com/dagon-star/dagon-star/runtime/topology"
 )
@@ -54,7 +55,7 @@ func begin(t *testing.T, cfg Config) *Run {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { r.End(Verdict{Outcome: Passed}, nil) })
+	t.Cleanup(func() { r.End(nil) })
 	return r
 }
 
@@ -88,9 +89,9 @@ func TestLifecycle(t *testing.T) {
 	if info.Env["COLOUR"] != "blue" || info.Args[len(info.Args)-1] != "-v" || info.State != StateExited || *info.ExitCode != 0 || info.Restarts != 0 {
 		t.Errorf("%+v", info)
 	}
-	result, err := r.End(Verdict{Outcome: Passed}, nil)
+	result, err := r.End(nil)
 	must(t, err)
-	if _, err := r.End(Verdict{}, nil); !errors.Is(err, ErrEnded) {
+	if _, err := r.End(nil); !errors.Is(err, ErrEnded) {
 		t.Errorf("a second End: %v", err)
 	}
 	if err := r.Fork("worker-1", ForkOptions{}); !errors.Is(err, ErrEnded) {
@@ -167,7 +168,7 @@ func TestRefusals(t *testing.T) {
 		if err := r.Wait(c); !errors.As(err, &timeout) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", mode, err)
 		}
-		must(t, second(r.End(Verdict{Outcome: Passed}, nil)))
+		must(t, second(r.End(nil)))
 	}
 }
 
@@ -203,9 +204,9 @@ func TestToken(t *testing.T) {
 	top.Settings.Listen = "0.0.0.0:0"
 	r := begin(t, Config{Topology: top})
 	must(t, r.Fork("node", ForkOptions{}))
-	r.mu.Lock()
+	r.j.Lock()
 	token := r.nodes["node"].token
-	r.mu.Unlock()
+	r.j.Unlock()
 	say := func(args ...any) net.Conn {
 		c, err := net.Dial("tcp", phoneHome(r.shared))
 		must(t, err)
@@ -223,16 +224,16 @@ func TestToken(t *testing.T) {
 		}
 	}
 	reasons := map[string]int{}
-	must(t, r.Wait(Condition{What: "refusals", check: func() answer {
+	must(t, r.Wait(Condition{What: "refusals", Check: func() journal.Answer {
 		clear(reasons)
 		n := 0
-		for _, e := range r.events {
+		for _, e := range r.j.Events() {
 			if d, ok := e.Detail.(event.Refused); ok {
 				reasons[d.Reason]++
 				n++
 			}
 		}
-		return answer{met: n == 9}
+		return journal.Answer{Met: n == 9}
 	}}))
 	if reasons["the token is not that of node: DAGON_TOKEN of its environment is expected"] != 6 || len(reasons) != 4 {
 		t.Errorf("%v", reasons)
@@ -333,7 +334,7 @@ func TestWatch(t *testing.T) {
 	if context.Cause(r.Context()) != cause {
 		t.Errorf("%v", context.Cause(r.Context()))
 	}
-	result, err := r.End(Verdict{Outcome: Passed}, nil)
+	result, err := r.End(nil)
 	must(t, err)
 	if result.Outcome != Failed || result.Reason != "enough" {
 		t.Errorf("%+v", result.Verdict)
@@ -349,7 +350,7 @@ func TestLogFails(t *testing.T) {
 	if err := r.Wait(Elapsed(time.Hour)); !errors.As(err, &failed) {
 		t.Errorf("%v", err)
 	}
-	result, err := r.End(Verdict{Outcome: Passed}, nil)
+	result, err := r.End(nil)
 	if err == nil || result.Outcome != Failed {
 		t.Errorf("%+v, %v", result, err)
 	}
@@ -375,10 +376,10 @@ func TestLogWithoutEnd(t *testing.T) {
 				observed = append(observed, v.Outcome)
 			}
 		}})
-		r.mu.Lock()
-		r.log = event.NewWriter(full{refused})
-		r.mu.Unlock()
-		result, err := r.End(Verdict{Outcome: Passed}, nil)
+		r.j.Lock()
+		r.j.Write(event.NewWriter(full{refused}))
+		r.j.Unlock()
+		result, err := r.End(nil)
 		if result.Outcome != want || (err == nil) != (want == Passed) || !slices.Equal(observed, []string{string(want)}) {
 			t.Errorf("%s: %+v, %v, observed %v", refused, result.Verdict, err, observed)
 		}
@@ -390,7 +391,7 @@ func TestOutputLost(t *testing.T) {
 	r := begin(t, Config{Topology: ini(t, "node")})
 	r.nodes["node"].log.Close()
 	r.nodes["node"].log.Begin(1)
-	result, err := r.End(Verdict{Outcome: Passed}, nil)
+	result, err := r.End(nil)
 	if err != nil || result.Outcome != Failed || !strings.HasPrefix(result.Reason, "log of node: cannot write: ") {
 		t.Errorf("%+v, %v", result, err)
 	}

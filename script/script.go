@@ -32,7 +32,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"go.starlark.net/starlark"
@@ -42,6 +41,7 @@ import (
 	"github.com/dagon-star/dagon-star/runtime/event"
 	"github.com/dagon-star/dagon-star/runtime/process"
 	"github.com/dagon-star/dagon-star/runtime/topology"
+	"github.com/dagon-star/dagon-star/runtime/verdict"
 )
 
 // Config says what to run. Script or Source must be set; all else may be left
@@ -86,42 +86,15 @@ type Config struct {
 	kept *kept // by Recipe.Config: the texts of the files
 }
 
-// Result is what a run came to.
+// Result is what a run came to. Its Cause is for errors.As: a *runtime.ExitError,
+// a *runtime.TimeoutError, a *builtins.FailError, …; nil where the run passed.
 type Result struct {
 	runtime.Result
 	// Backtrace is the script's stack where it failed, a line each, the
-	// innermost last; "" where it failed at its top level.
+	// innermost last; "" where it failed at its top level. Where a bug showed it
+	// has Go's stack too.
 	Backtrace string
-	// Internal tells that the run failed by a bug of dagon-star or of an
-	// embedder's builtin; Backtrace then has Go's stack too.
-	Internal bool
-	// Cause is why the run did not pass, for errors.As: a *runtime.ExitError, a
-	// *runtime.TimeoutError, a *builtins.FailError, … Nil where it passed.
-	Cause error
-	Seed  uint64
-}
-
-// ExitCode is the exit code that tells the result: 0 passed, 1 failed, 3
-// inconclusive, 70 a bug, and 128 with the signal's number added where a signal
-// ended the run (130 where the caller did).
-func (r *Result) ExitCode() int {
-	switch {
-	case r.Internal:
-		return 70
-	case r.Outcome == runtime.Passed:
-		return 0
-	case r.Outcome == runtime.Inconclusive:
-		return 3
-	case r.Outcome == runtime.Interrupted:
-		var by *runtime.InterruptedError
-		if errors.As(r.Cause, &by) {
-			if s, ok := by.Signal.(syscall.Signal); ok {
-				return 128 + int(s)
-			}
-		}
-		return 130
-	}
-	return 1
+	Seed      uint64
 }
 
 // Keeper lets this program contain the processes of its runs; it belongs at the
@@ -154,44 +127,28 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	host := builtins.NewHost(run, builtins.Options{Params: c.Params, Print: printer(c.Output), Embed: c.Builtins})
+	host := builtins.NewHost(run, builtins.Options{
+		Params: c.Params, Print: printer(c.Output), Embed: c.Builtins, FaultIn: plan.faultIn,
+	})
 	defer host.Close()
 	result := &Result{Seed: plan.seed}
 	reading.Wait()
-	v := result.judge(run, host, plan.execute(run, host))
-	if v.Outcome == runtime.Passed {
-		if why := shows(plan.mentions(plan.main, plan.parts()), run.Events(), host); why != "" {
-			v.Outcome, v.Reason = runtime.Inconclusive, why
-			result.Cause = &builtins.InconclusiveError{Reason: why}
-		}
-	}
+	result.find(run, host, plan.execute(run, host))
 	for _, name := range host.UnusedParams() {
 		run.Notice(fmt.Sprintf("--param %s was given, and the script never asked for it", name))
 	}
-	ended, err := run.End(v, func(ctx context.Context, v *runtime.Verdict) (errs []error) {
-		for _, err := range host.RunDeferred(ctx) {
-			errs = append(errs, placed("deferred", err))
+	ended, err := run.End(func(ctx context.Context) {
+		host.RunDeferred(ctx)
+		if first := plan.unused(run.Events()); first != nil {
+			run.Notice(fmt.Sprintf("the script has %s at %s, and no fault was applied", first.fault, first.at))
 		}
-		err := host.RunTeardown(ctx)
-		if err == nil {
-			return errs
-		}
-		if v.Outcome == runtime.Passed {
-			*v = result.judge(run, host, err)
-			v.Reason = "teardown: " + v.Reason
-			return errs
-		}
-		return append(errs, placed("teardown", err))
 	})
 	if ended == nil {
 		return nil, err
 	}
 	result.Result = *ended
 	if err != nil {
-		result.Teardown = append(result.Teardown, err.Error())
-	}
-	if result.Cause == nil && result.Outcome != runtime.Passed {
-		result.Cause = errors.New(result.Reason)
+		result.Beside = append(result.Beside, verdict.Finding{Outcome: verdict.Passed, Reason: err.Error(), During: verdict.AtEnd})
 	}
 	return result, nil
 }
@@ -245,57 +202,34 @@ func (p *plan) initialize(host *builtins.Host, thread *starlark.Thread, m *modul
 	return m.program.Init(thread, names)
 }
 
-// judge makes a verdict of how the script ended.
-func (r *Result) judge(run *runtime.Run, host *builtins.Host, err error) runtime.Verdict {
-	if ctx := run.Context(); ctx.Err() != nil {
-		r.Cause = context.Cause(ctx)
-	} else {
-		r.Cause = err
-	}
-	v := runtime.Verdict{Outcome: runtime.Passed}
+// find adds what ended the script's main part to the findings: the cause for which
+// the run's work was aborted, else the script's error, and a bug in any case.
+func (r *Result) find(run *runtime.Run, host *builtins.Host, err error) {
+	where := builtins.Where(err)
 	var evaluated *starlark.EvalError
 	if errors.As(err, &evaluated) {
-		v.Where = where(evaluated)
-		if v.Where == "" { // a builtin that a task called
-			v.Where = host.FailedAt()
+		if where == "" { // a builtin that a task called
+			where = host.FailedAt()
 		}
 		r.Backtrace = backtrace(evaluated)
 	}
-	var (
-		bug          *builtins.PanicError
-		inconclusive *builtins.InconclusiveError
-		interrupted  *runtime.InterruptedError
-	)
-	soft := ""
-	if failures := host.SoftFailures(); len(failures) > 0 {
-		soft = fmt.Sprintf("%d soft failures:\n  %s", len(failures), strings.Join(failures, "\n  "))
-	}
-	switch {
-	case r.Cause == nil && soft == "":
-		return v
-	case r.Cause == nil, errors.As(r.Cause, &inconclusive) && soft != "":
-		v.Outcome, v.Reason = runtime.Failed, soft
-		r.Cause = &builtins.FailError{Reason: v.Reason}
-		return v
-	case errors.As(r.Cause, &bug), errors.As(err, &bug):
-		r.Internal = true
+	var bug *builtins.PanicError
+	isBug := errors.As(err, &bug)
+	if isBug {
 		r.Backtrace += string(bug.Stack)
-		v.Outcome = runtime.Failed
-	case errors.As(r.Cause, &interrupted), errors.Is(r.Cause, context.Canceled), errors.Is(r.Cause, context.DeadlineExceeded):
-		v.Outcome = runtime.Interrupted
-	case errors.As(r.Cause, &inconclusive):
-		v.Outcome = runtime.Inconclusive
-	default:
-		v.Outcome = runtime.Failed
 	}
-	v.Reason = r.Cause.Error()
-	if soft != "" {
-		v.Reason += "\nand before that " + soft
+	found := func(err error) {
+		f := verdict.Of(err)
+		f.Where = where
+		run.Find(f)
 	}
-	if r.Internal {
-		v.Reason += "\nthis is a bug: please report it with the run's folder"
+	cause := context.Cause(run.Context())
+	if cause != nil {
+		found(cause)
 	}
-	return v
+	if err != nil && (cause == nil || isBug && !errors.As(cause, &bug)) {
+		found(err)
+	}
 }
 
 // backtrace are the places in files that led to an error, a line each, the
@@ -319,27 +253,6 @@ func backtrace(err *starlark.EvalError) string {
 
 // backtraceEnds is how many places are kept at each end of a long backtrace.
 const backtraceEnds = 10
-
-// where is the innermost place of an error that is in a file.
-func where(err *starlark.EvalError) string {
-	for _, frame := range slices.Backward(err.CallStack) {
-		if frame.Pos.Filename() != "<builtin>" {
-			return frame.Pos.String()
-		}
-	}
-	return ""
-}
-
-// placed is an error of what was called while tearing down, with its place.
-func placed(what string, err error) error {
-	var evaluated *starlark.EvalError
-	if errors.As(err, &evaluated) {
-		if at := where(evaluated); at != "" {
-			what = at + ": " + what
-		}
-	}
-	return fmt.Errorf("%s: %w", what, err)
-}
 
 // Wait lets the other tasks of a script run while fn does, and returns its
 // error: it is how an embedder's own builtin waits. fn's context is done when
@@ -373,9 +286,10 @@ type plan struct {
 	count    map[string]int  // of mistakes, by file, those not told included
 	asked    map[string]bool // faults that the scripts ask for with can
 
-	usesLinks bool     // a script's text refers to net
-	test      *test    // that is run, or nil
-	programs  []string // of the ini, absolute paths
+	faulty    map[string]string // the first fault in the text of each function, by its place; nil until one is asked for
+	usesLinks bool              // a script's text refers to net
+	test      *test             // that is run, or nil
+	programs  []string          // of the ini, absolute paths
 	files     []RecipeFile
 }
 

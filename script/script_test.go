@@ -366,7 +366,7 @@ func TestPanic(t *testing.T) {
 	for name, source := range map[string]string{"main": "fork(node)\nboom()", "task": "fork(node)\nspawn(boom)\nsleep(3600)", "caught": "catch(boom)"} {
 		r := run(t, script.Config{Source: []byte(source), TopologySource: nodes("node"), Builtins: starlark.StringDict{"boom": boom}})
 		var bug *builtins.PanicError
-		if !r.Internal || r.ExitCode() != 70 || !errors.As(r.Cause, &bug) || !strings.Contains(r.Reason, "oh no") || len(r.LeftBehind) != 0 {
+		if !r.Bug || r.ExitCode() != 70 || !errors.As(r.Cause, &bug) || !strings.Contains(r.Reason, "oh no") || len(r.LeftBehind) != 0 {
 			t.Errorf("%s: %s, %v: %s", name, r.Outcome, r.Cause, r.Reason)
 		}
 	}
@@ -443,8 +443,16 @@ await_exit(topology.nodes)
 	}
 }
 
+// beside is what a run found beside what decided, a line each.
+func beside(r *script.Result) (text string) {
+	for _, f := range r.Beside {
+		text += f.Told() + "\n"
+	}
+	return text
+}
+
 // TestDeferred: the deferred calls run last first however the run ended, each
-// bounded, and their errors do not change the verdict.
+// bounded, and their errors are findings beside what decides.
 func TestDeferred(t *testing.T) {
 	var out bytes.Buffer
 	grace := 200 * time.Millisecond
@@ -469,8 +477,8 @@ fail("the verdict")
 	if r.Outcome != runtime.Failed || r.Reason != "fail: the verdict" {
 		t.Errorf("%s: %s", r.Outcome, r.Reason)
 	}
-	if text := strings.Join(r.Teardown, "\n"); !strings.Contains(text, "in a deferred call") || !strings.Contains(text, "did not end within 200ms") {
-		t.Errorf("tear-down: %s", text)
+	if text := beside(r); !strings.Contains(text, "failed: script.star:5:16: deferred: fail: in a deferred call\n") || strings.Count(text, "did not end within 200ms") != 2 {
+		t.Errorf("beside: %s", text)
 	}
 }
 

@@ -1,14 +1,14 @@
 package script
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 
+	"go.starlark.net/starlark"
 	"go.starlark.net/syntax"
 
 	"github.com/dagon-star/dagon-star/builtins"
 	"github.com/dagon-star/dagon-star/runtime/event"
+	"github.com/dagon-star/dagon-star/runtime/fault"
 	"github.com/dagon-star/dagon-star/runtime/topology"
 )
 
@@ -94,84 +94,61 @@ func (p *plan) mentions(m *module, parts []syntax.Node) (found []mention) {
 	return found
 }
 
-// missed is a fault that was applied, and reached nobody.
-type missed struct {
-	event.Fault
-	why    string
-	healed bool
+// unused returns the first fault that the script's text names, where a run had
+// faults to do by its text and none was applied; else nil.
+func (p *plan) unused(events []event.Event) *mention {
+	named := p.mentions(p.main, p.parts())
+	applied := slices.ContainsFunc(fault.Records(events), func(r *fault.Record) bool { return r.Applied || r.Scheduled })
+	if len(named) == 0 || applied {
+		return nil
+	}
+	return &named[0]
 }
 
-// shows tells why a run that came to its end has shown nothing; "" where it has.
-// The script's text names the faults that it was to do; what became of them is
-// in the event log; which comparisons had nothing to compare, the host knows.
-func shows(mentioned []mention, events []event.Event, host *builtins.Host) string {
-	var all []*missed
-	faults := map[int64]event.Fault{}
-	lives := map[string]bool{}
-	joins := func(link [2]string) bool { return lives[link[0]] && lives[link[1]] }
-	var applied int64
-	for _, e := range events {
-		switch d := e.Detail.(type) {
-		case event.Exited:
-			lives[e.Node] = false
-		case event.Forked:
-			lives[e.Node] = true
-			// What is in force on a link befalls whoever comes to its ends.
-			all = slices.DeleteFunc(all, func(m *missed) bool {
-				reached := !m.healed && slices.ContainsFunc(m.Links, joins)
-				if reached {
-					applied++
-				}
-				return reached
-			})
-		case event.Fault:
-			faults[d.ID] = d
-		case event.Healed:
-			for _, m := range all {
-				m.healed = m.healed || m.ID == d.ID
+// faultIn is the name of the first fault that a function's own text calls, "" where
+// it has none: not what it calls, nor what is defined in it.
+func (p *plan) faultIn(fn *starlark.Function) string {
+	if p.faulty == nil {
+		p.faulty = map[string]string{}
+		for _, m := range p.modules {
+			if m.file != nil {
+				p.findFaulty(m.file)
 			}
-		case event.Applied:
-			f, ok := faults[d.ID]
-			if !ok || !builtins.IsFault(f.What) {
-				break
-			}
-			reached := slices.ContainsFunc(f.Links, joins)
-			if len(f.Links) == 0 {
-				reached = f.What == "restart" && len(f.Nodes) > 0 || slices.ContainsFunc(f.Nodes, func(n string) bool { return !slices.Contains(d.Dead, n) })
-			}
-			if reached {
-				applied++
-				break
-			}
-			why := strings.Join(f.Nodes, ", ") + " had exited before"
-			switch {
-			case len(f.Nodes) == 0:
-				why = "it was given no nodes"
-			case len(f.Links) > 0:
-				absent := slices.DeleteFunc(slices.Clone(f.Nodes), func(n string) bool { return lives[n] })
-				why = strings.Join(absent, ", ") + " did not run"
-			}
-			all = append(all, &missed{Fault: f, why: fmt.Sprintf("%s reached nobody: %s (event %d)", f.What, why, e.Seq)})
 		}
 	}
-	var why []string
-	if len(mentioned) > 0 && applied == 0 {
-		why = append(why, fmt.Sprintf("the script has %s at %s, and no fault was applied", mentioned[0].fault, mentioned[0].at))
-	}
-	for _, m := range all {
-		why = append(why, m.why)
-	}
-	if n := host.RequiredFaults(); applied < n {
-		why = append(why, fmt.Sprintf("require_faults(%d) was not met: %s applied", n, counted(applied, "fault was", "faults were")))
-	}
-	return strings.Join(slices.Concat(why, host.Unfired(), host.Idle()), "\n")
+	return p.faulty[fn.Position().String()]
 }
 
-func counted(n int64, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
+func (p *plan) findFaulty(file *syntax.File) {
+	syntax.Walk(file, func(n syntax.Node) bool {
+		var at syntax.Position
+		switch n := n.(type) {
+		case *syntax.DefStmt:
+			at = n.Def
+		case *syntax.LambdaExpr:
+			at = n.Lambda
+		default:
+			return true
+		}
+		p.faulty[at.String()] = p.ownFault(n)
+		return true
+	})
+}
+
+// ownFault is the first fault in the text of one function.
+func (p *plan) ownFault(fn syntax.Node) (name string) {
+	syntax.Walk(fn, func(n syntax.Node) bool {
+		switch e := n.(type) {
+		case *syntax.DefStmt, *syntax.LambdaExpr:
+			return n == fn
+		case syntax.Expr:
+			if v := vocabularyName(e); name == "" && builtins.IsFault(v) && p.config.Builtins[v] == nil {
+				name = v
+			}
+		}
+		return true
+	})
+	return name
 }
 
 // linksOf settles what links = auto means: relays where the script's text refers

@@ -77,19 +77,20 @@ func Test(t *testing.T, c Config) {
 				c.Output = t.Output()
 			}
 			result, err := Run(t.Context(), c)
-			if err == nil {
-				for _, text := range result.Teardown {
-					t.Log("while tearing down:", text)
-				}
-			}
 			switch {
 			case IsUnsupported(err):
 				t.Skip(err)
 			case err != nil:
 				t.Fatal(err)
-			case IsUnsupported(result.Cause):
-				t.Skip(result.Cause)
-			case result.Outcome != runtime.Passed:
+			}
+			for _, f := range result.Beside {
+				t.Log(f.Told())
+			}
+			switch result.Outcome {
+			case runtime.Passed:
+			case runtime.Skipped:
+				t.Skip(result.Reason)
+			default:
 				t.Errorf("%s at %s: %s\n%sseed %d, run %s", result.Outcome, result.Where, result.Reason, result.Backtrace, result.Seed, result.Folder)
 			}
 		})

@@ -145,6 +145,11 @@ func child(args []string) int {
 		<-home.Stop()
 		home.DoneShutdown()
 		time.Sleep(time.Hour)
+	case "slow-shutdown":
+		<-home.Stop()
+		home.Send(osc.NewMessage("/going"))
+		time.Sleep(2 * time.Second)
+		home.DoneShutdown()
 	case "exit-5-after-shutdown":
 		<-home.Stop()
 		home.DoneShutdown()

@@ -163,8 +163,10 @@ func readLog(ts *testscript.TestScript) []event.Event {
 func sequence(ts *testscript.TestScript, neg bool, args []string) {
 	events := readLog(ts)
 	ts.Check(documented(events, false))
-	if d := events[len(events)-1].Detail.(event.RunFinished); len(d.Teardown) > 0 {
-		ts.Fatalf("tear-down %v", d.Teardown)
+	for _, e := range events {
+		if d, ok := e.Detail.(event.Finding); ok {
+			ts.Fatalf("a finding: %+v", d)
+		}
 	}
 	if len(args) == 1 {
 		want, err := strconv.Atoi(args[0])

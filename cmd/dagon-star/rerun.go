@@ -103,7 +103,8 @@ func findRun(run, runs, file string) (string, error) {
 
 const diffMore = runsHelp + `
 Tells in what the recipes of the two runs differ; whether both had the same faults
-on the same nodes in the same order, or the first that differs; and the verdicts.
+on the same nodes in the same order, and whether they reached the same ones, or the
+first that differs; and the verdicts.
 In which order nodes did what is not looked at, for no run promises one. Where the
 faults are the same, it tells of the nodes that did not come to the same end by the
 same states, which is for your information alone; so is on what machine they ran.
@@ -208,14 +209,17 @@ func (d *differ) logs(c report.Comparison, logs [2][]event.Event) {
 	case c.Fault == nil && c.Faults == 0:
 		d.say("\nfaults: none")
 	case c.Fault == nil:
-		d.say("\nfaults: %d, the same in the same order on the same nodes", c.Faults)
+		d.say("\nfaults: %d, the same in the same order, and they reached the same nodes", c.Faults)
 	default:
 		d.say("\nfaults: different; the first that differs is number %d", c.Fault.Index+1)
 		var texts [2]string
-		for i, e := range c.Fault.Sides {
+		for i, f := range c.Fault.Sides {
 			switch {
-			case e != nil:
-				texts[i] = fmt.Sprintf("event %d at %.3fs: %s", e.Seq, e.T.Seconds(), faulted(e.Detail.(event.Fault)))
+			case f != nil:
+				texts[i] = fmt.Sprintf("event %d at %.3fs: %s", f.Seq, f.T.Seconds(), f.Title())
+				if outcome := f.Outcome(); outcome != "" {
+					texts[i] += ": " + outcome
+				}
 			case event.Finished(logs[i]):
 				texts[i] = "the run had no more"
 			default:

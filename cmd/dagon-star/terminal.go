@@ -5,12 +5,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/dagon-star/dagon-star/runtime"
 	"github.com/dagon-star/dagon-star/runtime/event"
+	"github.com/dagon-star/dagon-star/runtime/fault"
 	"github.com/dagon-star/dagon-star/runtime/process"
 	"github.com/dagon-star/dagon-star/script"
 )
@@ -29,14 +29,20 @@ func (t *terminal) show(e event.Event) {
 	switch d := e.Detail.(type) {
 	case event.Contained:
 		what = contained(d)
-	case event.Fault:
+	case event.FaultPlanned:
 		what = "fault: " + faulted(d)
-	case event.Applied:
+	case event.FaultApplied:
 		if len(d.Dead) > 0 {
 			what = "fault: already dead: " + strings.Join(d.Dead, " ")
 		}
-	case event.Healed:
+	case event.FaultTouched:
+		if d.Processes == 0 { // what happens to processes shows
+			what = "fault: " + fault.TouchedText(d.Touched)
+		}
+	case event.FaultHealed:
 		what = "healed: " + strings.Join(d.Nodes, " ")
+	case event.Abandoned:
+		what = "fault: not applied: " + d.Reason
 	case event.Forked:
 		what = fmt.Sprintf("forked, pid %d", d.PID)
 		if d.Incarnation > 1 {
@@ -97,7 +103,7 @@ func (t *terminal) line(e event.Event, what string) {
 }
 
 // faulted says what is done to whom.
-func faulted(d event.Fault) string {
+func faulted(d event.FaultPlanned) string {
 	text := strings.Join(append([]string{d.What}, d.Nodes...), " ")
 	if d.Detail != "" {
 		text += " (" + d.Detail + ")"
@@ -134,20 +140,10 @@ func conclude(w io.Writer, r *script.Result, again string) {
 	if r.Backtrace != "" {
 		fmt.Fprintf(w, "called from:\n%s", r.Backtrace)
 	}
-	for _, text := range toreDown(r) {
-		fmt.Fprintf(w, "  %s%s\n", whileTearingDown, text)
+	for _, f := range r.Beside {
+		fmt.Fprintf(w, "  beside: %s\n", f.Told())
 	}
 	fmt.Fprintf(w, "  run:    %s\n  repeat: %s\n", relative(r.Folder), again)
-}
-
-const whileTearingDown = "while tearing down: "
-
-// toreDown is what went wrong while a run was torn down.
-func toreDown(r *script.Result) []string {
-	if len(r.LeftBehind) == 0 {
-		return r.Teardown
-	}
-	return append(slices.Clone(r.Teardown), fmt.Sprintf("left behind: processes %v, which did not end although they were killed", r.LeftBehind))
 }
 
 // relative is a path as it is shortest to write.

@@ -24,6 +24,7 @@ import (
 	"github.com/dagon-star/dagon-star/runtime"
 	"github.com/dagon-star/dagon-star/runtime/event"
 	"github.com/dagon-star/dagon-star/runtime/report"
+	"github.com/dagon-star/dagon-star/runtime/verdict"
 	"github.com/dagon-star/dagon-star/scenarios/buffy"
 	"github.com/dagon-star/dagon-star/script"
 )
@@ -343,20 +344,20 @@ func (t *suite) one(ctx context.Context, r testRun) *report.Test {
 		test.Outcome, test.Reason = report.Broken, err.Error()
 	default:
 		test.Outcome, test.Reason, test.Where, test.Folder = string(result.Outcome), result.Reason, result.Where, relative(result.Folder)
-		switch {
-		case script.IsUnsupported(result.Cause):
-			test.Outcome = report.Skipped
-		case result.Internal:
+		if result.Bug {
 			test.Outcome = internal
 		}
-		test.Output, test.Teardown = strings.Join(last, ""), toreDown(result)
+		test.Output = strings.Join(last, "")
+		for _, f := range result.Beside {
+			test.Beside = append(test.Beside, f.Told())
+		}
 		if result.Outcome != runtime.Passed && test.Outcome != report.Skipped {
 			told.WriteString(test.Output)
 			conclude(&told, result, test.Repeat)
 			told.WriteByte('\n')
 		} else {
-			for _, text := range test.Teardown {
-				fmt.Fprintf(&told, "%s%s\n", whileTearingDown, text)
+			for _, text := range test.Beside {
+				fmt.Fprintf(&told, "beside: %s\n", text)
 			}
 		}
 	}
@@ -407,10 +408,9 @@ func (t *suite) conclude(ctx context.Context) int {
 		t.summary.Tests = []report.Test{}
 	}
 	counts := t.summary.Counts
-	var by *runtime.InterruptedError
 	switch {
-	case errors.As(context.Cause(ctx), &by):
-		return (&script.Result{Result: runtime.Result{Verdict: runtime.Verdict{Outcome: runtime.Interrupted}}, Cause: by}).ExitCode()
+	case ctx.Err() != nil:
+		return verdict.Conclude([]verdict.Finding{verdict.Of(context.Cause(ctx))}).ExitCode()
 	case counts[internal] > 0:
 		return 70
 	case counts[string(runtime.Failed)] > 0, counts[report.Broken] > 0:

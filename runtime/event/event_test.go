@@ -37,9 +37,20 @@ func everyKind() []event.Event {
 		{"leader", event.Sent{Address: "/start", Args: event.Args{}}},
 		{"", event.Print{Text: "a \"line\"\n"}},
 		{"leader", event.Disconnected{Peer: "127.0.0.1:6", Reason: "closed"}},
-		{"leader", event.Exited{PID: 41, Code: -1, Signal: "KILL", UserS: 0.5, MaxRSSKB: 1024, Left: []int{42}}},
+		{"leader", event.Lost{}},
+		{"", event.Scheduled{ID: 2, What: "after(…, kill)", Where: "default.star:2:1"}},
+		{"", event.Fired{ID: 2}},
+		{"", event.FaultPlanned{ID: 3, What: "kill", Nodes: []string{"leader", "worker"}, Detail: "KILL", Harmless: true, Links: [][2]string{{"leader", "worker"}}}},
+		{"leader", event.Asked{By: "script", How: "signal", Signal: "KILL", Fault: 3}},
+		{"", event.FaultApplied{ID: 3, TookS: 0.25, To: []string{"leader"}, Dead: []string{"worker"}}},
+		{"", event.FaultTouched{ID: 3, Touched: event.Touched{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13}}},
+		{"", event.FaultHealed{ID: 3, Nodes: []string{"leader"}}},
+		{"", event.Abandoned{ID: 4, By: "end", Reason: "the run has ended"}},
+		{"", event.Contained{Rung: "sealed", Refused: []event.Refusal{{Rung: "cgroup", Reason: "none"}}}},
+		{"leader", event.Exited{PID: 41, Code: -1, Signal: "KILL", UserS: 0.5, MaxRSSKB: 1024, Left: []int{42}, Why: "nothing had asked it to"}},
+		{"", event.Finding{Outcome: "failed", Reason: "leader", Where: "default.star:3:1", During: "teardown", Soft: true, Bug: true, Signal: 2}},
 		{"", event.Verdict{Outcome: "failed", Reason: "leader", Where: "default.star:3:1"}},
-		{"", event.RunFinished{DurationS: 31.5, LeftBehind: []int{}, Teardown: []string{"x"}}},
+		{"", event.RunFinished{DurationS: 31.5, LeftBehind: []int{}}},
 	}
 	var events []event.Event
 	for i, d := range details {
@@ -58,6 +69,22 @@ func write(t *testing.T, events []event.Event) []byte {
 		}
 	}
 	return b.Bytes()
+}
+
+// TestEveryKind: the golden file has an event of each kind that there is.
+func TestEveryKind(t *testing.T) {
+	has := map[event.Kind]bool{}
+	for _, e := range everyKind() {
+		has[e.Kind()] = true
+	}
+	for _, kind := range event.Kinds() {
+		if !has[kind] {
+			t.Errorf("no event of the kind %q", kind)
+		}
+	}
+	if len(has) != len(event.Kinds()) {
+		t.Errorf("%d kinds in the file, and %d are known", len(has), len(event.Kinds()))
+	}
 }
 
 // TestGolden holds the log's shape, which other programs read.

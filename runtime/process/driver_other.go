@@ -11,14 +11,14 @@ import (
 
 var errExecFormat = errors.New("exec format error")
 
-const continueSignal = osSignal(0)
+const ContinueSignal = osSignal(0)
 
 type osSignal int
 
 func (osSignal) Signal()        {}
 func (osSignal) String() string { return "continue" }
 
-var _ os.Signal = continueSignal
+var _ os.Signal = ContinueSignal
 
 // Keeper does nothing here: what a keeper does takes Linux.
 func Keeper() bool { return false }

@@ -19,7 +19,7 @@ import (
 
 const (
 	errExecFormat  = unix.ENOEXEC
-	continueSignal = unix.SIGCONT
+	ContinueSignal = unix.SIGCONT
 )
 
 // New makes the driver of this machine, on the highest rung of the containment

@@ -74,7 +74,6 @@ type (
 		ID      uint64 // of the request; for an exit, that which forked the child
 		Forked  bool
 		PID     int
-		Alive   bool
 		Reached int
 		Exit    *Exit
 		Error   *wireError
@@ -92,7 +91,6 @@ type op int
 
 const (
 	opFork op = iota
-	opAlive
 	opSignal
 	opPause
 	opResume
@@ -307,8 +305,6 @@ func (k *keeper) do(r request) reply {
 	err := os.ErrProcessDone
 	switch {
 	case c == nil:
-	case r.Op == opAlive:
-		answer.Alive, err = c.alive(), nil
 	case r.Op == opSignal:
 		answer.Reached, err = c.signal(syscall.Signal(r.Signal), r.Reach)
 	case r.Op == opPause:

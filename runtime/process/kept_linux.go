@@ -368,12 +368,16 @@ func (c *remote) ask(r request) (reply, error) {
 	return c.keeper.ask(r, nil)
 }
 
+// alive asks the kernel, and not the keeper, which may be stopped or busy: who
+// asks holds up others.
 func (c *remote) alive() bool {
-	r, err := c.ask(request{Op: opAlive})
-	if err != nil {
-		<-c.done // it has ended, or does with its keeper, which cannot be asked any more
+	select {
+	case <-c.done:
+		return false
+	default:
 	}
-	return r.Alive
+	_, err := os.Stat(procPath(c.number, "stat"))
+	return !isGone(err) && !isEnding(c.number)
 }
 
 func (c *remote) act(r request) (reached int, err error) {

@@ -158,7 +158,7 @@ type Exit struct {
 // when the process is Done, and reports whether KILL was needed.
 func Stop(ctx context.Context, p Process, grace time.Duration) (killed bool, err error) {
 	if ctx.Err() == nil {
-		for _, s := range []os.Signal{syscall.SIGTERM, continueSignal} {
+		for _, s := range []os.Signal{syscall.SIGTERM, ContinueSignal} {
 			if _, err := p.Signal(s, Tree); errors.Is(err, os.ErrProcessDone) {
 				<-p.Done()
 				return false, nil

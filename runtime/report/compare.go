@@ -6,16 +6,17 @@ import (
 	"strings"
 
 	"github.com/dagon-star/dagon-star/runtime/event"
+	"github.com/dagon-star/dagon-star/runtime/fault"
 )
 
 // Comparison is how the logs of two runs, a and b, compare. In which order events
 // of different nodes come is not looked at: no run promises one.
 type Comparison struct {
 	// Faults is how many faults both had in the same order, the same thing done to
-	// the same nodes, from the first on; Fault is the first in which they differ,
-	// nil where there is none.
+	// the same nodes, and reaching the same ones, from the first on; Fault is the
+	// first in which they differ, nil where there is none.
 	Faults int
-	Fault  *Divergence
+	Fault  *FaultDivergence
 	// Where the faults are the same, Nodes tells of each node whose own states and
 	// exits differ the first that does, in the order in which the nodes were forked.
 	Nodes []Divergence
@@ -34,10 +35,16 @@ func (c Comparison) Same() bool {
 // place is a place in a script, wherever its folder is.
 func place(where string) string { return where[strings.LastIndexAny(where, `/\`)+1:] }
 
+// FaultDivergence is a fault of one run, and what the other has in its place.
+type FaultDivergence struct {
+	Index int              // which fault, from 0
+	Sides [2]*fault.Record // of a and b; nil where the run has no more
+}
+
 // Divergence is an event of one run, and what the other has in its place.
 type Divergence struct {
-	Node  string          // whose event it is; "" for a fault
-	Index int             // which fault, or which of the node's states and exits, from 0
+	Node  string          // whose event it is
+	Index int             // which of the node's states and exits, from 0
 	Sides [2]*event.Event // of a and b; nil where the run has no more
 }
 
@@ -45,10 +52,15 @@ type Divergence struct {
 func Compare(a, b []event.Event) Comparison {
 	var c Comparison
 	logs := [2]folded{fold(a), fold(b)}
-	c.Faults, c.Fault = diverge(logs[0].faults, logs[1].faults, func(a, b event.Event) bool {
-		f, g := a.Detail.(event.Fault), b.Detail.(event.Fault)
-		return f.What == g.What && slices.Equal(f.Nodes, g.Nodes) && f.Detail == g.Detail
-	})
+	n, sides := diverge(fault.Records(a), fault.Records(b), (*fault.Record).Alike)
+	if c.Faults = n; sides != nil {
+		c.Fault = &FaultDivergence{Index: n}
+		for i, side := range sides {
+			if side != nil {
+				c.Fault.Sides[i] = *side
+			}
+		}
+	}
 	c.Verdicts = [2]*event.Verdict{logs[0].verdict, logs[1].verdict}
 	if c.Fault != nil {
 		return c
@@ -60,10 +72,9 @@ func Compare(a, b []event.Event) Comparison {
 		}
 	}
 	for _, name := range names {
-		_, d := diverge(logs[0].nodes[name], logs[1].nodes[name], func(a, b event.Event) bool { return Step(a) == Step(b) })
-		if d != nil {
-			d.Node = name
-			c.Nodes = append(c.Nodes, *d)
+		n, sides := diverge(logs[0].nodes[name], logs[1].nodes[name], func(a, b event.Event) bool { return Step(a) == Step(b) })
+		if sides != nil {
+			c.Nodes = append(c.Nodes, Divergence{Node: name, Index: n, Sides: *sides})
 		}
 	}
 	return c
@@ -71,7 +82,6 @@ func Compare(a, b []event.Event) Comparison {
 
 // folded is what of a log is compared.
 type folded struct {
-	faults  []event.Event
 	nodes   map[string][]event.Event
 	names   []string // of nodes, in the order of their first events
 	verdict *event.Verdict
@@ -81,8 +91,6 @@ func fold(events []event.Event) folded {
 	f := folded{nodes: map[string][]event.Event{}}
 	for _, e := range events {
 		switch d := e.Detail.(type) {
-		case event.Fault:
-			f.faults = append(f.faults, e)
 		case event.State:
 			if d.To == exited { // the exit itself tells more
 				continue
@@ -120,19 +128,20 @@ func Step(e event.Event) string {
 	return ""
 }
 
-// diverge finds the first elements that are not the same, and tells how many are.
-func diverge(a, b []event.Event, same func(a, b event.Event) bool) (n int, d *Divergence) {
+// diverge finds the first elements that are not the same, and returns how many
+// are; sides is nil where all are.
+func diverge[T any](a, b []T, same func(a, b T) bool) (n int, sides *[2]*T) {
 	for n < len(a) && n < len(b) && same(a[n], b[n]) {
 		n++
 	}
 	if n == len(a) && n == len(b) {
 		return n, nil
 	}
-	d = &Divergence{Index: n}
-	for i, log := range [][]event.Event{a, b} {
+	sides = &[2]*T{}
+	for i, log := range [][]T{a, b} {
 		if n < len(log) {
-			d.Sides[i] = &log[n]
+			sides[i] = &log[n]
 		}
 	}
-	return n, d
+	return n, sides
 }

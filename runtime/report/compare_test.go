@@ -28,7 +28,7 @@ func exit(node string, code int) entry {
 	return entry{node, event.Exited{Code: code, UserS: float64(code), PID: code}}
 }
 func strike(id int64, what, detail string, nodes ...string) entry {
-	return entry{"", event.Fault{ID: id, What: what, Nodes: nodes, Detail: detail}}
+	return entry{"", event.FaultPlanned{ID: id, What: what, Nodes: nodes, Detail: detail}}
 }
 func verdict(outcome, where string) entry {
 	return entry{"", event.Verdict{Outcome: outcome, Where: where, Reason: "after 3 s"}}
@@ -36,7 +36,7 @@ func verdict(outcome, where string) entry {
 
 var base = []entry{
 	state("a", "forked"), state("b", "forked"), state("a", "ready"), state("b", "ready"),
-	strike(1, "pause", "", "a", "b"), {"", event.Applied{ID: 1}}, strike(4, "kill", "KILL", "a"), {"", event.Applied{ID: 4}},
+	strike(1, "pause", "", "a", "b"), {"", event.FaultApplied{ID: 1, To: []string{"a", "b"}}}, strike(4, "kill", "KILL", "a"), {"", event.FaultApplied{ID: 4, To: []string{"a"}}},
 	exit("a", 1), state("a", "exited"), exit("b", 0), state("b", "exited"), verdict("passed", ""),
 	{"", event.RunFinished{}},
 }
@@ -73,6 +73,9 @@ func TestCompare(t *testing.T) {
 		"one less":                  {with(6, state("", "")), false, 1, [2]int64{7, 0}, ""},
 		"cut short":                 {base[:6], false, 1, [2]int64{7, 0}, ""},
 		"cut in the end":            {base[:9], false, -1, [2]int64{}, "b"},
+		"another was reached":       {with(5, entry{"", event.FaultApplied{ID: 1, To: []string{"a"}, Dead: []string{"b"}}}), false, 0, [2]int64{5, 5}, ""},
+		"it was given up":           {with(7, entry{"", event.Abandoned{ID: 4, By: "end"}}), false, 1, [2]int64{7, 7}, ""},
+		"not yet applied":           {with(7, state("", "")), true, -1, [2]int64{}, ""},
 		"another exit":              {with(10, exit("b", 3)), true, -1, [2]int64{11, 11}, "b"},
 		"another state":             {with(2, state("a", "exited")), true, -1, [2]int64{3, 9}, "a"},
 		"another verdict":           {with(12, verdict("failed", "")), false, -1, [2]int64{}, ""},
@@ -80,11 +83,17 @@ func TestCompare(t *testing.T) {
 	} {
 		c := report.Compare(log(base...), log(test.b...))
 		nodes := ""
-		d := c.Fault
-		for _, n := range c.Nodes {
-			if nodes += n.Node; d == nil {
-				d = &n
+		var seqs [2]int64
+		for i := range seqs {
+			switch {
+			case c.Fault != nil && c.Fault.Sides[i] != nil:
+				seqs[i] = c.Fault.Sides[i].Seq
+			case c.Fault == nil && len(c.Nodes) > 0 && c.Nodes[0].Sides[i] != nil:
+				seqs[i] = c.Nodes[0].Sides[i].Seq
 			}
+		}
+		for _, n := range c.Nodes {
+			nodes += n.Node
 		}
 		at := -1
 		if c.Fault != nil {
@@ -93,13 +102,8 @@ func TestCompare(t *testing.T) {
 		if c.Same() != test.same || at != test.fault || nodes != test.nodes || test.fault < 0 && c.Faults != 2 {
 			t.Errorf("%s: same %v, fault %d of %d, nodes %q", name, c.Same(), at, c.Faults, nodes)
 		}
-		for i, seq := range test.seqs {
-			if d == nil || seq == 0 && test.fault < 0 {
-				continue
-			}
-			if e := d.Sides[i]; (e == nil) != (seq == 0) || e != nil && e.Seq != seq {
-				t.Errorf("%s: side %d is %v, want event %d", name, i, e, seq)
-			}
+		if test.seqs != ([2]int64{}) && seqs != test.seqs {
+			t.Errorf("%s: the events are %v, want %v", name, seqs, test.seqs)
 		}
 	}
 	moved := [2][]event.Event{log(verdict("failed", "/x/a.star:1:1")), log(verdict("failed", `y\a.star:1:1`))}

@@ -23,8 +23,8 @@ type Test struct {
 	Folder    string  `json:"run,omitempty"`
 	Repeat    string  `json:"repeat,omitempty"` // the command line that repeats it
 	Output    string  `json:"-"`                // its last lines
-	// Teardown is what went wrong while its run was torn down, apart from the outcome.
-	Teardown []string `json:"teardown,omitempty"`
+	// Beside is what was found beside what decided the outcome.
+	Beside []string `json:"beside,omitempty"`
 }
 
 // The outcomes of a test beside those of a run.
@@ -120,7 +120,7 @@ func WriteJUnit(w io.Writer, s Summary) error {
 		if name == "" {
 			name = path.Base(t.File)
 		}
-		c := testcase{Name: name, Classname: t.File, Time: inSeconds(t.DurationS), Out: printable(t.Output), Err: printable(strings.Join(t.Teardown, "\n")),
+		c := testcase{Name: name, Classname: t.File, Time: inSeconds(t.DurationS), Out: printable(t.Output), Err: printable(strings.Join(t.Beside, "\n")),
 			Properties: []property{{"seed", fmt.Sprint(t.Seed)}, {"run", t.Folder}, {"repeat", printable(t.Repeat)}}}
 		first, _, _ := strings.Cut(t.Reason, "\n")
 		p := &problem{Message: printable(first), Type: t.Outcome,

@@ -251,3 +251,23 @@ func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
 }
+
+// Links are the kinds of network, "tcp" and "udp", by which each ordered pair of
+// nodes is tied together, whichever of the two calls the other.
+func (t *Topology) Links() map[[2]string][]string {
+	links := map[[2]string][]string{}
+	for _, tie := range t.Ties() {
+		network := "tcp"
+		for _, e := range t.Find(tie.To).Endpoints {
+			if e.Name == tie.Endpoint {
+				network = e.Network
+			}
+		}
+		for _, pair := range [][2]string{{tie.From, tie.To}, {tie.To, tie.From}} {
+			if !slices.Contains(links[pair], network) {
+				links[pair] = append(links[pair], network)
+			}
+		}
+	}
+	return links
+}

@@ -1,0 +1,131 @@
+package runtime
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/dagon-star/dagon-star/runtime/event"
+	"github.com/dagon-star/dagon-star/runtime/journal"
+	"github.com/dagon-star/dagon-star/runtime/process"
+	"github.com/dagon-star/dagon-star/runtime/roster"
+	"github.com/dagon-star/dagon-star/runtime/verdict"
+)
+
+// drainTimeout bounds how long a dead node's connection is read to its end.
+// Only a descendant that inherited the socket can keep it open.
+const drainTimeout = time.Second
+
+// watchExit waits for a node's end and logs it: after its output and its
+// control connection have been read to their ends, for what it said last it
+// said before it exited.
+func (r *Run) watchExit(n *node, p process.Process, gone chan struct{}) {
+	<-p.Done()
+	n.log.End()
+	r.j.Lock()
+	port := n.port
+	n.port = nil
+	r.j.Unlock()
+	timer := time.NewTimer(drainTimeout)
+	defer timer.Stop()
+	if port != nil {
+		port.Close()
+		select {
+		case <-port.Heard():
+		case <-timer.C:
+			timer.Reset(0)
+		}
+	}
+	r.j.Lock()
+	conn := n.conn
+	r.j.Unlock()
+	if conn != nil {
+		select {
+		case <-conn.Closed():
+		case <-timer.C:
+			conn.Close()
+			<-conn.Closed()
+		}
+	}
+	output := n.log.Tail(tailLines)
+
+	n.asking.Lock()
+	defer n.asking.Unlock()
+	r.j.Lock()
+	defer r.j.Unlock()
+	defer close(gone)
+	n.process = nil
+	r.faults.Exited(n.Name)
+	r.exited(n, p, output)
+}
+
+// exited logs a node's end, and ends the run's work where nobody asked for it.
+// The lock is held.
+func (r *Run) exited(n *node, p process.Process, output []string) {
+	exit := p.Exit()
+	why := roster.End{Code: exit.Code, Signal: exit.Signal, Asked: n.Asked, Done: n.WasDone, MayExit: n.MayExit}.Unasked()
+	exited := event.Exited{
+		PID: p.PID(), Code: exit.Code, Signal: exit.Signal, Expected: why == "", Why: why,
+		UserS: exit.User.Seconds(), SystemS: exit.System.Seconds(), MaxRSSKB: exit.MaxRSS >> 10, Left: exit.Left,
+		OutOfMemory: exit.OutOfMemory, Note: exit.Note,
+	}
+	if why == "" {
+		r.j.Append(n.Name, exited)
+		return
+	}
+	unasked := &ExitError{Node: n.Name, Code: exit.Code, Signal: exit.Signal, Before: n.State,
+		Lived: r.Elapsed() - n.ForkedAt, Why: why, Note: note(exit), Output: output}
+	if !n.WasReady {
+		unasked.Refusal = n.Refusal
+	}
+	// The waits end by the unasked exit, whatever else it makes impossible.
+	r.j.AppendFirst(n.Name, exited, func() {
+		if r.ending || r.cause != nil {
+			r.find(verdict.Finding{Outcome: verdict.Failed, Reason: unasked.Error(), Cause: unasked, During: r.phase()})
+		}
+		r.abort(unasked)
+	})
+}
+
+// phase is the part of the run that it is in, for findings. The lock is held.
+func (r *Run) phase() string {
+	if r.ending {
+		return verdict.AtEnd
+	}
+	return ""
+}
+
+// note says what is known of an exit beside its code.
+func note(e process.Exit) string {
+	if e.OutOfMemory > 0 {
+		return strings.TrimSuffix(fmt.Sprintf("the kernel killed %d of its processes as it ran out of the memory it is limited to; %s", e.OutOfMemory, e.Note), "; ")
+	}
+	return e.Note
+}
+
+// ExitError is the end of a node's process that nobody asked for. It ends the
+// run's work.
+type ExitError struct {
+	Node    string
+	Code    int    // -1 where a signal ended it
+	Signal  string // "KILL", "SEGV", …
+	Before  State  // the state it was in
+	Lived   time.Duration
+	Why     string   // why its end was not asked for; see roster.End
+	Output  []string // its last lines
+	Note    string   // what else is known of its end, such as that it ran out of memory
+	Refusal string   // why its last connection was refused, or ""
+}
+
+func (e *ExitError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s exited %s, %s after its fork, in state %s: %s", e.Node, roster.ExitText(e.Code, e.Signal), journal.Short(e.Lived), e.Before, e.Why)
+	if e.Note != "" {
+		b.WriteString("\n  " + e.Note)
+	}
+	if e.Refusal != "" {
+		fmt.Fprintf(&b, "\n  its connection was refused: %s", e.Refusal)
+	}
+	journal.WriteOutput(&b, e.Node, e.Output)
+	return b.String()
+}

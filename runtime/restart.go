@@ -1,0 +1,104 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"os"
+	"syscall"
+
+	"github.com/dagon-star/dagon-star/runtime/event"
+	"github.com/dagon-star/dagon-star/runtime/fault"
+	"github.com/dagon-star/dagon-star/runtime/process"
+	"github.com/dagon-star/dagon-star/runtime/roster"
+)
+
+// RestartOptions say how a node is restarted.
+type RestartOptions struct {
+	// Kill ends the node by KILL. Otherwise it is asked to shut down, if it is
+	// connected, then gets TERM, and KILL only after the grace.
+	Kill bool
+	// Fork is what the new incarnation is forked with; nil is as the last one.
+	Fork *ForkOptions
+}
+
+// Restart plans to end nodes, all at the same time, and then to fork each as a
+// new incarnation. One that has exited is forked. It is done when they run, which
+// says nothing of their being ready; and early when the context is. How an end of
+// a node is judged, roster.End says: one that is not asked for fails the run.
+func (r *Run) Restart(names []string, o RestartOptions) (*Step, error) {
+	d := &deed{what: "restart"}
+	d.act = func(ctx context.Context, t target) (reached int, err error) {
+		if o.Kill {
+			reached, err = r.ask(t, event.Asked{By: "fault", How: roster.Signal, Signal: "KILL"},
+				func() (int, error) { return t.process.Signal(syscall.SIGKILL, process.Tree) })
+		} else {
+			reached, err = r.stopOne(ctx, t)
+		}
+		if err != nil && !errors.Is(err, os.ErrProcessDone) {
+			return reached, err
+		}
+		select {
+		case <-t.gone:
+			return reached, err
+		case <-ctx.Done():
+			return reached, context.Cause(ctx)
+		}
+	}
+	detail := "stop"
+	if o.Kill {
+		detail = "kill"
+	}
+	return r.plan(d, names, nil, func(p *fault.Plan) {
+		p.Detail = detail
+		d.after = func(context.Context) error { return r.forkAgain(p.Nodes, o.Fork) }
+	})
+}
+
+// forkAgain forks nodes with the options of their last fork, or others.
+func (r *Run) forkAgain(names []string, o *ForkOptions) error {
+	for _, name := range names {
+		r.j.Lock()
+		options := r.nodes[name].options
+		r.j.Unlock()
+		if o != nil {
+			options = *o
+		}
+		if err := r.Fork(name, options); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stopOne ends one node: it is asked to, then gets TERM, and KILL after the
+// grace. Once ctx is done it is left to the end of the run. It returns how many
+// processes it was told of, 1 where a message was enough.
+func (r *Run) stopOne(ctx context.Context, t target) (reached int, err error) {
+	name, grace := []string{t.Name}, r.cfg.Settings.Grace
+	never := context.Background()
+	r.j.Lock()
+	resume := r.unpause(name) // or it could not hear
+	connected := t.conn != nil
+	r.j.Unlock()
+	if err := resume.Do(ctx); err != nil {
+		return 0, err
+	}
+	if !t.process.Alive() {
+		return 0, os.ErrProcessDone
+	}
+	if connected {
+		if err := r.shutdown("fault", name); err == nil {
+			r.await(ctx, never, r.Reached(name, StateDoneShutdown), grace)
+			r.await(ctx, never, r.Reached(name, StateExited), grace)
+		}
+	}
+	select {
+	case <-t.gone:
+		return 1, nil
+	default:
+	}
+	if ctx.Err() != nil {
+		return 1, context.Cause(ctx)
+	}
+	return 1, r.stop(ctx, never, "fault", t)
+}

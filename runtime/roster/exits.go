@@ -1,0 +1,108 @@
+package roster
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// How a process may be asked to end.
+const (
+	// Shutdown is the /shutdown message.
+	Shutdown = "shutdown"
+	// Stop is the stop signal, by which a restart and the end of the run ask.
+	Stop = "stop"
+	// Signal is a signal that a script has sent, itself or by a fault, or KILL by
+	// an end of the run that is in a hurry.
+	Signal = "signal"
+	// Kill is KILL, sent because the process had ignored what it was asked for
+	// longer than the grace.
+	Kill = "kill"
+	// MayExit is the permission to exit unasked, for all incarnations.
+	MayExit = "may_exit"
+)
+
+// Request is what a process was asked while it lived.
+type Request struct {
+	How    string
+	Signal string // of Stop, Signal and Kill: "TERM", …
+}
+
+// End is how a process ended, and all that bears on whether that was asked for.
+type End struct {
+	Code    int    // -1 where a signal ended it
+	Signal  string // "KILL", "SEGV", …; "" where it exited
+	Asked   []Request
+	Done    bool // it had reported that it had done its work
+	MayExit bool
+}
+
+// stopSignals are the signals that ask a process to end, with their numbers.
+var stopSignals = map[string]int{"HUP": 1, "INT": 2, "QUIT": 3, "TERM": 15}
+
+// Unasked returns why the end of a process was not asked for, and "" where it
+// was. It is the one table of exits:
+//
+//	asked                     asked-for ends
+//	nothing                   exit 0 after it has reported done; any if it may exit
+//	shutdown, stop            exit 0; the signal TERM, or 128 + it
+//	signal S                  S; for TERM, INT, QUIT and HUP also exit 0 and 128 + S
+//	kill after a grace        none
+//
+// Of several requests it is enough that one asked for the end, but an end for
+// which a kill was needed is never asked for. What a process was asked after it
+// had ended is no request.
+func (e End) Unasked() string {
+	var asked, wanted []string
+	for _, r := range e.Asked {
+		if r.How == Kill {
+			return "it ignored what it was asked, and had to be killed"
+		}
+	}
+	if e.MayExit || e.Done && e.clean() {
+		return ""
+	}
+	for _, r := range e.Asked {
+		if r.asksFor(e) {
+			return ""
+		}
+		word, want := r.words()
+		if !slices.Contains(asked, word) {
+			asked, wanted = append(asked, word), append(wanted, want)
+		}
+	}
+	if len(asked) == 0 {
+		return "nothing had asked it to"
+	}
+	return fmt.Sprintf("it was %s, and %s was expected", strings.Join(asked, " and "), strings.Join(wanted, ", or "))
+}
+
+func (e End) clean() bool { return e.Code == 0 && e.Signal == "" }
+
+func (r Request) asksFor(e End) bool {
+	signal := r.Signal
+	if r.How == Shutdown || r.How == Stop {
+		signal = "TERM"
+	}
+	number, isStop := stopSignals[signal]
+	return e.Signal == signal || isStop && e.Signal == "" && (e.Code == 0 || e.Code == 128+number)
+}
+
+// words returns what was done, and which ends it asks for.
+func (r Request) words() (asked, wanted string) {
+	if r.How == Signal {
+		if _, isStop := stopSignals[r.Signal]; !isStop {
+			return "sent " + r.Signal, "an end by it"
+		}
+		return "sent " + r.Signal, "exit code 0 or an end by it"
+	}
+	return "asked to shut down", "exit code 0"
+}
+
+// harmful are the signals that by themselves kill a process as a crash does, or
+// stop it. A node cannot have asked for them.
+var harmful = []string{"KILL", "STOP", "TSTP", "TTIN", "TTOU", "ABRT", "BUS", "FPE", "ILL", "SEGV", "SYS", "TRAP", "XCPU", "XFSZ", "STKFLT"}
+
+// Harmful reports whether to send a signal is a fault. The others ask a process
+// to end, or tell it something: a clean stop is no harm.
+func Harmful(signal string) bool { return slices.Contains(harmful, signal) }
