@@ -55,6 +55,8 @@ func (c *corruption) hit(state *laneState, b []byte, random func(string) *rand.R
 	if c.random == nil {
 		c.random = random("corrupt")
 	}
+	alone := len(state.effects) == 1
+	var flipped int64
 	for at := 0; ; at++ {
 		if c.intact < 0 {
 			c.intact = 0
@@ -64,21 +66,23 @@ func (c *corruption) hit(state *laneState, b []byte, random func(string) *rand.R
 		}
 		if left := len(b) - at; c.intact >= left {
 			c.intact -= left
+			if alone {
+				state.tallies[0].add(bytesCorrupted, flipped)
+			}
 			return
 		}
 		at += c.intact
 		b[at] ^= 1 << c.random.IntN(8)
 		c.intact = -1
-		state.touch(causeCorrupt, c.lot(state, random), func(t *tally) { t.add(bytesCorrupted, 1) })
+		if flipped++; !alone {
+			state.touch(causeCorrupt, c.lot(random), func(t *tally) { t.add(bytesCorrupted, 1) })
+		}
 	}
 }
 
-// lot draws which disturbances hit a byte that was hit, if there are several. What
-// is hit does not depend on it.
-func (c *corruption) lot(state *laneState, random func(string) *rand.Rand) float64 {
-	if len(state.effects) < 2 {
-		return 0
-	}
+// lot draws which of several disturbances hit a byte that was hit. What is hit does
+// not depend on it.
+func (c *corruption) lot(random func(string) *rand.Rand) float64 {
 	if c.whose == nil {
 		c.whose = random("whose")
 	}

@@ -63,6 +63,13 @@ func (n *Network) Apply(pairs []Pair, e Effect) (*Disturbance, error) {
 // nothing.
 func (d *Disturbance) Heal() error {
 	n := d.network
+	if d.effect.Cut { // what was made during the cut is known before it is counted
+		for _, r := range n.relays {
+			if slices.Contains(d.pairs, Pair{r.From, r.To}) {
+				r.settle()
+			}
+		}
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.remove(d)
@@ -113,13 +120,6 @@ func (n *Network) remove(d *Disturbance) error {
 	}
 	n.unwatchRefusals(d)
 	n.disturbances = slices.Delete(n.disturbances, at, at+1)
-	if d.effect.Cut { // what was made during the cut is known before it is counted
-		for _, r := range n.relays {
-			if slices.Contains(d.pairs, Pair{r.From, r.To}) {
-				r.settle()
-			}
-		}
-	}
 	return n.settle(d.pairs)
 }
 

@@ -538,8 +538,8 @@ func TestHalfOpenHeals(t *testing.T) {
 	}
 }
 
-// TestJustConnected: what is done to connections befalls or spares those too that
-// the relay has had no time to take.
+// TestJustConnected: what is done to connections is done also to those that the relay
+// has had no time to take; and what spares connections spares them.
 func TestJustConnected(t *testing.T) {
 	const connections = 30
 	n, address := open(t, echo)

@@ -74,7 +74,7 @@ func (p *pump) awaitHeal(state *laneState) bool {
 // written any more.
 func (p *pump) waits(next piece) bool {
 	p.starting.Do(func() { p.writer.Go(p.write) })
-	state, ok := p.befalls(&next)
+	state, ok := p.arrives(&next)
 	if !ok {
 		p.stream.reset()
 		return false
@@ -82,10 +82,10 @@ func (p *pump) waits(next piece) bool {
 	return p.waiting.put(next, state)
 }
 
-// befalls does to a piece what the lane does to what arrives. What the lane does is
+// arrives does to a piece what the lane does to what arrives. What the lane does is
 // asked after the piece has come, so that nothing passes that came after a change.
 // It reports false if the connection is to be reset.
-func (p *pump) befalls(next *piece) (*laneState, bool) {
+func (p *pump) arrives(next *piece) (*laneState, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	state := p.lane.now()
