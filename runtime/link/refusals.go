@@ -11,9 +11,9 @@ type refusal struct {
 	from uint16         // the caller's port
 }
 
-// Unseen reports whether the disturbance refuses connections and does not know how
-// many: only Linux can say, and only as fast as it is asked. Its ConnectionsRefused
-// is then what it does know, and may be too low.
+// Unseen reports whether the disturbance refuses connections, and some of them may
+// not be counted: the kernel tells of them on Linux alone, and it leaves some out if
+// more sockets end than are read. ConnectionsRefused is then too low, or 0.
 func (d *Disturbance) Unseen() bool {
 	return d.effect.Refuse && (d.watch == nil || d.watch.lost.Load())
 }

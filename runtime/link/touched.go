@@ -3,7 +3,11 @@ package link
 import "sync/atomic"
 
 // Touched is what a disturbance has done so far. Each counts by itself: bytes that
-// two partitions hold are held by both.
+// two partitions hold are held by both. The counts are exact on Linux, but for
+// ConnectionsRefused. Elsewhere
+//   - a byte that is being read while a cut begins or ends may be missed or counted,
+//   - a close that waits behind bytes is not counted in ClosesHeld, and on Windows none,
+//   - ConnectionsRefused stays 0, and Disturbance.Unseen says so.
 type Touched struct {
 	// BytesHeld are the bytes that a cut held in the relay: those that were there
 	// when it began, and those that reached it meanwhile.
@@ -19,7 +23,10 @@ type Touched struct {
 	// BytesCorrupted are those of which a bit was turned over, of streams and of
 	// datagrams.
 	BytesCorrupted int64
-	// ConnectionsRefused were not made. See Disturbance.Unseen.
+	// ConnectionsRefused were not made. One counts when its caller closes the socket
+	// that was refused, which most do at once. See Disturbance.Unseen. A blocking call
+	// to another port of the relay's host, which only that relay has, counts too: the
+	// kernel forgets which port it was.
 	ConnectionsRefused int64
 	// ConnectionsReset were ended by Reset, or by Effect.Drop.
 	ConnectionsReset int64
