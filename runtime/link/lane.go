@@ -26,6 +26,8 @@ type member interface {
 	interrupt()
 	// held is what has come and has not gone on.
 	held() holding
+	// letGo has the lane do nothing any more to what is in the member, nor count it.
+	letGo()
 }
 
 // laneState is what a lane does until changed is closed.
@@ -107,11 +109,12 @@ func (l *lane) leave(m member) {
 	if !l.members[m] {
 		return
 	}
-	delete(l.members, m)
 	if state := l.now(); state.Cut {
 		h := m.held()
 		state.touch(causeCut, 0, func(t *tally) { t.addHolding(h) })
 	}
+	m.letGo()
+	delete(l.members, m)
 }
 
 // noteHeld has the cuts of a state know that they hold something, if they do.

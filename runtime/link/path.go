@@ -27,6 +27,7 @@ type path struct {
 	bytes   int
 	started bool
 	writing bool // one that has waited is being written
+	closed  bool
 }
 
 func (r *relay) path(l *lane, name string, write func([]byte)) *path {
@@ -45,6 +46,12 @@ func (p *path) close() {
 func (p *path) interrupt() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+}
+
+func (p *path) letGo() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
 }
 
 // held is nothing: a cut loses datagrams, and holds none.
@@ -123,6 +130,9 @@ func (p *path) numbers(purpose string) *rand.Rand {
 func (p *path) send(b []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.closed {
+		return
+	}
 	state := p.lane.now()
 	if state.Cut {
 		p.loses(state, causeCut, 0)
@@ -275,10 +285,12 @@ func (p *path) writeInTurn(next *later) {
 	for {
 		p.mu.Lock()
 		state := p.lane.now()
-		if state.Cut || state.Rate == 0 || state == paid {
-			if state.Cut {
+		if p.closed || state.Cut || state.Rate == 0 || state == paid {
+			switch {
+			case p.closed:
+			case state.Cut:
 				p.loses(state, causeCut, 0)
-			} else {
+			default:
 				p.write(next.bytes)
 			}
 			p.writing = false
@@ -301,7 +313,7 @@ func (p *path) writeInTurn(next *later) {
 func (p *path) countRated(state *laneState, next *later) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.lane.now() == state {
+	if p.lane.now() == state && !p.closed {
 		state.touch(causeRate, 0, next.countDelayed)
 	}
 }

@@ -240,8 +240,8 @@ func (p *pump) hear(isClose bool) {
 	})
 }
 
-// givesUp notes that what has not been given on never will be.
-func (p *pump) givesUp() {
+// letGo notes that what has not been given on never will be.
+func (p *pump) letGo() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.over = true
@@ -258,7 +258,7 @@ func (p *pump) owesReset() {
 // That comes back on the way from there, after the bytes that came before.
 func (p *pump) breaks() {
 	p.hear(false)
-	p.givesUp()
+	p.letGo()
 	p.back.interrupt()
 	gone := p.stream.context.Done()
 	select {

@@ -89,6 +89,10 @@ func (p *pump) arrives(next *piece) (*laneState, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	state := p.lane.now()
+	next.came = time.Now()
+	if p.over {
+		return state, true
+	}
 	if next.end == nil {
 		if p.drop.hits(state, len(next.bytes), p.random) {
 			if p.stream.isReset.CompareAndSwap(false, true) {
@@ -98,7 +102,6 @@ func (p *pump) arrives(next *piece) (*laneState, bool) {
 		}
 		p.corrupt.hit(state, next.bytes, p.random)
 	}
-	next.came = time.Now()
 	lot := 0.5 // no jitter
 	if state.Jitter > 0 {
 		if p.jitter == nil {
@@ -174,7 +177,7 @@ func (p *pump) writeOne(next piece) bool {
 func (p *pump) countRated(state *laneState, next *piece, n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.lane.now() == state {
+	if p.lane.now() == state && !p.over {
 		state.touch(causeRate, 0, func(t *tally) { next.countDelayed(t, next.written+n) })
 	}
 }

@@ -85,6 +85,24 @@ func TestTouchedEnds(t *testing.T) {
 		touches(t, "another reset", d, link.Touched{})
 		heal(t, d)
 	})
+	t.Run("ended by us", func(t *testing.T) { // is no close that waits
+		for _, end := range []func(*link.Network) (*link.Disturbance, error){
+			func(n *link.Network) (*link.Disturbance, error) { return n.Reset(both) },
+			func(n *link.Network) (*link.Disturbance, error) { return n.HalfOpen(there) },
+		} {
+			x := newExchange(t)
+			delay := apply(t, x.network, both, link.Effect{Delay: time.Hour})
+			d, err := end(x.network)
+			if err != nil || !d.Touched().Any() {
+				t.Fatalf("%v, %+v", err, d.Touched())
+			}
+			x.near.Write(make([]byte, 10)) // into nothing
+			heal(t, d)
+			x.near.Read(make([]byte, 1))
+			heal(t, delay)
+			touches(t, "the delay", delay, link.Touched{})
+		}
+	})
 	t.Run("half open", func(t *testing.T) {
 		x := newExchange(t)
 		d, err := x.network.HalfOpen(back)
