@@ -1,6 +1,7 @@
 package script
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -119,6 +120,10 @@ type source struct {
 	shipped bool
 	given   bool // by the caller: there is no such file
 }
+
+// text is what the file says: without the mark that some editors begin UTF-8
+// with.
+func (s *source) text() []byte { return bytes.TrimPrefix(s.data, []byte("\xef\xbb\xbf")) }
 
 // open reads a file, or a shipped scenario where there is no such file.
 func open(name string) (*source, error) {

@@ -121,26 +121,6 @@ type test struct {
 	kwargs   []starlark.Tuple
 }
 
-// acts tells whether the top level of a file does more than to define things.
-func (m *module) acts() bool {
-	if m.file == nil {
-		return false
-	}
-	for _, stmt := range m.file.Stmts {
-		switch s := stmt.(type) {
-		case *syntax.DefStmt, *syntax.LoadStmt, *syntax.AssignStmt:
-		case *syntax.ExprStmt:
-			if _, isText := s.X.(*syntax.Literal); !isText {
-				return true
-			}
-		case *syntax.BranchStmt: // pass
-		default:
-			return true
-		}
-	}
-	return false
-}
-
 // function is a function that a file defines at its top level, or nil.
 func (m *module) function(name string) *syntax.DefStmt {
 	if m == nil || m.file == nil {
@@ -385,7 +365,7 @@ func plain(v starlark.Value) string {
 // where it gives none. It may be made of constants that are defined before it,
 // and of the language's own functions.
 func (p *plan) constant(name string) (at syntax.Position, v starlark.Value) {
-	file, err := dialect.Parse(p.main.name, p.main.data, 0) // again: to resolve a file changes it
+	file, err := dialect.Parse(p.main.name, p.main.text(), 0) // again: to resolve a file changes it
 	if err != nil {
 		return at, nil
 	}

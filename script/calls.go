@@ -1,0 +1,302 @@
+package script
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"go.starlark.net/resolve"
+	"go.starlark.net/starlark"
+	"go.starlark.net/syntax"
+
+	"github.com/dagon-star/dagon-star/builtins"
+	"github.com/dagon-star/dagon-star/runtime"
+	"github.com/dagon-star/dagon-star/runtime/topology"
+)
+
+// inspection checks what the text of one file does with the vocabulary and the
+// topology.
+type inspection struct {
+	p       *plan
+	m       *module
+	known   map[string]starlark.Value
+	docs    map[string]builtins.Doc
+	members map[string][]string // of modules and values, by their names
+
+	nodes  []string          // their names, as many as topology.Nearest looks at
+	hidden map[string]string // by what a script would call them, the nodes whose name there is a builtin's
+
+	inside    []*resolve.Function // functions that the text is in, the innermost last
+	unreached bool                // no run comes to the text: what is wrong with it is no mistake
+	hints     int                 // undefined names for which what was meant has been looked for
+}
+
+// checkText checks what the files do with the vocabulary. Wrong in a function of
+// a loaded file that no run comes to is no mistake: a library may have
+// functions for other topologies, and other machines.
+func (p *plan) checkText(known map[string]starlark.Value) {
+	if known == nil {
+		return
+	}
+	docs := map[string]builtins.Doc{}
+	members := map[string][]string{}
+	for _, d := range builtins.Catalogue() {
+		docs[d.Name] = d
+		if of, member, dotted := strings.Cut(d.Name, "."); dotted {
+			members[of] = append(members[of], member)
+		}
+	}
+	var nodes []string
+	hidden := map[string]string{}
+	for _, n := range p.topology.Nodes {
+		nodes = append(nodes, n.Name)
+		if name := n.Identifier(); !slices.Contains(builtins.GroupNames(), name) {
+			hidden[name] = n.Name
+		}
+	}
+	reached := p.reached()
+	for _, m := range p.modules {
+		if m.file == nil || m.file.Module == nil {
+			continue
+		}
+		i := &inspection{p: p, m: m, known: known, docs: docs, members: members, nodes: nodes, hidden: hidden}
+		i.inside = []*resolve.Function{{Locals: m.file.Module.(*resolve.Module).Locals}}
+		for _, stmt := range m.file.Stmts {
+			def, isDef := stmt.(*syntax.DefStmt)
+			i.unreached = m != p.main && isDef && !reached[definition{function: def}]
+			i.inspect(stmt)
+		}
+	}
+}
+
+// inspect checks a statement.
+func (i *inspection) inspect(stmt syntax.Stmt) {
+	var functions []bool // which of the nodes that the walk is in are functions
+	syntax.Walk(stmt, func(n syntax.Node) bool {
+		if n == nil {
+			last := len(functions) - 1
+			if functions[last] {
+				i.inside = i.inside[:len(i.inside)-1]
+			}
+			functions = functions[:last]
+			return false
+		}
+		var function *resolve.Function
+		switch n := n.(type) {
+		case *syntax.DefStmt:
+			function, _ = n.Function.(*resolve.Function)
+		case *syntax.LambdaExpr:
+			function, _ = n.Function.(*resolve.Function)
+		case *syntax.Ident:
+			i.checkName(n)
+		case *syntax.DotExpr:
+			i.checkMember(n)
+		case *syntax.CallExpr:
+			if name := vocabularyName(n.Fn); name != "" && i.p.config.Builtins[name] == nil {
+				if d, ok := i.docs[name]; ok && d.Callable && d.Family != "standard" {
+					i.checkCall(n, d)
+				}
+			}
+		}
+		if functions = append(functions, function != nil); function != nil {
+			i.inside = append(i.inside, function)
+		}
+		return true
+	})
+}
+
+// mistake adds a mistake at a place of the text, or puts it aside.
+func (i *inspection) mistake(pos syntax.Position, err error, format string, args ...any) {
+	switch {
+	case !i.unreached && i.p.full(i.m.name):
+		i.p.count[i.m.name]++
+	case !i.unreached:
+		i.p.add(Mistake{File: i.m.name, Line: int(pos.Line), Col: int(pos.Col), Err: err, Text: fmt.Sprintf(format, args...)})
+	case len(i.m.aside) < maxMistakes:
+		text := topology.Brief(fmt.Sprintf(format, args...), maxText)
+		i.m.aside = append(i.m.aside, Mistake{File: i.m.name, Line: int(pos.Line), Col: int(pos.Col), Err: err, Text: text})
+	}
+}
+
+// meant is what a word was meant to be, for a mistake, or "". Once nothing more is
+// told of the file, it is not looked for.
+func (i *inspection) meant(word, format string, words []string) string {
+	if i.unreached && len(i.m.aside) == maxMistakes || !i.unreached && i.p.full(i.m.name) {
+		return ""
+	}
+	if n := topology.Nearest(word, words); n != "" {
+		return fmt.Sprintf(" (did you mean "+format+"?)", n)
+	}
+	return ""
+}
+
+// checkName finds a name that nobody has defined.
+func (i *inspection) checkName(n *syntax.Ident) {
+	b, ok := n.Binding.(*resolve.Binding)
+	if !ok || b.Scope != resolve.Predeclared {
+		return
+	}
+	if _, isKnown := i.known[n.Name]; isKnown {
+		return
+	}
+	meant := ""
+	if i.hints++; i.hints <= maxHints {
+		if meant = i.meant(n.Name, "%s", i.ownNames()); meant == "" {
+			meant = i.meant(n.Name, "%s", i.givenNames())
+		}
+	}
+	i.mistake(n.NamePos, nil, "undefined: %s%s", n.Name, meant)
+}
+
+// ownNames are names that the file has defined where the text is, as many as
+// topology.Nearest looks at; those of the innermost function come first.
+func (i *inspection) ownNames() (names []string) {
+	const most = 1000
+	add := func(bindings []*resolve.Binding) {
+		for _, b := range bindings[:min(len(bindings), most-len(names))] {
+			names = append(names, b.First.Name)
+		}
+	}
+	for _, f := range slices.Backward(i.inside) {
+		add(f.Locals)
+	}
+	add(i.m.file.Module.(*resolve.Module).Globals)
+	slices.Sort(names)
+	return names
+}
+
+// givenNames are those of the language, the vocabulary, and the ini.
+func (i *inspection) givenNames() []string {
+	names := append([]string{"True", "False", "None"}, starlark.Universe.Keys()...)
+	names = slices.AppendSeq(names, maps.Keys(i.known))
+	slices.Sort(names)
+	return names
+}
+
+// vocabularyName is the name that an expression has in the vocabulary, "fork"
+// or "random.choice"; "" where it is not one, or the file has its own of that
+// name.
+func vocabularyName(e syntax.Expr) string {
+	switch e := e.(type) {
+	case *syntax.Ident:
+		if b, ok := e.Binding.(*resolve.Binding); ok && (b.Scope == resolve.Predeclared || b.Scope == resolve.Universal) {
+			return e.Name
+		}
+	case *syntax.DotExpr:
+		if _, ok := e.X.(*syntax.Ident); ok {
+			if of := vocabularyName(e.X); of != "" {
+				return of + "." + e.Name.Name
+			}
+		}
+	case *syntax.ParenExpr:
+		return vocabularyName(e.X)
+	}
+	return ""
+}
+
+// checkMember checks the attribute of a module or a node.
+func (i *inspection) checkMember(n *syntax.DotExpr) {
+	of := vocabularyName(n.X)
+	if of == "" || i.p.config.Builtins[of] != nil {
+		return
+	}
+	all, what := i.members[of], of
+	if v, ok := i.known[of].(*nodeName); ok {
+		all, what = builtins.NodeAttributes(), "the node "+v.Name
+	}
+	if len(all) == 0 || slices.Contains(all, n.Name.Name) {
+		return
+	}
+	meant := i.meant(n.Name.Name, "%s", all)
+	if meant == "" {
+		meant = fmt.Sprintf(" (it has %s)", strings.Join(all, ", "))
+	}
+	i.mistake(n.Name.NamePos, nil, "%s has no .%s%s", what, n.Name.Name, meant)
+}
+
+// checkCall checks the arguments of a builtin's call as far as they can be told:
+// not behind *args and **kwargs.
+func (i *inspection) checkCall(call *syntax.CallExpr, d builtins.Doc) {
+	var positional []syntax.Expr
+	var named []string
+	values := map[string]syntax.Expr{}
+	for _, arg := range call.Args {
+		switch a := arg.(type) {
+		case *syntax.UnaryExpr:
+			if a.Op == syntax.STAR || a.Op == syntax.STARSTAR {
+				return
+			}
+		case *syntax.BinaryExpr:
+			if a.Op == syntax.EQ {
+				name := a.X.(*syntax.Ident).Name
+				named = append(named, name)
+				values[name] = a.Y
+				continue
+			}
+		}
+		positional = append(positional, arg)
+	}
+	position, _, err := builtins.Bind(d.Params, len(positional), named)
+	if err != nil {
+		pos, _ := call.Span()
+		i.mistake(pos, nil, "%s: %v; it is %s", d.Name, err, d.Signature)
+		return
+	}
+	for at, to := range position {
+		values[d.Params[to].Name] = positional[at]
+	}
+	for _, param := range []string{"node", "nodes"} {
+		if e := values[param]; e != nil && slices.ContainsFunc(d.Params, func(q builtins.Param) bool { return q.Name == param }) {
+			i.checkNodes(e)
+		}
+	}
+	for _, fault := range runtime.Faults() {
+		of, parameter, dotted := strings.Cut(fault, ".")
+		if of != d.Name || dotted && (values[parameter] == nil || isNone(values[parameter])) || i.p.asked[fault] {
+			continue
+		}
+		if err := runtime.Can(i.p.config.Driver, fault); err != nil {
+			pos, _ := call.Span()
+			i.mistake(pos, err, "%v; a script that asks can(%q) first may run without it", err, fault)
+		}
+	}
+	if slices.Contains(runtime.LinkFaults(), d.Name) && i.p.topology.Settings.Links == topology.LinksDirect && !i.p.asked[d.Name] {
+		pos, _ := call.Span()
+		i.mistake(pos, nil, "cannot do %s: [dagon] links = direct has nodes reach each other without a link that it could act on", d.Name)
+	}
+	if d.Name == "topology.node" {
+		i.checkNodes(values["name"])
+	}
+}
+
+func isNone(e syntax.Expr) bool {
+	name, ok := e.(*syntax.Ident)
+	return ok && name.Name == "None"
+}
+
+// checkNodes checks the names of nodes that are written out.
+func (i *inspection) checkNodes(e syntax.Expr) {
+	switch e := e.(type) {
+	case *syntax.ListExpr:
+		for _, x := range e.List {
+			i.checkNodes(x)
+		}
+	case *syntax.TupleExpr:
+		for _, x := range e.List {
+			i.checkNodes(x)
+		}
+	case *syntax.ParenExpr:
+		i.checkNodes(e.X)
+	case *syntax.Ident:
+		if _, isNode := i.known[e.Name].(*nodeName); !isNode && vocabularyName(e) != "" && i.hidden[e.Name] != "" {
+			i.mistake(e.NamePos, nil, "%s is a name of the vocabulary here: the node is topology.node(%q)", e.Name, i.hidden[e.Name])
+		}
+	case *syntax.Literal:
+		name, ok := e.Value.(string)
+		if !ok || i.p.topology.Find(name) != nil {
+			return
+		}
+		i.mistake(e.TokenPos, nil, "no node is named %q%s", name, i.meant(name, "%q", i.nodes))
+	}
+}
