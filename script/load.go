@@ -1,7 +1,9 @@
 package script
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -19,6 +21,7 @@ func (p *plan) load(m *module, load *syntax.LoadStmt, known map[string]starlark.
 	name := load.ModuleName()
 	pos, _ := load.Module.Span()
 	var s *source
+	var err error
 	kept := p.config.kept
 	shipped := func() *source {
 		if known := byKey["shipped:"+name]; known != nil {
@@ -43,7 +46,10 @@ func (p *plan) load(m *module, load *syntax.LoadStmt, known map[string]starlark.
 		case kept != nil:
 			s = kept.loads[key]
 		default:
-			s, _ = open(path)
+			if s, err = open(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				p.mistake(pos, "cannot load %q: %v", name, cause(err))
+				return
+			}
 		}
 		if s == nil {
 			s = shipped()

@@ -20,6 +20,7 @@ import (
 
 	"github.com/dagon-star/dagon-star/runtime"
 	"github.com/dagon-star/dagon-star/runtime/topology"
+	"github.com/dagon-star/dagon-star/runtime/userfile"
 )
 
 // Recipe is what a run is made of: recipe.json in its folder, which is written
@@ -105,7 +106,7 @@ func ReadRecipe(name string) (*Recipe, error) {
 	if info, err := os.Stat(name); err == nil && info.IsDir() {
 		name = filepath.Join(name, RecipeName)
 	}
-	f, err := os.Open(name)
+	f, _, err := userfile.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the recipe: %w", err)
 	}
@@ -269,7 +270,7 @@ func (k *kept) changes(p *plan, now func(path string) RecipeFile) (notices []str
 		if s == nil || s.given {
 			continue
 		}
-		data, err := readFile(s.name)
+		data, err := userfile.Read(s.name, maxFile)
 		if s.shipped {
 			data, err = nil, fs.ErrNotExist
 			if shipped := openShipped(s.name); shipped != nil {
@@ -357,16 +358,19 @@ func (p *plan) fileName(path string) string {
 // summed is a file's size and sum; its size is -1 where it is no regular file.
 func summed(path string) RecipeFile {
 	f := RecipeFile{Size: -1}
-	info, err := os.Stat(path)
-	if err != nil || !info.Mode().IsRegular() {
+	info, err := userfile.Stat(path)
+	if err != nil {
 		return f
 	}
 	f.Size = info.Size()
-	file, err := os.Open(path)
-	if err != nil || f.Size > maxSummed {
+	file, _, err := userfile.Open(path)
+	if err != nil {
 		return f
 	}
 	defer file.Close()
+	if f.Size > maxSummed {
+		return f
+	}
 	h := sha256.New()
 	if _, err := io.Copy(h, file); err == nil {
 		f.SHA256 = hex.EncodeToString(h.Sum(nil))

@@ -348,7 +348,7 @@ func (p *plan) readTopology(ini *source) {
 	default:
 		p.topology = t
 		look := func(program, dir string, env []string) error {
-			path, err := process.LookPath(program, dir, env)
+			path, err := lookPath(program, dir, env)
 			if err == nil {
 				p.programs = append(p.programs, path)
 			}

@@ -4,15 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/dagon-star/dagon-star/runtime/topology"
+	"github.com/dagon-star/dagon-star/runtime/userfile"
 	"github.com/dagon-star/dagon-star/scenarios"
 )
 
@@ -102,16 +101,6 @@ const (
 	maxText     = 400      // bytes of a mistake's text
 )
 
-// readFile reads a file, and no further than what shows that it is too long.
-func readFile(name string) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, maxFile+1))
-}
-
 // source is a file of a run as it was read.
 type source struct {
 	name    string // as messages have it
@@ -127,7 +116,7 @@ func (s *source) text() []byte { return bytes.TrimPrefix(s.data, []byte("\xef\xb
 
 // open reads a file, or a shipped scenario where there is no such file.
 func open(name string) (*source, error) {
-	data, err := readFile(name)
+	data, err := userfile.Read(name, maxFile)
 	if err == nil {
 		key, err := filepath.Abs(name)
 		return &source{name: name, key: key, data: data}, err
@@ -203,7 +192,7 @@ func (c *Config) findTopology(script *source) (*source, error) {
 			}
 			continue
 		}
-		data, err := readFile(dir + name)
+		data, err := userfile.Read(dir+name, maxFile)
 		if err == nil {
 			return &source{name: dir + name, key: dir + name, data: data}, nil
 		}

@@ -11,11 +11,12 @@ package record
 import (
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/dagon-star/dagon-star/runtime/userfile"
 )
 
 // Record is a message that was sent or received.
@@ -54,18 +55,11 @@ func plain(payload []byte) bool {
 // it, while errors, of the form path:line, call it by its path. It takes as much
 // memory as the file has bytes, and some fifty bytes for each record.
 func ReadFile(path, name string) ([]Record, error) {
-	f, err := os.Open(path)
+	f, info, err := userfile.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: is no regular file", path)
-	}
 	var text strings.Builder
 	text.Grow(int(info.Size()))
 	if _, err := io.Copy(&text, io.LimitReader(f, info.Size())); err != nil { // whoever writes it may go on

@@ -83,7 +83,7 @@ func TestReadFile(t *testing.T) {
 	if _, err := ReadFile(file, ""); err == nil || !strings.HasPrefix(err.Error(), file+":2: \"6\" is no record") {
 		t.Errorf("%v", err)
 	}
-	if _, err := ReadFile(folder, ""); err == nil || err.Error() != folder+": is no regular file" {
+	if _, err := ReadFile(folder, ""); err == nil || !strings.HasSuffix(err.Error(), folder+": it is a folder: a regular file was expected") {
 		t.Errorf("%v", err)
 	}
 	if _, err := ReadFile(filepath.Join(folder, "none"), ""); !os.IsNotExist(err) {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/dagon-star/dagon-star/runtime/userfile"
 )
 
 // Addresses say where nodes are.
@@ -183,7 +185,8 @@ func (t *Topology) Ties() []Tie {
 	return ties
 }
 
-// CheckPrograms finds the nodes whose program or working folder is not there.
+// CheckPrograms finds the nodes whose program or working folder is not there, and
+// the components whose file is something else than a regular file.
 // look tells whether a program can be started; see process.LookPath.
 func (t *Topology) CheckPrograms(componentProgram string, components []string, look func(program, dir string, env []string) error) Mistakes {
 	var mistakes Mistakes
@@ -214,6 +217,12 @@ func (t *Topology) CheckPrograms(componentProgram string, components []string, l
 			wrong(n, "component", "[%s]: no component is named %q: one of %s was expected", n.Section, n.Component, strings.Join(components, ", "))
 		case componentProgram == "":
 			wrong(n, "component", "[%s]: %v", n.Section, ErrNoComponentProgram)
+		}
+		if n.Component != "" && n.lines["file"] > 0 { // a program may take a FIFO there
+			i := slices.IndexFunc(n.Flags, func(f Flag) bool { return f.Key == "file" })
+			if info, err := userfile.Stat(n.Flags[i].Value); info != nil && err != nil {
+				wrong(n, "file", "[%s]: %v", n.Section, err)
+			}
 		}
 	}
 	return mistakes

@@ -19,11 +19,12 @@ import (
 	"cmp"
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/dagon-star/dagon-star/runtime/userfile"
 )
 
 // Role is what a node is in the lifecycle of its topology.
@@ -154,7 +155,7 @@ func (m Mistakes) Error() string {
 
 // Load reads an ini. The error is that of reading the file, or Mistakes.
 func Load(path string) (*Topology, error) {
-	data, err := os.ReadFile(path)
+	data, err := userfile.Read(path, maxSize)
 	if err != nil {
 		return nil, err
 	}
