@@ -3,11 +3,9 @@ package topology
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/dagon-star/dagon-star/runtime/userfile"
@@ -63,128 +61,6 @@ func (t *Topology) Command(n *Node, a Addresses, phoneHome, componentProgram str
 // is not known which program has it.
 var ErrNoComponentProgram = errors.New("component = needs the path of a dagon-star binary, and none was given")
 
-func listenVariable(endpoint string) string {
-	return "DAGON_LISTEN_" + strings.ToUpper(strings.ReplaceAll(endpoint, "-", "_"))
-}
-
-func address(a Addresses, node, endpoint string) string {
-	return net.JoinHostPort(a.Host(node), strconv.Itoa(a.Port(node, endpoint)))
-}
-
-// fill replaces the placeholders in a value.
-func (t *Topology) fill(n *Node, a Addresses, value string) string {
-	if !strings.Contains(value, "<") {
-		return value
-	}
-	return placeholder.ReplaceAllStringFunc(value, func(p string) string {
-		parts := placeholder.FindStringSubmatch(p)
-		name, endpoint := parts[1], parts[2]
-		if name == "NAME" && endpoint == "" {
-			return n.Name
-		}
-		of := n
-		if name != "SELF" {
-			of = t.Find(name)
-		}
-		if endpoint == "" {
-			return a.Host(of.Name)
-		}
-		if of == n {
-			return address(a, n.Name, endpoint)
-		}
-		return a.Reach(n.Name, of.Name, endpoint)
-	})
-}
-
-// values are the node's values that may have placeholders, with their lines.
-func (n *Node) values() []keyValue {
-	var all []keyValue
-	add := func(key, value string) {
-		line, ok := n.lines[key]
-		if !ok {
-			line = n.keyLine("arg." + key)
-		}
-		all = append(all, keyValue{key: key, value: value, line: line})
-	}
-	for _, f := range n.Flags {
-		add(f.Key, f.Value)
-	}
-	for _, v := range n.Env {
-		add("env."+v.Key, v.Value)
-	}
-	for _, w := range n.Args {
-		add("args", w)
-	}
-	for _, w := range n.Wrapper {
-		add("wrapper_path", w)
-	}
-	add("cwd", n.Cwd)
-	return all
-}
-
-func (t *Topology) checkPlaceholders(n *Node) {
-	for _, v := range n.values() {
-		for _, parts := range placeholder.FindAllStringSubmatch(v.value, -1) {
-			name, endpoint := parts[1], parts[2]
-			of := n
-			switch {
-			case name == "NAME" && endpoint == "":
-				continue
-			case name != "SELF":
-				of = t.Find(name)
-			}
-			switch {
-			case of == nil:
-				t.file.mistake(v.line, "%s has the placeholder %s, and there is no node %q%s", v.key, parts[0], name, t.meant(name))
-			case endpoint != "" && of.lines["listen."+endpoint] == 0:
-				t.file.mistake(v.line, "%s has the placeholder %s, and [%s] has no listen.%s", v.key, parts[0], of.Section, endpoint)
-			}
-		}
-	}
-}
-
-func (t *Topology) meant(name string) string {
-	if strings.EqualFold(name, "self") || strings.EqualFold(name, "name") {
-		return ": did you mean <" + strings.ToUpper(name) + ">?"
-	}
-	if t.file.full() {
-		return ""
-	}
-	var names []string
-	for _, n := range t.Nodes[:min(len(t.Nodes), maxWords)] {
-		names = append(names, n.Name)
-	}
-	if n := Nearest(name, names); n != "" {
-		return ": did you mean " + n + "?"
-	}
-	return ""
-}
-
-// Tie is one node's reference to an endpoint of another.
-type Tie struct{ From, To, Endpoint string }
-
-// Ties are the pairs of nodes that the ini ties together by <node:NAME>, in
-// the order of the file.
-func (t *Topology) Ties() []Tie {
-	var ties []Tie
-	seen := map[Tie]bool{}
-	for _, n := range t.Nodes {
-		for _, v := range n.values() {
-			for _, parts := range placeholder.FindAllStringSubmatch(v.value, -1) {
-				of := t.Find(parts[1])
-				if of == nil || of == n || parts[2] == "" {
-					continue
-				}
-				if tie := (Tie{n.Name, of.Name, parts[2]}); !seen[tie] {
-					seen[tie] = true
-					ties = append(ties, tie)
-				}
-			}
-		}
-	}
-	return ties
-}
-
 // CheckPrograms finds the nodes whose program or working folder is not there, and
 // the components whose file is something else than a regular file.
 // look tells whether a program can be started; see process.LookPath.
@@ -236,8 +112,7 @@ func (t *Topology) Files() []string {
 	var files []string
 	seen := map[string]bool{}
 	for _, n := range t.Nodes {
-		for _, v := range n.values() {
-			path := v.value
+		n.texts(func(_ keyValue, path string) {
 			if path != "" && !filepath.IsAbs(path) && n.Cwd != "" && !strings.Contains(n.Cwd, "<") {
 				path = filepath.Join(n.Cwd, path)
 				if t.relative[n.Cwd] {
@@ -245,13 +120,13 @@ func (t *Topology) Files() []string {
 				}
 			}
 			if !filepath.IsAbs(path) || seen[path] {
-				continue
+				return
 			}
 			seen[path] = true
-			if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+			if _, err := userfile.Stat(path); err == nil {
 				files = append(files, path)
 			}
-		}
+		})
 	}
 	return files
 }

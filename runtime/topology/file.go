@@ -26,7 +26,9 @@ type file struct {
 	path     string
 	sections []*section
 	mistakes Mistakes
-	more     int // mistakes beyond maxMistakes
+	more     int            // mistakes beyond maxMistakes
+	notices  []*Mistake     // no more than maxMistakes
+	cut      map[int]string // by lines, what was taken for a comment and may be none
 }
 
 type section struct {
@@ -40,6 +42,7 @@ type keyValue struct {
 	key, value string
 	line       int
 	bare       bool // a key without "="
+	isText     bool // placeholders in the value are replaced
 }
 
 // mistake adds a mistake, as long as there are not too many: what it quotes of
@@ -49,20 +52,31 @@ func (f *file) mistake(line int, format string, args ...any) {
 		f.more++
 		return
 	}
+	f.mistakes = append(f.mistakes, f.told(line, format, args))
+}
+
+// notice adds a notice, as long as there are not too many.
+func (f *file) notice(line int, format string, args ...any) {
+	if len(f.notices) < maxMistakes {
+		f.notices = append(f.notices, f.told(line, format, args))
+	}
+}
+
+func (f *file) told(line int, format string, args []any) *Mistake {
 	for i, arg := range args {
 		if s, ok := arg.(string); ok {
 			args[i] = Brief(s, maxQuoted)
 		}
 	}
-	f.mistakes = append(f.mistakes, &Mistake{File: f.path, Line: line, Text: Brief(fmt.Sprintf(format, args...), maxText)})
+	return &Mistake{File: f.path, Line: line, Text: Brief(fmt.Sprintf(format, args...), maxText)}
 }
 
 // full tells whether no more mistakes are told: there is no use in looking for
 // what was meant.
 func (f *file) full() bool { return len(f.mistakes) == maxMistakes }
 
-// told are the mistakes by line, and the number of those that are not told.
-func (f *file) told() Mistakes {
+// found are the mistakes by line, and the number of those that are not told.
+func (f *file) found() Mistakes {
 	slices.SortStableFunc(f.mistakes, func(a, b *Mistake) int { return a.Line - b.Line })
 	if f.more == 0 {
 		return f.mistakes
@@ -147,42 +161,97 @@ func (f *file) key(s *section, text string, line int) {
 		f.mistake(line, "%s is there twice in [%s]: line %d has it already", name, s.name, at)
 		return
 	}
-	value, missing := readValue(rest)
+	value, cut, missing := readValue(rest)
 	if missing != "" {
 		f.mistake(line, "%q: the closing %s was expected on the same line", text, missing)
 		return
+	}
+	if seemsValue(name, value, cut) && len(f.cut) < maxMistakes {
+		if f.cut == nil {
+			f.cut = map[int]string{}
+		}
+		f.cut[line] = cut
+		f.notice(line, "%s ends before %q, which is taken for a comment: to keep it, put back quotes around the value", name, cut)
 	}
 	s.lines[name] = line
 	s.keys = append(s.keys, keyValue{key: name, value: value, line: line, bare: !hasValue})
 }
 
 // readValue reads what follows "=": a text that ends at the line's end, or at a
-// space and a comment sign, or one in quotes. Where the quotes do not end, it
-// tells which.
-func readValue(rest string) (value, missing string) {
+// space and a comment sign, or one in quotes. cut is what it has cut off a value, but for a comment after
+// quotes; missing are the quotes that do not end.
+func readValue(rest string) (value, cut, missing string) {
 	rest = strings.TrimSpace(rest)
 	if m := quoted.FindStringSubmatch(rest); m != nil {
-		return m[1], "" // which package ini would cut at a comment sign
+		return m[1], "", "" // which package ini would cut at a comment sign
 	}
 	for _, quote := range []string{`"""`, "`"} {
 		if inner, ok := strings.CutPrefix(rest, quote); ok {
 			end := strings.LastIndex(inner, quote)
 			if end < 0 {
-				return "", quote
+				return "", "", quote
 			}
-			return inner[:end], ""
+			if cut = strings.TrimSpace(inner[end+len(quote):]); cut != "" && (cut[0] == '#' || cut[0] == ';') {
+				cut = ""
+			}
+			return inner[:end], cut, ""
 		}
 	}
-	if text, _, comment := strings.Cut(rest, " #"); comment {
-		rest = text
-	} else {
-		rest, _, _ = strings.Cut(rest, " ;")
+	end := strings.Index(rest, " #")
+	if end < 0 {
+		end = strings.Index(rest, " ;")
+	}
+	if end >= 0 {
+		rest, cut = rest[:end], strings.TrimSpace(rest[end:])
 	}
 	rest = strings.TrimSpace(rest)
 	for _, quote := range []string{"'", `"`} {
 		if inner, ok := strings.CutPrefix(rest, quote); ok && strings.Index(inner, quote) == len(inner)-1 && inner != "" {
-			return inner[:len(inner)-1], ""
+			return inner[:len(inner)-1], "", ""
 		}
 	}
-	return rest, ""
+	return rest, cut, ""
+}
+
+// seemsValue reports whether what was cut off a value seems to belong to it, so
+// that it is told:
+//
+//   - it does not begin with a comment sign;
+//   - the sign stands within quotes that are closed after it;
+//   - the sign is a ";" after several words, and the value is passed on: it may be
+//     a command of a shell, where ";" is followed by another;
+//   - the sign is followed by a digit, as in "issue #5".
+//
+// Other comments at the end of a line are ordinary ones.
+func seemsValue(key, value, cut string) bool {
+	switch {
+	case cut == "":
+		return false
+	case cut[0] != '#' && cut[0] != ';':
+		return true
+	case len(cut) > 1 && cut[1] >= '0' && cut[1] <= '9':
+		return true
+	}
+	if open := openQuote(value); open != 0 && strings.IndexByte(cut, open) >= 0 {
+		return true
+	}
+	isKey := slices.ContainsFunc(nodeKeys[:], func(k Key) bool { return k.Name == key }) // and no flag
+	return cut[0] == ';' && strings.Contains(value, " ") && !isKey
+}
+
+// openQuote is the quote that is open at the end of a text, or 0. One within a
+// word, as in "don't", opens nothing.
+func openQuote(text string) (open byte) {
+	before := byte(' ')
+	for i := range len(text) {
+		c := text[i]
+		switch {
+		case open != 0 && c == open:
+			open = 0
+		case open == 0 && strings.IndexByte("\"'`", c) >= 0 && strings.IndexByte(" \t=([{,:;", before) >= 0:
+			open = c
+		}
+		before = c
+	}
+	return open
 }

@@ -75,7 +75,7 @@ func FuzzValue(f *testing.F) {
 		if text = strings.TrimSpace(text); !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) || quoted.MatchString(text) {
 			return
 		}
-		value, missing := readValue(text)
+		value, _, missing := readValue(text)
 		loaded, err := ini.LoadSources(options, []byte("[s]\nk="+text+"\n"))
 		if (err != nil) != (missing != "") {
 			t.Fatalf("%q: %q, without %q; package ini: %v", text, value, missing, err)

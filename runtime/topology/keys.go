@@ -55,9 +55,7 @@ func SettingKeys() []Key {
 }
 
 var (
-	placeholder  = regexp.MustCompile(`<([A-Za-z0-9_][A-Za-z0-9_. -]*)(?::([A-Za-z0-9_-]+))?>`)
-	wrapperArg   = regexp.MustCompile(`^wrapper_args_([0-9]+)$`)
-	endpointName = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+	wrapperArg = regexp.MustCompile(`^wrapper_args_([0-9]+)$`)
 )
 
 // read makes nodes and settings of the file's sections.
@@ -81,30 +79,23 @@ func (t *Topology) read() {
 		}
 	}
 	if docker > 0 {
-		t.Notices = append(t.Notices, &Mistake{File: t.Path, Line: docker,
-			Text: "[docker], [docker-env] and docker.* keys are skipped: nodes run as processes of this machine"})
+		t.file.notice(docker, "[docker], [docker-env] and docker.* keys are skipped: nodes run as processes of this machine")
 	}
 	if len(t.Nodes) == 0 && len(t.file.mistakes) == 0 {
 		t.file.mistake(0, "no node: a section such as [leader] with path = or component = was expected")
 	}
-	t.byName, t.bySection = make(map[string]*Node, len(t.Nodes)), make(map[string]*Node, len(t.Nodes))
+	t.checkNames()
 	for _, n := range t.Nodes {
-		t.bySection[n.Section] = n
-		if first := t.byName[n.Name]; first != nil {
-			t.file.mistake(n.keyLine("name"), "two nodes are named %q: [%s] at line %d has that name already", n.Name, first.Section, first.Line)
-			continue
-		}
-		t.byName[n.Name] = n
-	}
-	for _, n := range t.Nodes {
+		t.checkVariables(n)
 		t.checkPlaceholders(n)
 	}
+	t.Notices = t.file.notices
 }
 
 func (n *Node) keyLine(key string) int { return cmp.Or(n.lines[key], n.Line) }
 
 func (t *Topology) readNode(s *section) {
-	n := &Node{Name: s.name, Section: s.name, Line: s.line, lines: s.lines}
+	n := &Node{Name: s.name, Section: s.name, Line: s.line, keys: s.keys, lines: s.lines}
 	t.Nodes = append(t.Nodes, n)
 	f := t.file
 	wrong := func(k keyValue, expected string) {
@@ -122,11 +113,15 @@ func (t *Topology) readNode(s *section) {
 	}
 	type numbered struct {
 		number int
-		value  string
+		keyValue
 	}
 	var wrapperArgs []numbered
 	roles := map[Role]int{}
-	for _, k := range s.keys {
+	for i, k := range s.keys {
+		text := func(value string) string { // one that may have placeholders
+			s.keys[i].value, s.keys[i].isText = value, true
+			return value
+		}
 		prefix, rest, dotted := strings.Cut(k.key, ".")
 		switch {
 		case k.bare && !slices.Contains([]string{"leader", "sender", "tty", "may_exit"}, k.key):
@@ -161,33 +156,43 @@ func (t *Topology) readNode(s *section) {
 				roles[Sender] = k.line
 			}
 		case k.key == "name":
-			if n.Name = k.value; !isName(k.value) {
+			if n.Name = k.value; !isNodeName(k.value) {
 				wrong(k, nameExpected)
 			}
 		case k.key == "args":
-			words, expected := parseWords(k.value)
+			words, expected := parseWords(text(k.value))
+			if cut := f.cut[k.line]; expected != "" && cut != "" {
+				expected = fmt.Sprintf("back quotes around all of it, as %q would be taken for a comment,", cut)
+			}
 			if n.Args = words; expected != "" {
 				wrong(k, expected)
 			}
 		case k.key == "cwd":
-			n.Cwd = t.abs(k.value)
+			n.Cwd = text(t.abs(k.value))
 		case k.key == "tty":
 			n.TTY = boolean(k)
 		case k.key == "may_exit":
 			n.MayExit = boolean(k)
 		case k.key == "wrapper_path":
-			n.Wrapper = []string{t.program(k.value)}
+			n.Wrapper = []string{text(t.program(k.value))}
 		case wrapperArg.MatchString(k.key):
-			number, _ := strconv.Atoi(wrapperArg.FindStringSubmatch(k.key)[1])
-			wrapperArgs = append(wrapperArgs, numbered{number, k.value})
+			number, err := strconv.Atoi(wrapperArg.FindStringSubmatch(k.key)[1])
+			if err != nil {
+				f.mistake(k.line, "%s has too great a number", k.key)
+			}
+			text(k.value)
+			wrapperArgs = append(wrapperArgs, numbered{number, k})
 		case prefix == "docker" && dotted:
 		case prefix == "env" && dotted:
 			if rest == "" || strings.Contains(rest, "=") {
 				wrong(k, "env.KEY = value")
 			}
-			n.Env = append(n.Env, EnvVar{rest, k.value})
+			n.Env = append(n.Env, EnvVar{rest, text(k.value)})
 		case prefix == "arg" && dotted:
-			n.Flags = append(n.Flags, Flag{rest, k.value})
+			if rest == "" {
+				wrong(k, "arg.KEY = value")
+			}
+			n.Flags = append(n.Flags, Flag{rest, text(k.value)})
 		case prefix == "listen" && dotted:
 			if e, ok := parseEndpoint(rest, k.value); ok {
 				n.Endpoints = append(n.Endpoints, e)
@@ -195,17 +200,19 @@ func (t *Topology) readNode(s *section) {
 				wrong(k, "a port, auto, udp:PORT or udp:auto, under a name of letters, digits, - and _")
 			}
 		case k.key == "file":
-			n.Flags = append(n.Flags, Flag{k.key, t.abs(k.value)})
+			n.Flags = append(n.Flags, Flag{k.key, text(t.abs(k.value))})
 		default:
-			if meant := misspelt(k.key); meant != "" && len(t.Notices) < maxMistakes {
-				t.Notices = append(t.Notices, &Mistake{File: t.Path, Line: k.line,
-					Text: fmt.Sprintf("%s is passed to the program as a flag: did you mean %s?", k.key, meant)})
+			if meant := misspelt(k.key); meant != "" {
+				f.notice(k.line, "%s is passed to the program as a flag: did you mean %s?", k.key, meant)
 			}
-			n.Flags = append(n.Flags, Flag{k.key, k.value})
+			n.Flags = append(n.Flags, Flag{k.key, text(k.value)})
 		}
 	}
 	slices.SortStableFunc(wrapperArgs, func(a, b numbered) int { return a.number - b.number })
-	for _, a := range wrapperArgs {
+	for i, a := range wrapperArgs {
+		if i > 0 && a.number == wrapperArgs[i-1].number {
+			f.mistake(a.line, "%s has the number of %s at line %d: their order is not known", a.key, wrapperArgs[i-1].key, wrapperArgs[i-1].line)
+		}
 		if n.Wrapper == nil {
 			f.mistake(n.Line, "[%s] has wrapper_args_%d but no wrapper_path", s.name, a.number)
 			break
@@ -222,18 +229,10 @@ func (t *Topology) readNode(s *section) {
 	case n.Path != "":
 		n.Path = t.program(n.Path)
 	}
-	if n.lines["name"] == 0 && !isName(n.Name) {
+	if n.lines["name"] == 0 && !isNodeName(n.Name) {
 		f.mistake(n.Line, "[%s] is the node's name too: %s was expected, or a key name", s.name, nameExpected)
 	}
 	n.Role = t.role(n, roles)
-}
-
-const nameExpected = "a name without / \\ < > : that does not begin with a dot and has at most 100 bytes"
-
-// isName tells whether a node may have a name: there are files and folders of
-// that name.
-func isName(name string) bool {
-	return name != "" && len(name) <= 100 && !strings.ContainsAny(name, "/\\<>:") && name[0] != '.'
 }
 
 func (t *Topology) role(n *Node, roles map[Role]int) Role {
@@ -263,7 +262,7 @@ func parseEndpoint(name, value string) (Endpoint, bool) {
 		}
 		e.Port = port
 	}
-	return e, endpointName.MatchString(name)
+	return e, isEndpointName(name)
 }
 
 // parseWords takes a text apart as a shell does, and tells what was expected

@@ -76,6 +76,7 @@ type Node struct {
 	MayExit   bool
 	Endpoints []Endpoint
 
+	keys  []keyValue
 	lines map[string]int // of its keys
 }
 
@@ -91,16 +92,6 @@ type Endpoint struct {
 	Name    string
 	Network string // "tcp" or "udp"
 	Port    int    // 0: any free one
-}
-
-// Identifier is the node's section as an identifier: "worker-1" is "worker_1".
-func (n *Node) Identifier() string {
-	return strings.Map(func(c rune) rune {
-		if c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' {
-			return c
-		}
-		return '_'
-	}, n.Section)
 }
 
 // Settings are the keys of [dagon].
@@ -177,7 +168,7 @@ func Parse(path string, data []byte) (*Topology, error) {
 	t := &Topology{Name: strings.TrimSuffix(base, filepath.Ext(base)), Path: path, Dir: dir, Settings: DefaultSettings()}
 	t.file = scan(path, data)
 	t.read()
-	if mistakes := t.file.told(); len(mistakes) > 0 {
+	if mistakes := t.file.found(); len(mistakes) > 0 {
 		return nil, mistakes
 	}
 	return t, nil
