@@ -24,7 +24,7 @@ type inspection struct {
 	docs    map[string]builtins.Doc
 	members map[string][]string // of modules and values, by their names
 
-	nodes  []string          // their names, as many as topology.Nearest looks at
+	nodes  []string          // their names
 	hidden map[string]string // by what a script would call them, the nodes whose name there is a builtin's
 
 	inside    []*resolve.Function // functions that the text is in, the innermost last
@@ -142,36 +142,30 @@ func (i *inspection) checkName(n *syntax.Ident) {
 	}
 	meant := ""
 	if i.hints++; i.hints <= maxHints {
-		if meant = i.meant(n.Name, "%s", i.ownNames()); meant == "" {
-			meant = i.meant(n.Name, "%s", i.givenNames())
-		}
+		meant = i.meant(n.Name, "%s", i.names())
 	}
 	i.mistake(n.NamePos, nil, "undefined: %s%s", n.Name, meant)
 }
 
-// ownNames are names that the file has defined where the text is, as many as
-// topology.Nearest looks at; those of the innermost function come first.
-func (i *inspection) ownNames() (names []string) {
-	const most = 1000
+// names are those that can be used where the text is: what the file defines, from
+// the innermost function outwards, and what is given. They are no more than
+// topology.Nearest looks at.
+func (i *inspection) names() []string {
+	given := append([]string{"True", "False", "None"}, starlark.Universe.Keys()...)
+	given = slices.AppendSeq(given, maps.Keys(i.known))
+	slices.Sort(given)
+	var own []string
+	most := max(topology.MaxWords-len(given), topology.MaxWords/2)
 	add := func(bindings []*resolve.Binding) {
-		for _, b := range bindings[:min(len(bindings), most-len(names))] {
-			names = append(names, b.First.Name)
+		for _, b := range bindings[:min(len(bindings), most-len(own))] {
+			own = append(own, b.First.Name)
 		}
 	}
 	for _, f := range slices.Backward(i.inside) {
 		add(f.Locals)
 	}
 	add(i.m.file.Module.(*resolve.Module).Globals)
-	slices.Sort(names)
-	return names
-}
-
-// givenNames are those of the language, the vocabulary, and the ini.
-func (i *inspection) givenNames() []string {
-	names := append([]string{"True", "False", "None"}, starlark.Universe.Keys()...)
-	names = slices.AppendSeq(names, maps.Keys(i.known))
-	slices.Sort(names)
-	return names
+	return append(own, given...)
 }
 
 // vocabularyName is the name that an expression has in the vocabulary, "fork"

@@ -1,8 +1,12 @@
 package script
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
+	"unicode"
 
 	"go.starlark.net/resolve"
 	"go.starlark.net/starlark"
@@ -25,14 +29,34 @@ var dialect = syntax.FileOptions{Set: true, While: true, TopLevelControl: true, 
 // A file of a script may have 4 MiB. Beyond 1 MiB, Check allocates at most 512
 // bytes for each byte of them, and beside that what topology.Parse does.
 func Check(c Config) error {
+	_, err := Review(c)
+	return err
+}
+
+// Review is Check, and tells besides what is worth a notice: what a run would
+// begin with, in the same words and order, and what is wrong in functions of
+// loaded files that no run comes to, which is no mistake. There are notices
+// beside mistakes too, but not where the ini has some.
+func Review(c Config) (notices []string, err error) {
 	p, err := prepare(c)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	if p.topology != nil {
+		for _, n := range p.topology.Notices {
+			notices = append(notices, n.Error())
+		}
+	}
+	notices = append(notices, p.notices...)
+	for _, m := range p.modules {
+		for _, aside := range m.aside {
+			notices = append(notices, aside.Error()+": no mistake, as no run comes to it")
+		}
 	}
 	if mistakes := p.found(); len(mistakes) > 0 {
-		return mistakes
+		return notices, mistakes
 	}
-	return nil
+	return notices, nil
 }
 
 // module is a file of a script, read and resolved.
@@ -62,7 +86,8 @@ func (p *plan) read(main *source) {
 }
 
 // names are the names that scripts of the plan can use, each with what is known
-// of it; nil where the ini cannot be read, so that nobody knows.
+// of it; nil where the ini cannot be read, so that nobody knows. A notice tells
+// which nodes have none.
 func (p *plan) names() map[string]starlark.Value {
 	if p.topology == nil {
 		return nil
@@ -72,7 +97,8 @@ func (p *plan) names() map[string]starlark.Value {
 		vocabulary[name] = v
 	}
 	names := map[string]starlark.Value{}
-	builtins.Globals(p.topology, vocabulary, func(name string, n *topology.Node) { names[name] = (*nodeName)(n) })
+	notices := builtins.Globals(p.topology, vocabulary, func(name string, n *topology.Node) { names[name] = (*nodeName)(n) })
+	p.notices = append(p.notices, notices...)
 	for name, v := range vocabulary {
 		names[name] = v
 	}
@@ -97,6 +123,43 @@ func (p *plan) mistake(pos syntax.Position, format string, args ...any) {
 		return
 	}
 	p.add(Mistake{File: pos.Filename(), Line: int(pos.Line), Col: int(pos.Col), Text: fmt.Sprintf(format, args...)})
+}
+
+// keyword says, at a syntax error, how a node is reached whose name is a word of
+// the language: "" unless there is such a word, or just before.
+func (p *plan) keyword(m *module, pos syntax.Position) string {
+	if p.topology == nil {
+		return ""
+	}
+	lines := bytes.SplitAfterN(m.text(), []byte("\n"), int(pos.Line)+1)
+	if int(pos.Line) > len(lines) {
+		return ""
+	}
+	line := []rune(string(lines[pos.Line-1]))
+	at := min(max(int(pos.Col)-1, 0), len(line))
+	isLetter := func(c rune) bool { return c == '_' || unicode.IsLetter(c) || unicode.IsDigit(c) }
+	before := strings.TrimRightFunc(string(line[:at]), func(c rune) bool { return !isLetter(c) })
+	after := string(line[at:])
+	words := []string{
+		after[:len(after)-len(strings.TrimLeftFunc(after, isLetter))],
+		before[len(strings.TrimRightFunc(before, isLetter)):],
+	}
+	for _, n := range p.topology.Nodes {
+		if name := n.Identifier(); slices.Contains(words, name) && !isIdentifier(name) {
+			return fmt.Sprintf(": %s is a word of the language, and the node of that name is topology.node(%q)", name, n.Name)
+		}
+	}
+	return ""
+}
+
+// isIdentifier reports whether a script can name a variable so.
+func isIdentifier(name string) bool {
+	e, err := dialect.ParseExpr("name", name, 0)
+	if err != nil {
+		return false
+	}
+	id, ok := e.(*syntax.Ident)
+	return ok && id.Name == name
 }
 
 // readModule reads a file and what it loads. chain is what led to it.
@@ -130,7 +193,7 @@ func (p *plan) parse(m *module, known map[string]starlark.Value) {
 	file, err := options.Parse(m.name, m.text(), 0)
 	switch {
 	case errors.As(err, &broken):
-		p.mistake(broken.Pos, "%s", broken.Msg)
+		p.mistake(broken.Pos, "%s%s", broken.Msg, p.keyword(m, broken.Pos))
 		return
 	case err != nil:
 		p.add(Mistake{File: m.name, Text: err.Error()})

@@ -161,10 +161,7 @@ func (p *plan) execute(run *runtime.Run, host *builtins.Host) error {
 	if err := p.writeRecipe(run); err != nil {
 		return fmt.Errorf("cannot write the recipe: %w", err)
 	}
-	names, notices := host.Predeclared()
-	for _, notice := range notices {
-		run.Notice(notice)
-	}
+	names, _ := host.Predeclared() // the plan has the notices
 	loaded := map[string]starlark.StringDict{}
 	return host.Main(func(thread *starlark.Thread) error {
 		thread.Load = func(thread *starlark.Thread, _ string) (starlark.StringDict, error) {

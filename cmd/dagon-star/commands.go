@@ -34,7 +34,11 @@ Example:
 	if own, err := os.Executable(); err == nil {
 		config.Component = own
 	}
-	if err := script.Check(config); err != nil {
+	notices, err := script.Review(config)
+	for _, notice := range notices {
+		fmt.Fprintln(c.stdout, "note: "+notice)
+	}
+	if err != nil {
 		fmt.Fprintln(c.stderr, err)
 		var mistakes script.Mistakes
 		if errors.As(err, &mistakes) {

@@ -145,7 +145,7 @@ func (t *Topology) meant(name string) string {
 		return ""
 	}
 	var names []string
-	for _, n := range t.Nodes[:min(len(t.Nodes), maxWords)] {
+	for _, n := range t.Nodes[:min(len(t.Nodes), MaxWords)] {
 		names = append(names, n.Name)
 	}
 	if n := Nearest(name, names); n != "" {

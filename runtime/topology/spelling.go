@@ -2,11 +2,10 @@ package topology
 
 import "strings"
 
-// What Nearest looks at.
-const (
-	maxWord  = 64   // bytes of a word
-	maxWords = 1000 // that it is compared with
-)
+// MaxWords is how many words Nearest looks at.
+const MaxWords = 1000
+
+const maxWord = 64 // bytes of a word that Nearest looks at
 
 // Nearest is the name that a misspelt one was meant to be, or "". It looks at
 // words of up to 64 bytes, and at a thousand of them.
@@ -16,7 +15,7 @@ func Nearest(name string, names []string) string {
 	}
 	best, nearest := 1+len(name)/3, ""
 	name = strings.ToLower(name)
-	for _, n := range names[:min(len(names), maxWords)] {
+	for _, n := range names[:min(len(names), MaxWords)] {
 		if len(n) > maxWord {
 			continue
 		}
