@@ -37,6 +37,24 @@ func (m *module) definitions(name string) []definition {
 	return m.named[name]
 }
 
+// isFunction reports whether a name at the top level of a file may stand for a
+// function that def defines, there or where it is loaded from.
+func (m *module) isFunction(name string) bool {
+	seen := map[definition]bool{}
+	for next := []definition{{of: m, name: name}}; len(next) > 0; next = next[1:] {
+		for _, d := range next[0].of.definitions(next[0].name) {
+			if d.function != nil {
+				return true
+			}
+			if !seen[d] {
+				seen[d] = true
+				next = append(next, d)
+			}
+		}
+	}
+	return false
+}
+
 // reach calls visit with every node of the text that a run can come to from
 // parts of a file: of the parts themselves, and of each function at the top
 // level of this file or of one that it loads, if text that is visited names it.
@@ -119,6 +137,7 @@ func (m *module) acts() bool {
 		return false
 	}
 	var harmless map[string]bool
+	seen := map[definition]bool{} // by calls that do not act
 	for _, stmt := range m.file.Stmts {
 		switch s := stmt.(type) {
 		case *syntax.DefStmt, *syntax.LoadStmt, *syntax.BranchStmt: // pass
@@ -129,7 +148,7 @@ func (m *module) acts() bool {
 			acts := false
 			syntax.Walk(s, func(n syntax.Node) bool {
 				call, isCall := n.(*syntax.CallExpr)
-				acts = acts || isCall && m.callActs(call, harmless)
+				acts = acts || isCall && m.callActs(call, harmless, seen)
 				_, isLambda := n.(*syntax.LambdaExpr) // which is not called here
 				return !acts && !isLambda
 			})
@@ -151,7 +170,7 @@ func (m *module) acts() bool {
 // compute a value. Harmless builtins and the methods of the language's own values
 // do not; nor does a function whose text, with all that a run can come to from
 // there, has none but harmless builtins. All else may.
-func (m *module) callActs(call *syntax.CallExpr, harmless map[string]bool) bool {
+func (m *module) callActs(call *syntax.CallExpr, harmless map[string]bool, seen map[definition]bool) bool {
 	if name := vocabularyName(call.Fn); name != "" {
 		return !harmless[name]
 	}
@@ -159,11 +178,12 @@ func (m *module) callActs(call *syntax.CallExpr, harmless map[string]bool) bool 
 	case *syntax.DotExpr:
 		return !harmless["."+fn.Name.Name]
 	case *syntax.Ident:
-		isFunction, acts := false, false
-		m.reach([]syntax.Node{call}, map[definition]bool{}, func(n syntax.Node) {
+		if !m.isFunction(fn.Name) {
+			return true
+		}
+		acts := false
+		m.reach([]syntax.Node{call}, seen, func(n syntax.Node) {
 			switch n := n.(type) {
-			case *syntax.DefStmt:
-				isFunction = true
 			case *syntax.CallExpr:
 				name := vocabularyName(n.Fn)
 				acts = acts || name != "" && !harmless[name]
@@ -172,7 +192,7 @@ func (m *module) callActs(call *syntax.CallExpr, harmless map[string]bool) bool 
 				acts = acts || isBuiltin && !is
 			}
 		})
-		return acts || !isFunction
+		return acts
 	}
 	return true
 }

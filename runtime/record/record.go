@@ -53,13 +53,17 @@ func plain(payload []byte) bool {
 
 // ReadFile reads the records that a file has now; name is what they are to call
 // it, while errors, of the form path:line, call it by its path. It takes as much
-// memory as the file has bytes, and some fifty bytes for each record.
+// memory as the file has bytes, of which there may be a GiB, and some fifty bytes
+// for each record.
 func ReadFile(path, name string) ([]Record, error) {
 	f, info, err := userfile.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	if info.Size() > maxSize {
+		return nil, fmt.Errorf("%s: it has over %d MiB: no file of records", path, maxSize>>20)
+	}
 	var text strings.Builder
 	text.Grow(int(info.Size()))
 	if _, err := io.Copy(&text, io.LimitReader(f, info.Size())); err != nil { // whoever writes it may go on
@@ -71,6 +75,10 @@ func ReadFile(path, name string) ([]Record, error) {
 	}
 	return records, nil
 }
+
+// maxSize is how many bytes a file may have: memory that is not there ends the
+// whole program, and no test passes so much.
+const maxSize = 1 << 30
 
 // leastLine is the length of the shortest line, an empty payload at time 0.
 const leastLine = len("0, \n")

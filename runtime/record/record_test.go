@@ -83,6 +83,16 @@ func TestReadFile(t *testing.T) {
 	if _, err := ReadFile(file, ""); err == nil || !strings.HasPrefix(err.Error(), file+":2: \"6\" is no record") {
 		t.Errorf("%v", err)
 	}
+	sparse := filepath.Join(t.TempDir(), "sparse")
+	if err := os.WriteFile(sparse, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(sparse, maxSize+1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadFile(sparse, ""); err == nil || !strings.Contains(err.Error(), "it has over 1024 MiB") {
+		t.Error(err)
+	}
 	if _, err := ReadFile(folder, ""); err == nil || !strings.HasSuffix(err.Error(), folder+": it is a folder: a regular file was expected") {
 		t.Errorf("%v", err)
 	}

@@ -33,6 +33,7 @@ func told(t *testing.T, mistakes Mistakes) {
 // commands of. What it costs is in proportion, and what is told is short.
 func FuzzParse(f *testing.F) {
 	f.Add("[a]\npath = x\nleader\nlisten.x = auto\ny = <SELF:x> <a> <NAME>\nwrapper_path=z\nwrapper_args_1=2\nargs = 'a b' c\n[dagon]\ntimeout=5\n")
+	f.Add("[größe]\npath=x\nlisten.é-1=auto\nlisten.é_1=1\nx=<<a><größe:é-1><<<13>a b ;c\nwrapper_path=<x\nenv.DAGON_NAME=\"a #\" b\n[GRÖSSE]\npath=x\nname=c+ 1")
 	f.Add("[a]\npath = \"x\" # y\nb = `c`\nd = \"\"\"e\n\"\"\"\nf = g \\\n")
 	f.Add("\xef\xbb\xbf[a]\r\npath=%(path)s\r\nargs=<SELF> > x\x00\r[b]\rmay-exit\n[../c]\n[DEFAULT]\n[docker]")
 	f.Fuzz(func(t *testing.T, text string) {
@@ -124,6 +125,12 @@ func TestParseBounds(t *testing.T) {
 		"unknown nodes":       many("[#]\npath=x\na=<x#>\n"),
 		"placeholders a line": "[a]\npath=x\nb=" + strings.Repeat("<a>", n),
 		"unknown on a line":   "[a]\npath=x\nb=" + strings.Repeat("<b>", n),
+		"escapes":             "[a]\npath=x\nb=" + strings.Repeat("<<a>", n),
+		"marks of one":        "[a]\npath=x\nb=" + strings.Repeat("<", n) + "a>",
+		"colons":              "[a]\npath=x\nb=" + strings.Repeat("<a:", n) + "a>",
+		"variables":           "[a]\npath=x\n" + many("listen.#=auto\nlisten.#-=1\nlisten.#_=1\n"),
+		"cases":               many("[#a]\npath=x\n[#A]\npath=x\n"),
+		"cut values":          "[a]\npath=x\n" + many("#=a b ;c\n"),
 		"open placeholder":    "[a]\npath=x\nb=" + strings.Repeat("<", n) + long,
 		"names":               many("[#]\npath=x\nname=x\n"),
 		"long names":          many("[#]\npath=x\n") + "[" + long + "]\npath=x\n[b]\npath=x\na=<y" + long + ">\n",

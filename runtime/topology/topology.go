@@ -11,6 +11,16 @@
 //	<node>        the address of another node
 //	<SELF:data>   host:port of the node's own endpoint listen.data
 //	<node:data>   host:port of another node's endpoint, as this node reaches it
+//	<<node>       the text "<node>": before a placeholder, "<<" is a "<"
+//
+// What is between "<" and ">" is a placeholder where it is the name or the section
+// of a node, or is written as one is: in letters, digits, "_", "-", "." and "+",
+// with single words apart. If there is no such node, that is a mistake. All else
+// with "<" in it is text, and so is a number that is no node's, such as "<13>".
+//
+// A value ends at the line's end, or before a space and "#" or ";", which begin a
+// comment; within back quotes, or double ones around all of it, it has both. A
+// notice tells where what was cut off seems to belong to the value.
 //
 // Every mistake in a file is found in one reading, each with its line.
 package topology
