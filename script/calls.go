@@ -199,6 +199,9 @@ func (i *inspection) checkMember(n *syntax.DotExpr) {
 	if v, ok := i.known[of].(*nodeName); ok {
 		all, what = builtins.NodeAttributes(), "the node "+v.Name
 	}
+	if len(all) == 0 && slices.Contains(builtins.NodeAttributes(), n.Name.Name) {
+		i.checkHidden(n.X)
+	}
 	if len(all) == 0 || slices.Contains(all, n.Name.Name) {
 		return
 	}
@@ -269,6 +272,17 @@ func isNone(e syntax.Expr) bool {
 	return ok && name.Name == "None"
 }
 
+// checkHidden finds a name that is used as a node's, and is a builtin's in scripts.
+func (i *inspection) checkHidden(e syntax.Expr) {
+	name, ok := e.(*syntax.Ident)
+	if !ok || vocabularyName(name) == "" || i.hidden[name.Name] == "" {
+		return
+	}
+	if _, isNode := i.known[name.Name].(*nodeName); !isNode {
+		i.mistake(name.NamePos, nil, "%s is a name of the vocabulary here: the node is topology.node(%q)", name.Name, i.hidden[name.Name])
+	}
+}
+
 // checkNodes checks the names of nodes that are written out.
 func (i *inspection) checkNodes(e syntax.Expr) {
 	switch e := e.(type) {
@@ -283,9 +297,7 @@ func (i *inspection) checkNodes(e syntax.Expr) {
 	case *syntax.ParenExpr:
 		i.checkNodes(e.X)
 	case *syntax.Ident:
-		if _, isNode := i.known[e.Name].(*nodeName); !isNode && vocabularyName(e) != "" && i.hidden[e.Name] != "" {
-			i.mistake(e.NamePos, nil, "%s is a name of the vocabulary here: the node is topology.node(%q)", e.Name, i.hidden[e.Name])
-		}
+		i.checkHidden(e)
 	case *syntax.Literal:
 		name, ok := e.Value.(string)
 		if !ok || i.p.topology.Find(name) != nil {

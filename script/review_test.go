@@ -75,16 +75,17 @@ func TestHiddenNodes(t *testing.T) {
 	ini := []byte("[load]\npath = /bin/sh\n[kill]\npath = /bin/sh\n[if]\npath = /bin/sh\n[not]\nname = n\npath = /bin/sh\n[len]\npath = /bin/sh\n[leaders]\npath = /bin/sh\n[größe]\npath = /bin/sh\n")
 	const word = " is a word of the language, and the node of that name is topology.node("
 	for text, want := range map[string]string{
-		"fork(load)":                    `:1:6: got load, want primary expression: load` + word + `"load")`,
-		"x = 1\nload.state":             `:2:6: got '.', want '(': load` + word + `"load")`,
-		"def f():\n  return [1, if]":    `:2:14: got if, want primary expression: if` + word + `"if")`,
-		"fork(größe, not)":              `:1:16: got ')', want primary expression: not` + word + `"n")`,
-		"fork(for)":                     `:1:6: got for, want primary expression`,
-		"fork(":                         `:1:6: got end of file, want ')'`,
-		"fork(kill)":                    `:1:6: kill is a name of the vocabulary here: the node is topology.node("kill")`,
-		"def f(): await_ready([len])":   `:1:23: len is a name of the vocabulary here: the node is topology.node("len")`,
-		"fork(nodes = (largest, kill))": `:1:22: kill is a name`,
-		"kill = topology.node('kill')\nfork(kill)":       "",
+		"fork(load)":                               `:1:6: got load, want primary expression: load` + word + `"load")`,
+		"x = 1\nload.state":                        `:2:6: got '.', want '(': load` + word + `"load")`,
+		"def f():\n  return [1, if]":               `:2:14: got if, want primary expression: if` + word + `"if")`,
+		"fork(größe, not)":                         `:1:16: got ')', want primary expression: not` + word + `"n")`,
+		"fork(for)":                                `:1:6: got for, want primary expression`,
+		"fork(":                                    `:1:6: got end of file, want ')'`,
+		"print(kill.state)":                        `:1:7: kill is a name of the vocabulary here: the node is topology.node("kill")`,
+		"fork(kill)":                               `:1:6: kill is a name of the vocabulary here: the node is topology.node("kill")`,
+		"def f(): await_ready([len])":              `:1:23: len is a name of the vocabulary here: the node is topology.node("len")`,
+		"fork(nodes = (largest, kill))":            `:1:22: kill is a name`,
+		"kill = topology.node('kill')\nfork(kill)": "",
 		"fork(größe)\nfork(leaders)\nspawn(kill, größe)": "",
 		"def f(kill): fork(kill)":                        "",
 	} {

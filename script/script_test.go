@@ -506,6 +506,7 @@ func TestArrows(t *testing.T) {
 		"scenarios/buffy":   {"go.starlark.net", module + "script", module + "builtins", module + "cmd"},
 		"scenarios":         {"go.starlark.net", module + "runtime"},
 		"runtime/event":     {module + "runtime/osc", module + "runtime/control"},
+		"runtime/userfile":  {"go.starlark.net", module + "script", module + "builtins", module + "runtime/process", module + "runtime/topology"},
 		"runtime/record":    {"go.starlark.net", module + "runtime/event", module + "runtime/topology"},
 		"runtime/folder":    {module + "runtime/event", module + "runtime/topology", module + "runtime/link", module + "runtime/control"},
 		"runtime/address":   {module + "runtime/event", module + "runtime/process", module + "runtime/control"},
