@@ -61,8 +61,7 @@ func (t *Topology) Command(n *Node, a Addresses, phoneHome, componentProgram str
 // is not known which program has it.
 var ErrNoComponentProgram = errors.New("component = needs the path of a dagon-star binary, and none was given")
 
-// CheckPrograms finds the nodes whose program or working folder is not there, and
-// the components whose file is something else than a regular file.
+// CheckPrograms finds the nodes whose program or working folder is not there.
 // look tells whether a program can be started; see process.LookPath.
 func (t *Topology) CheckPrograms(componentProgram string, components []string, look func(program, dir string, env []string) error) Mistakes {
 	var mistakes Mistakes
@@ -93,12 +92,6 @@ func (t *Topology) CheckPrograms(componentProgram string, components []string, l
 			wrong(n, "component", "[%s]: no component is named %q: one of %s was expected", n.Section, n.Component, strings.Join(components, ", "))
 		case componentProgram == "":
 			wrong(n, "component", "[%s]: %v", n.Section, ErrNoComponentProgram)
-		}
-		if n.Component != "" && n.lines["file"] > 0 { // a program may take a FIFO there
-			i := slices.IndexFunc(n.Flags, func(f Flag) bool { return f.Key == "file" })
-			if info, err := userfile.Stat(n.Flags[i].Value); info != nil && err != nil {
-				wrong(n, "file", "[%s]: %v", n.Section, err)
-			}
 		}
 	}
 	return mistakes
