@@ -64,16 +64,27 @@ func (p *plan) checkText(known map[string]starlark.Value) {
 		i.inside = []*resolve.Function{{Locals: m.file.Module.(*resolve.Module).Locals}}
 		for _, stmt := range m.file.Stmts {
 			def, isDef := stmt.(*syntax.DefStmt)
-			i.unreached = m != p.main && isDef && !reached[definition{function: def}]
-			i.inspect(stmt)
+			if m == p.main || !isDef || reached[definition{function: def}] {
+				i.inspect(stmt)
+				continue
+			}
+			for _, value := range defaults(def) {
+				i.inspect(value)
+			}
+			i.unreached = true
+			i.inside = append(i.inside, def.Function.(*resolve.Function))
+			for _, inner := range def.Body {
+				i.inspect(inner)
+			}
+			i.inside, i.unreached = i.inside[:1], false
 		}
 	}
 }
 
-// inspect checks a statement.
-func (i *inspection) inspect(stmt syntax.Stmt) {
+// inspect checks a part of the text.
+func (i *inspection) inspect(part syntax.Node) {
 	var functions []bool // which of the nodes that the walk is in are functions
-	syntax.Walk(stmt, func(n syntax.Node) bool {
+	syntax.Walk(part, func(n syntax.Node) bool {
 		if n == nil {
 			last := len(functions) - 1
 			if functions[last] {

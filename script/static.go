@@ -119,6 +119,8 @@ func (p *plan) reached() map[definition]bool {
 			case *syntax.DefStmt:
 				if m == p.main {
 					parts = append(parts, s)
+				} else {
+					parts = append(parts, defaults(s)...)
 				}
 			default:
 				parts = append(parts, s)
@@ -129,32 +131,33 @@ func (p *plan) reached() map[definition]bool {
 	return seen
 }
 
+// defaults are the default values of a function's parameters: they are made where
+// the function is defined, whether or not anybody calls it.
+func defaults(def *syntax.DefStmt) (values []syntax.Node) {
+	for _, param := range def.Params {
+		if p, ok := param.(*syntax.BinaryExpr); ok {
+			values = append(values, p.Y)
+		}
+	}
+	return values
+}
+
 // acts reports whether the top level of a file does more than to define things.
-// A statement other than an assignment does. An assignment does if it calls what
-// may do more than to compute a value; see callActs.
+// A statement other than an assignment does. An assignment, or the default value
+// of a parameter, does if it calls what may do more than to compute a value; see
+// callActs.
 func (m *module) acts() bool {
 	if m.file == nil {
 		return false
 	}
-	var harmless map[string]bool
-	seen := map[definition]bool{} // by calls that do not act
+	var values []syntax.Node
 	for _, stmt := range m.file.Stmts {
 		switch s := stmt.(type) {
-		case *syntax.DefStmt, *syntax.LoadStmt, *syntax.BranchStmt: // pass
+		case *syntax.LoadStmt, *syntax.BranchStmt: // pass
+		case *syntax.DefStmt:
+			values = append(values, defaults(s)...)
 		case *syntax.AssignStmt:
-			if harmless == nil {
-				harmless = harmlessNames()
-			}
-			acts := false
-			syntax.Walk(s, func(n syntax.Node) bool {
-				call, isCall := n.(*syntax.CallExpr)
-				acts = acts || isCall && m.callActs(call, harmless, seen)
-				_, isLambda := n.(*syntax.LambdaExpr) // which is not called here
-				return !acts && !isLambda
-			})
-			if acts {
-				return true
-			}
+			values = append(values, s)
 		case *syntax.ExprStmt:
 			if _, isText := s.X.(*syntax.Literal); !isText {
 				return true
@@ -163,7 +166,17 @@ func (m *module) acts() bool {
 			return true
 		}
 	}
-	return false
+	acts, harmless := false, harmlessNames()
+	seen := map[definition]bool{} // by calls that do not act
+	for _, value := range values {
+		syntax.Walk(value, func(n syntax.Node) bool {
+			call, isCall := n.(*syntax.CallExpr)
+			acts = acts || isCall && m.callActs(call, harmless, seen)
+			_, isLambda := n.(*syntax.LambdaExpr) // which is not called here
+			return !acts && !isLambda
+		})
+	}
+	return acts
 }
 
 // callActs reports whether a call at the top level of a file may do more than to
