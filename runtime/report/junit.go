@@ -113,18 +113,18 @@ func WriteJUnit(w io.Writer, s Summary) error {
 		if !ok {
 			i = len(all.Suites)
 			at[t.File] = i
-			all.Suites = append(all.Suites, testsuite{Name: t.File, Timestamp: s.StartedAt.UTC().Format("2006-01-02T15:04:05")})
+			all.Suites = append(all.Suites, testsuite{Name: Visible(t.File), Timestamp: s.StartedAt.UTC().Format("2006-01-02T15:04:05")})
 		}
 		suite := &all.Suites[i]
 		name := t.Name
 		if name == "" {
 			name = path.Base(t.File)
 		}
-		c := testcase{Name: name, Classname: t.File, Time: inSeconds(t.DurationS), Out: printable(t.Output), Err: printable(strings.Join(t.Beside, "\n")),
-			Properties: []property{{"seed", fmt.Sprint(t.Seed)}, {"run", t.Folder}, {"repeat", printable(t.Repeat)}}}
+		c := testcase{Name: Visible(name), Classname: Visible(t.File), Time: inSeconds(t.DurationS), Out: Visible(t.Output), Err: Visible(strings.Join(t.Beside, "\n")),
+			Properties: []property{{"seed", fmt.Sprint(t.Seed)}, {"run", Visible(t.Folder)}, {"repeat", Visible(t.Repeat)}}}
 		first, _, _ := strings.Cut(t.Reason, "\n")
-		p := &problem{Message: printable(first), Type: t.Outcome,
-			Text: printable(fmt.Sprintf("%s: %s\n%s\nrun:    %s\nrepeat: %s\n", t.Where, t.Reason, t.Output, t.Folder, t.Repeat))}
+		p := &problem{Message: Visible(first), Type: t.Outcome,
+			Text: Visible(fmt.Sprintf("%s: %s\n%s\nrun:    %s\nrepeat: %s\n", t.Where, t.Reason, t.Output, t.Folder, t.Repeat))}
 		switch t.Outcome {
 		case "passed":
 		case "failed":
@@ -159,14 +159,3 @@ func WriteJUnit(w io.Writer, s Summary) error {
 }
 
 func inSeconds(s float64) string { return fmt.Sprintf("%.3f", s) }
-
-// printable is a text without what XML cannot hold: what a node writes may be
-// anything.
-func printable(s string) string {
-	return strings.Map(func(c rune) rune {
-		if c < ' ' && c != '\n' && c != '\t' || c == 0xFFFE || c == 0xFFFF {
-			return '\uFFFD'
-		}
-		return c
-	}, strings.ToValidUTF8(s, "\uFFFD"))
-}
