@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
@@ -19,6 +18,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/dagon-star/dagon-star/runtime"
+	"github.com/dagon-star/dagon-star/runtime/exact"
 	"github.com/dagon-star/dagon-star/runtime/topology"
 	"github.com/dagon-star/dagon-star/runtime/userfile"
 )
@@ -29,8 +29,9 @@ import (
 // and Config makes of it what Run takes. The programs and data files that the ini
 // names are not in it, but for their sums.
 //
-// Its JSON has the fields below under the names that their tags tell. A reader
-// passes over those that it does not know.
+// Its JSON has the fields below under the names that their tags tell. A byte of a
+// name, parameter or other string that is no UTF-8 is written as package exact does:
+// \udce9 is the byte e9. A reader passes over fields that it does not know.
 type Recipe struct {
 	Format int `json:"format"` // RecipeFormat
 	// Folder is the absolute path of the folder that the run was started in, where
@@ -119,7 +120,7 @@ func ReadRecipe(name string) (*Recipe, error) {
 		return nil, fmt.Errorf("%s: no recipe: over %d MiB", name, maxRecipe>>20)
 	}
 	r := &Recipe{}
-	if err := json.Unmarshal(data, r); err != nil {
+	if err := exact.Unmarshal(data, r); err != nil {
 		return nil, fmt.Errorf("%s: no recipe: %.300v", name, err)
 	}
 	if r.Format != RecipeFormat {
@@ -404,14 +405,11 @@ func (p *plan) writeRecipe(run *runtime.Run) error {
 		f := p.ini.recipe()
 		r.Topology = &f
 	}
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false) // an ini has < and >
-	e.SetIndent("", "  ")
-	if err := e.Encode(r); err != nil {
+	data, err := exact.MarshalIndent(r, "  ")
+	if err != nil {
 		return err
 	}
-	return run.WriteFile(RecipeName, b.Bytes())
+	return run.WriteFile(RecipeName, append(data, '\n'))
 }
 
 // RecipeDifference is something in which two recipes differ; A and B are what

@@ -30,7 +30,11 @@ Example:
 	if code, done := parse(c, f, 1, 2); done {
 		return code
 	}
-	config := script.Config{Script: f.Arg(0), Topology: f.Arg(1), Components: buffy.Names()}
+	config := script.Config{Components: buffy.Names()}
+	var err error
+	if config.Script, config.Topology, err = given(f); err != nil {
+		return c.mistake(f, err)
+	}
 	if own, err := os.Executable(); err == nil {
 		config.Component = own
 	}
@@ -76,7 +80,7 @@ Example:
 		f.Usage()
 		return exitPassed
 	}
-	if code := parseSeed(c, "boot", *seed, &config); code != exitPassed {
+	if code := parseSeed(c, f, *seed, &config); code != exitPassed {
 		return code
 	}
 	if *path == "" || *name == "" {
@@ -95,7 +99,7 @@ Example:
 		config.Listen = net.JoinHostPort(*host, fmt.Sprint(*port))
 	}
 	config.Argv = append([]string{"dagon-star", "boot"}, c.args...)
-	return c.execute(config, *quiet, false, func(*script.Result) []string { return append([]string{"boot"}, c.args...) })
+	return c.execute(config, *quiet, false, func(r *script.Result) []string { return repeat(f, c.args, r.Seed) })
 }
 
 func runComponent(c command) int {
@@ -109,7 +113,7 @@ func runComponent(c command) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return buffy.Run(ctx, c.args[0], c.args[1:], os.Getenv, c.stdout, c.stderr)
+	return buffy.Run(ctx, c.args[0], c.args[1:], os.Getenv, c.rawStdout, c.rawStderr)
 }
 
 func runVersion(c command) int {

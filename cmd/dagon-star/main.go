@@ -13,11 +13,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
 
+	"github.com/dagon-star/dagon-star/runtime/report"
 	"github.com/dagon-star/dagon-star/script"
 )
 
@@ -29,9 +31,22 @@ const (
 
 // command is one invocation: what it was given, and where it writes.
 type command struct {
-	args   []string // after the subcommand's name
-	stdout io.Writer
-	stderr io.Writer
+	args []string // after the subcommand's name
+	// What is for a person goes through harmless to stdout and stderr; what is for
+	// a program goes as it is to rawStdout and rawStderr.
+	stdout, stderr       io.Writer
+	rawStdout, rawStderr io.Writer
+}
+
+// harmless writes texts as report.Visible makes them: nothing that a node, a script
+// or a file's name has in it acts on the terminal.
+type harmless struct{ w io.Writer }
+
+func (h harmless) Write(p []byte) (int, error) {
+	if _, err := io.WriteString(h.w, report.Visible(string(p))); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 // subcommand is one word of the command line.
@@ -66,18 +81,19 @@ func main() {
 
 // run is the whole command, apart from ending the process.
 func run(args []string, stdout, stderr io.Writer) int {
+	c := command{stdout: harmless{stdout}, stderr: harmless{stderr}, rawStdout: stdout, rawStderr: stderr}
 	if len(args) == 0 {
-		fmt.Fprint(stderr, help())
+		fmt.Fprint(c.stderr, help())
 		return exitMistake
 	}
 	name := args[0]
-	c := command{args: args[1:], stdout: stdout, stderr: stderr}
+	c.args = args[1:]
 	switch name {
 	case "help", "--help", "-h":
 		if len(c.args) > 0 && c.args[0] != "help" {
 			return run([]string{c.args[0], "--help"}, stdout, stderr)
 		}
-		fmt.Fprint(stdout, help())
+		fmt.Fprint(c.stdout, help())
 		return exitPassed
 	case "--version":
 		name = "version"
@@ -86,7 +102,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if i := slices.IndexFunc(all, func(s subcommand) bool { return s.name == name }); i >= 0 {
 		return all[i].run(c)
 	}
-	fmt.Fprintf(stderr, "dagon-star: unknown subcommand %q\n\n%s", name, help())
+	fmt.Fprintf(c.stderr, "dagon-star: unknown subcommand %q\n\n%s", name, help())
 	return exitMistake
 }
 
@@ -132,6 +148,22 @@ func newFlags(c command, name, usage, more string) *pflag.FlagSet {
 	return flags
 }
 
+// given are the script and the topology of a command line, "" where there is none.
+// It is an error where each is in the other's place, or there are two of one.
+func given(f *pflag.FlagSet) (script, topology string, err error) {
+	script, topology = f.Arg(0), f.Arg(1)
+	switch {
+	case filepath.Ext(script) == ".ini":
+		err = fmt.Errorf("%s is an ini, and a script was expected in its place: dagon-star %s SCRIPT %[1]s", script, f.Name())
+		if filepath.Ext(topology) == ".star" {
+			err = fmt.Errorf("the script comes before the ini: dagon-star %s %s %s", f.Name(), topology, script)
+		}
+	case filepath.Ext(topology) == ".star":
+		err = fmt.Errorf("%s is a script, and an ini was expected in its place: one script is run; dagon-star test runs several", topology)
+	}
+	return script, topology, err
+}
+
 // parse parses the flags; where the command is over after that, done is true
 // and code is its exit code.
 func parse(c command, flags *pflag.FlagSet, least, most int) (code int, done bool) {
@@ -151,4 +183,10 @@ func parse(c command, flags *pflag.FlagSet, least, most int) (code int, done boo
 		return exitMistake, true
 	}
 	return 0, false
+}
+
+// mistake tells what is wrong with a command line, and returns the exit code.
+func (c command) mistake(f *pflag.FlagSet, err error) int {
+	fmt.Fprintf(c.stderr, "dagon-star %s: %v\n", f.Name(), err)
+	return exitMistake
 }

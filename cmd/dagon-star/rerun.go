@@ -47,23 +47,19 @@ func runRerun(c command) int {
 	if code, done := parse(c, f, 1, 1); done {
 		return code
 	}
-	mistake := func(err error) int {
-		fmt.Fprintf(c.stderr, "dagon-star rerun: %v\n", err)
-		return exitMistake
-	}
 	name, err := findRun(f.Arg(0), *runs, script.RecipeName)
 	if err != nil {
-		return mistake(err)
+		return c.mistake(f, err)
 	}
 	recipe, err := script.ReadRecipe(name)
 	if err != nil {
-		return mistake(err)
+		return c.mistake(f, err)
 	}
 	config, err := recipe.Config()
 	if err != nil {
-		return mistake(err)
+		return c.mistake(f, err)
 	}
-	if code := parseSeed(c, "rerun", *seed, &config); code != exitPassed {
+	if code := parseSeed(c, f, *seed, &config); code != exitPassed {
 		return code
 	}
 	if *contain != "" {

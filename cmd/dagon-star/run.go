@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -93,40 +92,28 @@ func runRun(c command) int {
 	if code, done := parse(c, f, 1, 2); done {
 		return code
 	}
-	if code := parseSeed(c, "run", *seed, &config); code != exitPassed {
+	if code := parseSeed(c, f, *seed, &config); code != exitPassed {
 		return code
 	}
-	config.Script, config.Topology = f.Arg(0), f.Arg(1)
+	var err error
+	if config.Script, config.Topology, err = given(f); err != nil {
+		return c.mistake(f, err)
+	}
 	config.Argv = append([]string{"dagon-star", "run"}, c.args...)
-	return c.execute(config, *quiet, *asJSON, func(r *script.Result) []string { return repeat(c.args, r.Seed) })
+	return c.execute(config, *quiet, *asJSON, func(r *script.Result) []string { return repeat(f, c.args, r.Seed) })
 }
 
-func parseSeed(c command, name, seed string, config *script.Config) int {
-	if seed == "" {
+func parseSeed(c command, f *pflag.FlagSet, seed string, config *script.Config) int {
+	if !f.Changed("seed") {
 		return exitPassed
 	}
 	n, err := strconv.ParseUint(seed, 10, 64)
 	if err != nil {
-		fmt.Fprintf(c.stderr, "dagon-star %s: --seed is %q: a whole number that is not negative was expected\n", name, seed)
+		fmt.Fprintf(c.stderr, "dagon-star %s: --seed is %q: a whole number from 0 to 18446744073709551615 was expected; leave it out for a new one\n", f.Name(), seed)
 		return exitMistake
 	}
 	config.Seed = &n
 	return exitPassed
-}
-
-// repeat is the command line of "run" that repeats a run: as it was, with the
-// seed that it had.
-func repeat(args []string, seed uint64) []string {
-	out := []string{"run"}
-	given := false
-	for _, a := range args {
-		out = append(out, a)
-		given = given || a == "--seed" || strings.HasPrefix(a, "--seed=")
-	}
-	if !given {
-		out = append(out, "--seed", strconv.FormatUint(seed, 10))
-	}
-	return out
 }
 
 // execute runs a script, with signals and a terminal, and returns the exit code.
@@ -142,7 +129,7 @@ func (c command) execute(config script.Config, quiet, asJSON bool, again func(*s
 
 	switch {
 	case asJSON:
-		log := event.NewWriter(c.stdout)
+		log := event.NewWriter(c.rawStdout)
 		var gone error
 		config.Observer = func(e event.Event) {
 			if gone == nil { // a reader that is gone ends no run
@@ -209,28 +196,4 @@ func interrupts(stderr io.Writer) (context.Context, <-chan struct{}, func()) {
 		listening.Wait()
 		cancel(nil)
 	}
-}
-
-// invocation is how this program was called, for a line that can be pasted.
-func invocation(own string, args []string) string {
-	program := os.Args[0]
-	if strings.Contains(filepath.ToSlash(own), "/go-build") { // where "go run" keeps what it builds
-		program = "go run ./cmd/dagon-star"
-	} else {
-		program = quote(program)
-	}
-	for _, a := range args {
-		program += " " + quote(a)
-	}
-	return program
-}
-
-// quote quotes a word for a shell, where it needs to be.
-func quote(word string) string {
-	if word != "" && strings.IndexFunc(word, func(c rune) bool {
-		return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("-_./=:,@%+", c))
-	}) < 0 {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }

@@ -156,5 +156,8 @@ func relative(path string) string {
 	if err != nil || strings.HasPrefix(rel, "..") {
 		return path
 	}
+	if strings.HasPrefix(rel, "-") { // it is no flag
+		rel = "." + string(filepath.Separator) + rel
+	}
 	return rel
 }

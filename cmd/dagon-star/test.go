@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,7 +13,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -23,6 +21,7 @@ import (
 
 	"github.com/dagon-star/dagon-star/runtime"
 	"github.com/dagon-star/dagon-star/runtime/event"
+	"github.com/dagon-star/dagon-star/runtime/exact"
 	"github.com/dagon-star/dagon-star/runtime/report"
 	"github.com/dagon-star/dagon-star/runtime/verdict"
 	"github.com/dagon-star/dagon-star/scenarios/buffy"
@@ -107,12 +106,13 @@ func runTest(c command) int {
 			return mistake(err)
 		}
 		// What is given now comes after what was given then, and so in its place.
-		both := command{slices.Concat(last.Flags, c.args), c.stdout, c.stderr}
+		both := c
+		both.args = slices.Concat(last.Flags, c.args)
 		if code, done := parse(both, f, 0, 0); done {
 			return code
 		}
 	}
-	if code := parseSeed(c, "test", *seed, &t.config); code != exitPassed {
+	if code := parseSeed(c, f, *seed, &t.config); code != exitPassed {
 		return code
 	}
 	if t.pattern, err = regexp.Compile(*run); err != nil {
@@ -133,6 +133,10 @@ func runTest(c command) int {
 	}
 	t.config.Components = buffy.Names()
 	t.config.Argv = append([]string{"dagon-star", "test"}, c.args...)
+
+	if filepath.Ext(t.config.Topology) == ".star" {
+		return mistake(fmt.Errorf("dagon-star test: --topology: %s is a script, and an ini was expected", t.config.Topology))
+	}
 
 	var planned []testRun
 	switch {
@@ -215,6 +219,9 @@ func (t *suite) plan(paths []string) (planned []testRun, err error) {
 // their names; not those in the folder of the runs, or in hidden ones.
 func scriptsIn(paths []string, runs string) (files []string, err error) {
 	for _, path := range paths {
+		if filepath.Ext(path) == ".ini" {
+			return nil, fmt.Errorf("dagon-star test: %s is an ini, and a script was expected in its place: --topology %[1]s has it be that of every script", path)
+		}
 		info, err := os.Stat(path)
 		if err != nil || !info.IsDir() { // it may be a shipped one, or Tests says what is wrong
 			files = append(files, path)
@@ -257,7 +264,7 @@ func lastTime(f *pflag.FlagSet, record string) (last report.Summary, err error) 
 	if err != nil {
 		return last, fmt.Errorf("dagon-star test: --rerun-failed: %w; it is written by each dagon-star test", err)
 	}
-	if err := json.Unmarshal(data, &last); err != nil || last.Format != report.Format {
+	if err := exact.Unmarshal(data, &last); err != nil || last.Format != report.Format {
 		return last, fmt.Errorf("dagon-star test: --rerun-failed: %s is not a summary of format %d", record, report.Format)
 	}
 	return last, nil
@@ -387,12 +394,7 @@ const internal = "internal error"
 
 // again is the command line that repeats one test.
 func (t *suite) again(r testRun) string {
-	args := []string{"test", r.file}
-	if r.name != "" {
-		args = append(args, "--run", "^"+regexp.QuoteMeta(r.title())+"$")
-	}
-	args = append(args, "--seed", strconv.FormatUint(r.seed, 10))
-	return invocation(t.config.Component, append(args, t.given...))
+	return invocation(t.config.Component, repeatTest(r, t.given))
 }
 
 // conclude prints the summary, and returns the exit code.
@@ -422,9 +424,11 @@ func (t *suite) conclude(ctx context.Context) int {
 }
 
 func (t *suite) writeJSON(w io.Writer) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(t.summary)
+	data, err := exact.MarshalIndent(t.summary, "  ")
+	if err == nil {
+		_, err = w.Write(append(data, '\n'))
+	}
+	return err
 }
 
 func writeFile(name string, write func(io.Writer) error) error {

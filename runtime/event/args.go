@@ -6,6 +6,8 @@ import (
 	"math"
 	"strconv"
 	"unicode/utf8"
+
+	"github.com/dagon-star/dagon-star/runtime/exact"
 )
 
 // Args are the arguments of an OSC message. In the log a number, string,
@@ -19,7 +21,7 @@ func (a Args) MarshalJSON() ([]byte, error) {
 	for i, v := range a {
 		out[i] = plain(v)
 	}
-	return marshal(out)
+	return exact.Marshal(out)
 }
 
 func plain(v any) any {

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/dagon-star/dagon-star/runtime/exact"
 )
 
 // Kind names what happened; it is the "kind" of a line.
@@ -358,7 +360,7 @@ func decode(kind Kind, line []byte) (Detail, error) {
 
 func as[D Detail](line []byte) (Detail, error) {
 	var d D
-	if err := json.Unmarshal(line, &d); err != nil {
+	if err := exact.Unmarshal(line, &d); err != nil {
 		return nil, err
 	}
 	return d, nil

@@ -5,17 +5,18 @@
 // folder. Every line has seq (from 0, no gaps), t (seconds since the start of
 // the run, to the microsecond), kind, and node where it is about one node; the
 // rest depends on the kind. The first line is run_started and carries the
-// format's number. A log is written a whole line at a time, so that one whose
+// format's number. A byte of a string that is no UTF-8 is written as package exact
+// does: \udce9 is the byte e9. A log is written a whole line at a time, so that one whose
 // writer was killed reads back up to its last whole line.
 package event
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"math"
 	"strconv"
 	"time"
+
+	"github.com/dagon-star/dagon-star/runtime/exact"
 )
 
 // Format is the number of the log's format, written in its first line. It
@@ -51,13 +52,13 @@ func (e Event) append(dst []byte) ([]byte, error) {
 	dst = append(dst, `,"kind":`...)
 	dst = strconv.AppendQuote(dst, string(e.Detail.Kind()))
 	if e.Node != "" {
-		name, err := marshal(e.Node)
+		name, err := exact.Marshal(e.Node)
 		if err != nil {
 			return nil, err
 		}
 		dst = append(append(dst, `,"node":`...), name...)
 	}
-	detail, err := marshal(e.Detail)
+	detail, err := exact.Marshal(e.Detail)
 	if err != nil {
 		return nil, fmt.Errorf("event: cannot encode %s: %w", e.Detail.Kind(), err)
 	}
@@ -65,17 +66,6 @@ func (e Event) append(dst []byte) ([]byte, error) {
 		dst = append(dst, ',')
 	}
 	return append(dst, detail[1:]...), nil
-}
-
-// marshal is json.Marshal without the escapes that only a page needs.
-func marshal(v any) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
 // UnmarshalJSON decodes one line of a log. A kind that is not known becomes
@@ -87,7 +77,7 @@ func (e *Event) UnmarshalJSON(line []byte) error {
 		Kind *Kind    `json:"kind"`
 		Node string   `json:"node"`
 	}
-	if err := json.Unmarshal(line, &head); err != nil {
+	if err := exact.Unmarshal(line, &head); err != nil {
 		return err
 	}
 	if head.Seq == nil || head.T == nil || head.Kind == nil {
