@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"go.starlark.net/starlark"
 	"go.starlark.net/syntax"
@@ -124,8 +126,10 @@ func label(v starlark.Value) string {
 	return strings.Join(words, ",")
 }
 
+// plain is a value in a case's name: a string as it is, unless it is more than a
+// line, or cannot be seen.
 func plain(v starlark.Value) string {
-	if s, ok := starlark.AsString(v); ok {
+	if s, ok := starlark.AsString(v); ok && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl) {
 		return s
 	}
 	return v.String()
