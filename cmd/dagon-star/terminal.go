@@ -17,15 +17,18 @@ import (
 
 // terminal shows the events that a person cares about, a line each. Of the counts
 // that a node reports one after the other it shows the last, before the node's
-// next line.
+// next line. Of messages that come again and again it shows the first, and then how
+// many there were. The log has all of them.
 type terminal struct {
 	w      io.Writer
 	width  int            // of the names so far
 	counts map[string]any // the last that a node has reported, until it is shown
+	floods map[message]*flood
+	hidden []message // those with messages that were counted and not shown
 }
 
 func (t *terminal) show(e event.Event) {
-	what := ""
+	what, m := "", message{}
 	switch d := e.Detail.(type) {
 	case event.Contained:
 		what = contained(d)
@@ -55,12 +58,14 @@ func (t *terminal) show(e event.Event) {
 			}
 			t.counts[e.Node] = d.Args[1]
 		} else if d.Address != "/ready" {
-			what = strings.TrimPrefix(d.Address, "/")
+			m = message{e.Node, strings.TrimPrefix(d.Address, "/")}
+			what = m.address + arguments(e.Node, d.Args)
 		} else {
 			what = "ready"
 		}
 	case event.Sent:
-		what = "← " + strings.TrimPrefix(d.Address, "/")
+		m = message{e.Node, "← " + strings.TrimPrefix(d.Address, "/")}
+		what = m.address + arguments(e.Node, d.Args)
 	case event.Refused:
 		what = fmt.Sprintf("refused %s: %s", d.Peer, d.Reason)
 	case event.Exited:
@@ -85,6 +90,13 @@ func (t *terminal) show(e event.Event) {
 			what = fmt.Sprintf("gave up waiting after %s", seconds(d.WaitedS))
 		}
 	}
+	if what == "" && e.Kind() != event.KindVerdict && e.Kind() != event.KindRunFinished {
+		return
+	}
+	if m.address != "" && t.held(e, m, what) {
+		return
+	}
+	t.tellAllHidden(e)
 	if what == "" {
 		return
 	}
