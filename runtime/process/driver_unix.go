@@ -202,7 +202,7 @@ func (p *running) start(d *driver, path string, s Spec) (err error) {
 		if _, wrong := LookPath(s.Argv[0], s.Dir, s.Env); wrong != nil {
 			return wrong
 		}
-		return startError(s.Argv[0], err)
+		return startError(s.Argv[0], path, err)
 	}
 	return nil
 }

@@ -29,13 +29,8 @@ package process
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 )
@@ -185,111 +180,4 @@ func Stop(ctx context.Context, p Process, grace time.Duration) (killed bool, err
 		<-p.Done()
 	}
 	return killed, err
-}
-
-// StartError is a program that cannot be started.
-type StartError struct {
-	Program string
-	Reason  string
-	Err     error // of the system, or nil
-}
-
-func (e *StartError) Error() string { return fmt.Sprintf("cannot start %s: %s", e.Program, e.Reason) }
-func (e *StartError) Unwrap() error { return e.Err }
-
-// LookPath finds the program that Start would start, and finds what would keep
-// it from starting as far as can be told without starting it. The error is a
-// *StartError.
-func LookPath(program, dir string, env []string) (string, error) {
-	fail := func(err error, reason string, args ...any) (string, error) {
-		return "", &StartError{Program: program, Reason: fmt.Sprintf(reason, args...), Err: err}
-	}
-	if program == "" {
-		return fail(nil, "no program is named")
-	}
-	if dir != "" {
-		if info, err := os.Stat(dir); err != nil {
-			return fail(err, "its working folder %s does not exist", dir)
-		} else if !info.IsDir() {
-			return fail(nil, "its working folder %s is a file", dir)
-		}
-	}
-	path := program
-	if !strings.ContainsRune(program, '/') && !strings.ContainsRune(program, os.PathSeparator) {
-		found := ""
-		search := variable(env, "PATH")
-		for _, folder := range filepath.SplitList(search) {
-			if p, err := exec.LookPath(filepath.Join(folder, program)); err == nil {
-				found = p
-				break
-			}
-		}
-		if found == "" {
-			return fail(fs.ErrNotExist, "no such program in PATH (%s); to run a file, write its path with a slash", search)
-		}
-		path = found
-	}
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return fail(err, "%v", err)
-	}
-	info, err := os.Stat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return fail(err, "no such file: %s", path)
-	case err != nil:
-		return fail(err, "%v", err)
-	case info.IsDir():
-		return fail(nil, "it is a folder; the path of a program was expected")
-	}
-	if _, err := exec.LookPath(path); err != nil {
-		return fail(err, "it is not executable (mode %s); chmod +x it", info.Mode())
-	}
-	if interpreter := interpreterOf(path); interpreter != "" {
-		if _, err := os.Stat(interpreter); err != nil {
-			return fail(err, "its first line names the interpreter %s, which does not exist", interpreter)
-		}
-	}
-	return path, nil
-}
-
-// interpreterOf is the program that a script's first line names, or "".
-func interpreterOf(path string) string {
-	f, err := os.Open(path)
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	b := make([]byte, 256)
-	n, _ := io.ReadFull(f, b)
-	line, _, _ := strings.Cut(string(b[:n]), "\n")
-	rest, isScript := strings.CutPrefix(line, "#!")
-	if fields := strings.Fields(rest); isScript && len(fields) > 0 {
-		return fields[0]
-	}
-	return ""
-}
-
-func variable(env []string, name string) string {
-	value := ""
-	for _, v := range env {
-		if rest, ok := strings.CutPrefix(v, name+"="); ok {
-			value = rest
-		}
-	}
-	return value
-}
-
-// startError words an error of starting a program that LookPath let pass.
-func startError(program string, err error) error {
-	reason := err.Error()
-	switch {
-	case errors.Is(err, errExecFormat):
-		reason = "it is no program for this machine: neither an executable of its architecture nor a script that begins with #!"
-	case errors.Is(err, fs.ErrNotExist):
-		reason = "what it needs to be loaded, such as its dynamic linker, does not exist on this machine"
-	case errors.Is(err, fs.ErrPermission):
-		reason = "permission denied"
-	}
-	return &StartError{Program: program, Reason: reason, Err: err}
 }
