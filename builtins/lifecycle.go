@@ -11,7 +11,7 @@ import (
 
 func lifecycle() family {
 	return family{"lifecycle", "Boot nodes, talk to them, and shut them down.", []builtin{
-		{"fork", "nodes, args=[], env={}", "Starts the process of each node, with args added to the end of its command line and env to its environment. It returns when the process runs, which says nothing of its being ready. It is an error if a node runs already or its program cannot be started. Example: fork(worker_1, args=[\"--verbose\"]).", fork},
+		{"fork", "nodes, args=None, env=None", "Starts the process of each node, with args added to the end of its command line and env to its environment. Where neither is given they are those of the node's last fork; args=[] has none of either. It returns when the process runs, which says nothing of its being ready. It is an error if a node runs already or its program cannot be started. Example: fork(worker_1, args=[\"--verbose\"]).", fork},
 		{"await_ready", "nodes, timeout=None", "Waits until every node has reported ready. It ends at once with an error if one exits before, or cannot be ready any more. timeout is a duration; without it config.timeout. Example: await_ready(workers, timeout=\"5s\").", awaitState(runtime.StateReady)},
 		{"send", "nodes, address, *args, types=None", "Sends a message to each node. \"start\" is the same as \"/start\"; any other address is the user's own. An int is sent as i, or h where it is larger; a float as f, True and False as T and F, None as N, a string as s, bytes as b, a list as an array; types = \"hd\" says otherwise, with one OSC type tag for each argument. A value that does not fit its type is an error, and so is a node that is not connected. Example: send(senders, \"start\").", send},
 		{"await_done", "nodes, timeout=None", "Waits until every node has reported done; done_shutdown implies it. It ends at once with an error if one exits before. timeout is as for await_ready. Example: await_done(senders + receivers).", awaitState(runtime.StateDone)},
@@ -52,6 +52,7 @@ func (c *call) forkOptions() (o runtime.ForkOptions, err error) {
 		if err != nil {
 			return o, err
 		}
+		o.Args = []string{} // it was given, if only to have none
 		for i, w := range words {
 			s, ok := starlark.AsString(w)
 			if !ok {

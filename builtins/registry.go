@@ -23,7 +23,7 @@ import (
 type Doc struct {
 	Name      string // "fork", "random.choice", "node.state"
 	Family    string // "lifecycle", …
-	Signature string // "fork(nodes, args=[], env={})"; an attribute is its name
+	Signature string // "fork(nodes, args=None, env=None)"; an attribute is its name
 	Text      string // what it does, in sentences
 	Params    []Param
 	Callable  bool

@@ -18,7 +18,8 @@ import (
 	"github.com/dagon-star/dagon-star/runtime/roster"
 )
 
-// ForkOptions add to what the ini says of a node, for one incarnation.
+// ForkOptions add to what the ini says of a node. Where both are nil they are those
+// of the node's last fork.
 type ForkOptions struct {
 	Args []string          // at the end of its command line
 	Env  map[string]string // in its environment
@@ -37,6 +38,9 @@ func (r *Run) Fork(name string, o ForkOptions) error {
 		return ErrEnded
 	case n.Alive():
 		return &StateError{Node: name, State: n.State, Text: fmt.Sprintf("cannot fork it: it runs already, as pid %d", n.PID)}
+	}
+	if o.Args == nil && o.Env == nil {
+		o = n.options
 	}
 	incarnation := n.Incarnation + 1
 	home := r.shared
@@ -77,15 +81,16 @@ func (r *Run) start(n *node, incarnation int, home string, o ForkOptions) ([]str
 	}
 	n.env = env
 	token := randomHex(16)
-	env = append(append(os.Environ(), env...),
-		"DAGON_NAME="+n.Name, "DAGON_PHONE_HOME="+home, "DAGON_RUN="+r.id,
-		"DAGON_INCARNATION="+strconv.Itoa(incarnation), "DAGON_TOKEN="+token, folder.Variable+"="+r.folder.Path)
 	if dir == "" {
 		dir = r.NodeFolder(n.Name)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, fmt.Errorf("cannot make its working folder: %w", err)
 		}
 	}
+	// PWD is not the one that we were called in; what the ini says of it comes after.
+	env = append(append(append(os.Environ(), "PWD="+dir), env...),
+		"DAGON_NAME="+n.Name, "DAGON_PHONE_HOME="+home, "DAGON_RUN="+r.id,
+		"DAGON_INCARNATION="+strconv.Itoa(incarnation), "DAGON_TOKEN="+token, folder.Variable+"="+r.folder.Path)
 	n.log.Begin(incarnation)
 	p, err := r.drivers.process.Start(process.Spec{
 		Argv: argv, Env: lastOfEach(env), Dir: dir, TTY: n.spec.TTY, Tag: "DAGON_TOKEN=" + token,
