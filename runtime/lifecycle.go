@@ -89,7 +89,7 @@ func (r *Run) start(n *node, incarnation int, home string, o ForkOptions) ([]str
 	}
 	// PWD is not the one that we were called in; what the ini says of it comes after.
 	env = append(append(append(os.Environ(), "PWD="+dir), env...),
-		"DAGON_NAME="+n.Name, "DAGON_PHONE_HOME="+home, "DAGON_RUN="+r.id,
+		"DAGON_NAME="+n.Name, "DAGON_ROLE="+string(n.spec.Role), "DAGON_PHONE_HOME="+home, "DAGON_RUN="+r.id,
 		"DAGON_INCARNATION="+strconv.Itoa(incarnation), "DAGON_TOKEN="+token, folder.Variable+"="+r.folder.Path)
 	n.log.Begin(incarnation)
 	p, err := r.drivers.process.Start(process.Spec{

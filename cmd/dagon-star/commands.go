@@ -94,7 +94,7 @@ Example:
 	text, _ := scenarios.Open("boot.star")
 	config.Script, config.Source = "boot.star", text
 	config.Topology = "boot.ini"
-	config.TopologySource = fmt.Appendf(nil, "[node]\n%s = %q\nname = %q\n", key, *path, *name)
+	config.TopologySource = fmt.Appendf(nil, "[node]\n%s = %q\nname = %q\nrole = sender\n", key, *path, *name)
 	if config.Listen == "" {
 		config.Listen = net.JoinHostPort(*host, fmt.Sprint(*port))
 	}

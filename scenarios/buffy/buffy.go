@@ -52,10 +52,10 @@ type part struct {
 
 func parts() []part {
 	return []part{
-		{"dagon-child", "the smallest component: says ready, done and done_shutdown", runChild},
+		{"dagon-child", "the smallest component: says ready, done when it is started, or is a receiver, and done_shutdown", runChild},
 		{"double-divide", "doubles each number and halves it again; the leader with -l, else a worker", runDoubleDivide},
 		{"giles-receiver", "writes what it receives to received.txt", runReceiver},
-		{"giles-sender", "sends numbers, or the lines of a file, and writes them to sent.txt", runSender},
+		{"giles-sender", "sends numbers from 1, or the lines of a file, and writes them to sent.txt", runSender},
 		{"word-count", "counts the words of lines; the leader with -l, else a worker", runWordCount},
 	}
 }
@@ -145,6 +145,8 @@ type process struct {
 	o      options
 	out    io.Writer // one line a write
 
+	receiver bool // DAGON_ROLE says so
+
 	running sync.WaitGroup
 	closers []func() error // in the order of opening
 
@@ -198,7 +200,7 @@ func (p *process) parse(name string, args []string, getenv func(string) string) 
 	case "giles-sender":
 		f.StringSliceVarP(&o.buffy, "buffy", "b", nil, "where to send to, HOST:PORT; several are dealt to in turn")
 		f.Int64VarP(&o.messages, "messages", "m", 100, "how many messages to send; of a file, at most")
-		f.StringVarP(&o.file, "file", "f", "", "a file whose lines are sent, instead of numbers from 0")
+		f.StringVarP(&o.file, "file", "f", "", "a file whose lines are sent, instead of numbers from 1")
 		f.Float64Var(&o.rate, "rate", 0, "messages a second; 0 is as fast as they are taken")
 		f.BoolVar(&o.atLeastOnce, "at-least-once", false, "ask --buffy to acknowledge each message, and send again what may be lost")
 	case "giles-receiver":
@@ -229,6 +231,7 @@ func (p *process) parse(name string, args []string, getenv func(string) string) 
 		*phoneHome = net.JoinHostPort(o.host, o.port)
 	}
 	var err error
+	p.receiver = getenv("DAGON_ROLE") == "receiver"
 	p.config, err = component.FromEnvironment(getenv, *nodeName, *phoneHome)
 	return err
 }

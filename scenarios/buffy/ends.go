@@ -13,13 +13,18 @@ import (
 	"time"
 )
 
-// runChild is the smallest component.
+// runChild is the smallest component. As a receiver, which nobody starts and nobody
+// sends to, it has done its work when it is ready.
 func runChild(p *process) error {
 	if err := p.home.Ready(); err != nil {
 		return err
 	}
 	p.say("dagon-child: %s is ready", p.config.Name)
-	if p.until(p.home.Started()) {
+	if p.receiver {
+		if err := p.home.Done(); err != nil {
+			return err
+		}
+	} else if p.until(p.home.Started()) {
 		p.say("dagon-child: started")
 		if err := p.home.Done(); err != nil {
 			return err
@@ -205,7 +210,7 @@ type source struct {
 	buf   []byte
 }
 
-// payloads are the lines of a file, or the numbers from 0.
+// payloads are the lines of a file, or the numbers from 1.
 func payloads(file string) (*source, error) {
 	if file == "" {
 		return &source{}, nil
@@ -219,8 +224,8 @@ func payloads(file string) (*source, error) {
 
 func (s *source) next() ([]byte, error) {
 	if s.file == nil {
-		s.buf = strconv.AppendInt(s.buf[:0], s.n, 10)
 		s.n++
+		s.buf = strconv.AppendInt(s.buf[:0], s.n, 10)
 		return s.buf, nil
 	}
 	line, err := s.lines.ReadBytes('\n')

@@ -359,7 +359,7 @@ func TestSenderSendsAgain(t *testing.T) {
 	var ids []int64
 	for i := range 4 {
 		m := p.hear()
-		if m.Arguments[0] != fmt.Sprint(i) {
+		if m.Arguments[0] != fmt.Sprint(i+1) {
 			t.Fatalf("heard %v", m)
 		}
 		ids = append(ids, m.Arguments[1].(int64))
@@ -372,7 +372,7 @@ func TestSenderSendsAgain(t *testing.T) {
 	p = accept()
 	p.expect("/acks", "s")
 	for _, i := range []int{0, 2, 3} {
-		p.expect("/data", fmt.Sprint(i), ids[i])
+		p.expect("/data", fmt.Sprint(i+1), ids[i])
 		p.say("/ack", ids[i])
 	}
 	p.expect("/end", "s")
@@ -381,7 +381,7 @@ func TestSenderSendsAgain(t *testing.T) {
 	p = accept()
 	p.expect("/acks", "s")
 	p.expect("/end", "s")
-	if sent := recorded(t, "sent.txt"); sent != "0\n1\n2\n3\n" {
+	if sent := recorded(t, "sent.txt"); sent != "1\n2\n3\n4\n" {
 		t.Errorf("sent.txt has %q", sent)
 	}
 	d.send("s", "/shutdown")
