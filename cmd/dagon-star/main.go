@@ -38,12 +38,15 @@ type command struct {
 	rawStdout, rawStderr io.Writer
 }
 
-// harmless writes texts as report.Visible makes them: nothing that a node, a script
-// or a file's name has in it acts on the terminal.
-type harmless struct{ w io.Writer }
+// harmless writes texts as report.Visible makes them, or report.VisibleJSON: nothing
+// that a node, a script or a file's name has in it acts on the terminal.
+type harmless struct {
+	w       io.Writer
+	visible func(string) string
+}
 
 func (h harmless) Write(p []byte) (int, error) {
-	if _, err := io.WriteString(h.w, report.Visible(string(p))); err != nil {
+	if _, err := io.WriteString(h.w, h.visible(string(p))); err != nil {
 		return 0, err
 	}
 	return len(p), nil
@@ -81,7 +84,7 @@ func main() {
 
 // run is the whole command, apart from ending the process.
 func run(args []string, stdout, stderr io.Writer) int {
-	c := command{stdout: harmless{stdout}, stderr: harmless{stderr}, rawStdout: stdout, rawStderr: stderr}
+	c := command{stdout: harmless{stdout, report.Visible}, stderr: harmless{stderr, report.Visible}, rawStdout: stdout, rawStderr: stderr}
 	if len(args) == 0 {
 		fmt.Fprint(c.stderr, help())
 		return exitMistake

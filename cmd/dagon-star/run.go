@@ -17,6 +17,7 @@ import (
 
 	"github.com/dagon-star/dagon-star/runtime"
 	"github.com/dagon-star/dagon-star/runtime/event"
+	"github.com/dagon-star/dagon-star/runtime/report"
 	"github.com/dagon-star/dagon-star/runtime/topology"
 	"github.com/dagon-star/dagon-star/scenarios/buffy"
 	"github.com/dagon-star/dagon-star/script"
@@ -129,7 +130,7 @@ func (c command) execute(config script.Config, quiet, asJSON bool, again func(*s
 
 	switch {
 	case asJSON:
-		log := event.NewWriter(c.rawStdout)
+		log := event.NewWriter(harmless{c.rawStdout, report.VisibleJSON})
 		var gone error
 		config.Observer = func(e event.Event) {
 			if gone == nil { // a reader that is gone ends no run

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -13,21 +14,41 @@ import (
 // character or a byte that is no UTF-8, \u202e for a character that changes the
 // direction of the others.
 func Visible(s string) string {
+	return written(s, func(c rune, n int, raw string) string {
+		switch {
+		case c == '\r':
+			return `\r`
+		case n == 1:
+			return `\x` + strconv.FormatUint(0x100+uint64(raw[0]), 16)[1:]
+		}
+		return strings.Trim(strconv.QuoteRuneToASCII(c), "'")
+	})
+}
+
+// VisibleJSON is Visible for JSON, which stays what it is: the escapes are those of
+// its strings.
+func VisibleJSON(s string) string {
+	return written(s, func(c rune, _ int, _ string) string {
+		var b strings.Builder
+		for _, unit := range utf16.Encode([]rune{c}) {
+			b.WriteString(`\u` + strconv.FormatUint(0x10000+uint64(unit), 16)[1:])
+		}
+		return b.String()
+	})
+}
+
+// written is a text with what is not visible, a character of n bytes, written out.
+func written(s string, out func(c rune, n int, raw string) string) string {
 	if IsVisible(s) {
 		return s
 	}
 	var b strings.Builder
 	for len(s) > 0 {
 		c, n := utf8.DecodeRuneInString(s)
-		switch {
-		case c == '\n', isVisible(c, n):
+		if c == '\n' || isVisible(c, n) {
 			b.WriteString(s[:n])
-		case c == '\r':
-			b.WriteString(`\r`)
-		case n == 1:
-			b.WriteString(`\x` + strconv.FormatUint(0x100+uint64(s[0]), 16)[1:])
-		default:
-			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(c), "'"))
+		} else {
+			b.WriteString(out(c, n, s[:n]))
 		}
 		s = s[n:]
 	}

@@ -2,7 +2,9 @@ package report
 
 import (
 	"bytes"
+	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -33,7 +35,7 @@ func TestVisible(t *testing.T) {
 // FuzzVisible: nothing that acts on a terminal is left, what is shown stays so,
 // and XML holds it.
 func FuzzVisible(f *testing.F) {
-	f.Add("a\x1b[2J\u009b\u202e\xff\ufffe")
+	f.Add("\U0001ffff\u009ba\x1b[2J\u009b\u202e\xff\ufffe")
 	f.Fuzz(func(t *testing.T, s string) {
 		shown := Visible(s)
 		if !utf8.ValidString(shown) || strings.ContainsAny(shown, "\x00\x07\x08\r\x1b\x7f\u0085\u009b\u202e") {
@@ -41,6 +43,11 @@ func FuzzVisible(f *testing.F) {
 		}
 		if !IsVisible(shown) || Visible(shown) != shown {
 			t.Errorf("Visible(%q) is %q, and that is not visible", s, shown)
+		}
+		data, _ := json.Marshal(s)
+		var plain, shownJSON string
+		if err := errors.Join(json.Unmarshal(data, &plain), json.Unmarshal([]byte(VisibleJSON(string(data))), &shownJSON)); err != nil || plain != shownJSON || !IsVisible(VisibleJSON(string(data))) {
+			t.Errorf("%s is %s: %v", data, VisibleJSON(string(data)), err)
 		}
 		var b bytes.Buffer
 		if err := WriteJUnit(&b, Summary{Tests: []Test{{File: s, Name: s, Reason: s, Where: s, Folder: s, Repeat: s, Output: s, Teardown: []string{s}, Outcome: "failed"}}}); err != nil {
