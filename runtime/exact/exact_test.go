@@ -10,15 +10,14 @@ import (
 )
 
 type thing struct {
-	Text    string            `json:"text"`
-	Words   []string          `json:"words,omitempty"`
-	Named   map[string]string `json:"named,omitempty"`
-	Deep    *thing            `json:"deep,omitempty"`
-	Any     any               `json:"any,omitempty"`
-	Pair    [2]string         `json:"pair"`
-	Bytes   []byte            `json:"bytes,omitempty"`
-	When    time.Time         `json:"when"`
-	private string
+	Text  string            `json:"text"`
+	Words []string          `json:"words,omitempty"`
+	Named map[string]string `json:"named,omitempty"`
+	Deep  *thing            `json:"deep,omitempty"`
+	Any   any               `json:"any,omitempty"`
+	Pair  [2]string         `json:"pair"`
+	Bytes []byte            `json:"bytes,omitempty"`
+	When  time.Time         `json:"when"`
 }
 
 func sample(s string) thing {
