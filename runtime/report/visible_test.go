@@ -50,7 +50,7 @@ func FuzzVisible(f *testing.F) {
 			t.Errorf("%s is %s: %v", data, VisibleJSON(string(data)), err)
 		}
 		var b bytes.Buffer
-		if err := WriteJUnit(&b, Summary{Tests: []Test{{File: s, Name: s, Reason: s, Where: s, Folder: s, Repeat: s, Output: s, Teardown: []string{s}, Outcome: "failed"}}}); err != nil {
+		if err := WriteJUnit(&b, Summary{Tests: []Test{{File: s, Name: s, Reason: s, Where: s, Folder: s, Repeat: s, Output: s, Beside: []string{s}, Outcome: "failed"}}}); err != nil {
 			t.Fatal(err)
 		}
 		for d := xml.NewDecoder(&b); ; {
