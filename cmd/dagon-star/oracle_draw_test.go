@@ -18,7 +18,7 @@ type oracleScenario struct {
 	test        bool // it is a function test_it
 	unable      bool // of limiting memory
 	interrupted bool // when it prints oracleInterrupt
-	patient     bool // no node is slow to end, so that each ends as the model says
+	patient     bool // nothing is slow or cut short, so that each node ends as the model says
 
 	outcome oracleOutcome
 	why     []string
@@ -150,7 +150,7 @@ func drawOracle(random *rand.Rand, rungs []string) *oracleScenario {
 	}
 	d.s.script = d.scriptText()
 	d.s.ini = d.iniText()
-	d.s.patient = d.hard == nil
+	d.s.patient = d.hard == nil && d.limit == ""
 	if d.s.outcome, d.s.why = w.verdict(); d.s.outcome == oracleMistake { // nothing else was
 		clear(w.reached)
 		w.reach("script: a mistake")

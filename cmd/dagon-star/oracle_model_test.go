@@ -217,7 +217,7 @@ func (w *oracleWorld) end(n *oracleNode) {
 		w.signal(n, "TERM")
 	}
 	if n.alive {
-		w.reach("killed by the engine")
+		w.reach(fmt.Sprintf("killed by the engine, answered: %v, ready: %v", n.answered, n.ready))
 		w.dies(n, "KILL", true)
 	}
 }

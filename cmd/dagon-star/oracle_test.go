@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	goruntime "runtime"
 	"slices"
 	"strconv"
@@ -129,7 +130,9 @@ func oracleItems(rungs []string) (items []string) {
 	for _, reaction := range oracleWords {
 		items = append(items, "told to: "+reaction)
 	}
-	items = append(items, "killed by the engine")
+	for _, how := range []string{"false, ready: false", "false, ready: true", "true, ready: true"} {
+		items = append(items, "killed by the engine, answered: "+how)
+	}
 	for _, e := range oracleElements {
 		items = append(items, "script: "+e.name)
 	}
@@ -200,14 +203,13 @@ type oracleResult struct {
 	events  []event.Event // where it was run by the library
 }
 
-// command reports whether the scenario is run by "test"; what the command cannot
-// be told is for the library.
-func (s *oracleScenario) command() bool {
-	return s.test && s.rung != string(process.Bare) && !s.unable && !s.interrupted
-}
+// suite reports whether the scenario is run as "test" does. What ends on a signal
+// is not: it would be one to this process.
+func (s *oracleScenario) suite() bool { return s.test && !s.interrupted }
 
+// exitCode is that of "run", but for what "test" skips.
 func (s *oracleScenario) exitCode() int {
-	if s.command() && s.outcome == oracleSkipped {
+	if s.suite() && s.outcome == oracleSkipped {
 		return 0
 	}
 	return s.outcome.exitCode()
@@ -215,7 +217,8 @@ func (s *oracleScenario) exitCode() int {
 
 func (s *oracleScenario) run(dir string) (got oracleResult) {
 	runs := filepath.Join(dir, "runs")
-	if s.command() {
+	own := s.rung == string(process.Bare) || s.unable // what flags cannot say
+	if s.suite() && !own {
 		var shown bytes.Buffer
 		got.code = run([]string{"test", filepath.Join(dir, "s.star"), "--runs-dir", runs, "--contain", s.rung}, &shown, &shown)
 		got.shown, got.outcome = shown.String(), oracleMistake.String()
@@ -232,11 +235,8 @@ func (s *oracleScenario) run(dir string) (got oracleResult) {
 			cancel(&runtime.InterruptedError{Signal: syscall.SIGTERM})
 		}
 	})}
-	if s.test {
-		c.Test = "test_it"
-	}
-	if c.Contain = s.rung; s.rung == string(process.Bare) || s.unable {
-		d, err := process.New(process.Options{Run: "oracle-" + filepath.Base(dir), Contain: s.rung})
+	if c.Contain = s.rung; own {
+		d, err := process.New(process.Options{Run: "oracle-" + filepath.Base(filepath.Dir(dir)) + "-" + filepath.Base(dir), Contain: s.rung})
 		if err != nil {
 			return oracleResult{said: err.Error()}
 		}
@@ -245,11 +245,25 @@ func (s *oracleScenario) run(dir string) (got oracleResult) {
 			c.Driver = noMemory{d}
 		}
 	}
+	var shown bytes.Buffer
+	if s.suite() {
+		t := &suite{command: command{stdout: &shown, stderr: &shown}, config: c, pattern: regexp.MustCompile(""), repeat: 1, parallel: 1,
+			summary: report.Summary{Counts: map[string]int{}}}
+		planned, err := t.plan([]string{c.Script})
+		if err != nil {
+			return oracleResult{outcome: oracleMistake.String(), code: exitMistake, said: err.Error()}
+		}
+		t.run(ctx, planned)
+		test := t.summary.Tests[0]
+		return oracleResult{outcome: test.Outcome, code: t.conclude(ctx), said: test.Reason, shown: shown.String()}
+	}
+	if s.test {
+		c.Test = "test_it"
+	}
 	result, err := script.Run(ctx, c)
 	if err != nil {
 		return oracleResult{outcome: oracleMistake.String(), code: exitMistake, said: err.Error()}
 	}
-	var shown bytes.Buffer
 	terminal := terminal{w: &shown}
 	for _, e := range result.Events {
 		terminal.show(e)
@@ -300,8 +314,8 @@ func (s *oracleScenario) compareExits(events []event.Event) (wrong []string) {
 	return wrong
 }
 
-// table tells how often everything was reached, and fails the test where there
-// were enough runs and something was not.
+// table is how often everything was reached. It fails the test if there were enough
+// runs and something was not.
 func (o *oracle) table(n int) string {
 	var b strings.Builder
 	for _, item := range o.items {

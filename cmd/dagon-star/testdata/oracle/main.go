@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -148,7 +149,9 @@ func (n *node) perform(reaction string) {
 	}
 }
 
-// call reaches the other node through their link, and says what came of it.
+// call reaches the other node through their link, and returns what came of it. The
+// connection has been closed from both ends by then, so that nothing of it is left
+// for a fault to hold.
 func (n *node) call() string {
 	to, err := net.Dial("tcp", n.peer)
 	if err != nil {
@@ -156,10 +159,9 @@ func (n *node) call() string {
 	}
 	defer to.Close()
 	text := make([]byte, 8)
-	if _, err = to.Write(text); err == nil {
-		_, err = io.ReadFull(to, text)
-	}
-	if err != nil {
+	_, err = to.Write(text)
+	err = errors.Join(err, to.(*net.TCPConn).CloseWrite())
+	if back, failed := io.ReadAll(to); err != nil || failed != nil || len(back) != len(text) {
 		return "refused"
 	}
 	return "called"
