@@ -18,6 +18,7 @@ type oracleScenario struct {
 	test        bool // it is a function test_it
 	unable      bool // of limiting memory
 	interrupted bool // when it prints oracleInterrupt
+	halted      bool // before it prints oracleWentOn
 	patient     bool // nothing is slow or cut short, so that each node ends as the model says
 
 	outcome oracleOutcome
@@ -26,7 +27,11 @@ type oracleScenario struct {
 	exits   map[string][]string
 }
 
-const oracleInterrupt = "interrupt me"
+// What scripts print.
+const (
+	oracleInterrupt = "interrupt me"
+	oracleWentOn    = "the script went on"
+)
 
 // reactions are what a node may do, by what it reacts to: the first is what a good
 // one does. A signal's "-" is its default action.
@@ -111,9 +116,9 @@ func (d *drawer) drawNode(name string) *oracleNode {
 	_, handlesTerm := n.on["TERM"]
 	switch {
 	case slow(n) && d.hard == nil && len(d.nodes) == 0:
-		d.hard, d.grace = n, 300*time.Millisecond
-		if how := n.on["TERM"]; how == "exit 0" || how == "exit 143" {
-			d.grace = time.Second // a busy machine must not make it late
+		d.hard, d.grace = n, time.Second // a busy machine must not make it late
+		if reaction, handled := n.on["TERM"]; handled && reaction == "" {
+			d.grace = 300 * time.Millisecond
 		}
 	case slow(n), d.hard != nil && (handlesTerm || !slices.Contains([]string{"answer, exit 0", "exit 0", "TERM"}, n.on["shutdown"])):
 		return d.drawNode(name)
@@ -138,15 +143,14 @@ func drawOracle(random *rand.Rand, rungs []string) *oracleScenario {
 			d.bootNode(n, fmt.Sprintf("fork(%s)", n.name))
 		}
 	}
-	unreached := 0
-	for n := d.random.IntN(7); n > 0 && unreached < 2 && !d.last; n-- {
-		if w.over {
-			unreached++
-		}
+	for n := d.random.IntN(7); n > 0 && !w.over && !d.last; n-- {
 		d.step(oracleElements[random.IntN(len(oracleElements))])
 	}
 	if !d.last && d.chance(30) && !w.over {
 		d.step(named("shutdown_topology"))
+	}
+	if d.s.halted = w.halted; w.over {
+		d.line("print(%q)\nfail(%[1]q)", oracleWentOn)
 	}
 	d.s.script = d.scriptText()
 	d.s.ini = d.iniText()
@@ -170,16 +174,11 @@ func named(name string) oracleElement {
 	return oracleElements[slices.IndexFunc(oracleElements, func(e oracleElement) bool { return e.name == name })]
 }
 
-// step writes an element, if there is a node for it; where the script is over, what
-// shows that it went on.
+// step writes an element, if there is a node for it.
 func (d *drawer) step(e oracleElement) {
-	if !d.over {
-		if e.draw(d) {
-			d.reach("script: " + e.name)
-		}
-		return
+	if e.draw(d) {
+		d.reach("script: " + e.name)
 	}
-	d.line("fail(%q)", "the script went on, to "+e.name)
 }
 
 func (d *drawer) scriptText() string {
@@ -522,7 +521,11 @@ var oracleElements = []oracleElement{
 		how := d.one("exit 3", "SEGV")
 		d.line("send(%s, '/do', 'hold, %s')\nawait_output(%[1]s, '^gone$')\n%[3]s\nawait_exit(%[1]s)", n, how,
 			fmt.Sprintf(d.one("kill(%s)", "kill(%s, 'TERM')", "restart(%s, graceful=False)", "restart(%s)", "shutdown(%s)"), n.name))
+		// The engine may see it end only after what came too late was asked, and let
+		// the script go on.
+		halted := d.halted
 		d.dies(n, how, false)
+		d.halted = halted
 	})},
 	{"await_message of one that talks after done", on(func(n *oracleNode) bool { return hears(n) && n.talks }, func(d *drawer, n *oracleNode) {
 		d.line("await_message(%s, '/tick', since='now')", n)

@@ -120,6 +120,7 @@ type oracleWorld struct {
 	nodes    []*oracleNode
 	findings []oracleFinding
 	over     bool // the main part of the script has ended
+	halted   bool // it must have: after a bad end that was asked for it may go on
 	faults   int  // that touched something
 	links    []*oracleFault
 	required int
@@ -137,7 +138,7 @@ func (w *oracleWorld) find(o oracleOutcome, format string, args ...any) {
 
 func (w *oracleWorld) stop(o oracleOutcome, format string, args ...any) {
 	w.find(o, format, args...)
-	w.over = true
+	w.over, w.halted = true, w.halted || !w.over
 }
 
 // ask asks a node for its end, or another signal's.
@@ -147,12 +148,15 @@ func (w *oracleWorld) ask(n *oracleNode, what string) {
 	}
 }
 
-// dies judges an end. An end that is not fine ends the script, too.
+// dies judges an end. One that is not fine ends the script too; whether it does
+// where something was asked, the rules leave open.
 func (w *oracleWorld) dies(n *oracleNode, how string, killedByEngine bool) {
 	n.alive, n.paused = false, false
 	w.exits[n.name] = append(w.exits[n.name], how)
 	if !fine(how, n.asked, n.done, n.may, killedByEngine) {
-		w.stop(oracleFailed, "%s, incarnation %d, ended by %s: asked for: %q, done: %v, killed by the engine: %v", n.name, n.incarnation, how, n.asked, n.done, killedByEngine)
+		w.halted = w.halted || !w.over && len(n.asked) == 0
+		w.over = true
+		w.find(oracleFailed, "%s, incarnation %d, ended by %s: asked for: %q, done: %v, killed by the engine: %v", n.name, n.incarnation, how, n.asked, n.done, killedByEngine)
 	}
 }
 

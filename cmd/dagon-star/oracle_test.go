@@ -180,6 +180,9 @@ func (o *oracle) one(seed uint64, index int) {
 	if want := s.outcome; got.outcome != want.String() || got.code != s.exitCode() {
 		wrong = append(wrong, fmt.Sprintf("it is %s, exit code %d: expected %v, %d", got.outcome, got.code, want, s.exitCode()))
 	}
+	if s.halted && strings.Contains(got.said+got.shown, oracleWentOn) {
+		wrong = append(wrong, "the script went on after its end")
+	}
 	wrong = append(wrong, s.compareExits(got.events)...)
 	if len(wrong) > 0 {
 		o.t.Errorf("%s\nexpected because: %s\nit said: %s\n--contain %s, test: %v, %v\n%s\n%s\n%s\nagain: DAGON_ORACLE_ONLY=%d:%d go test ./cmd/dagon-star -count=1 -run '^TestOracle$'",
@@ -248,7 +251,7 @@ func (s *oracleScenario) run(dir string) (got oracleResult) {
 	var shown bytes.Buffer
 	if s.suite() {
 		t := &suite{command: command{stdout: &shown, stderr: &shown}, config: c, pattern: regexp.MustCompile(""), repeat: 1, parallel: 1,
-			summary: report.Summary{Counts: map[string]int{}}}
+			summary: report.Summary{StartedAt: time.Now(), Counts: map[string]int{}}}
 		planned, err := t.plan([]string{c.Script})
 		if err != nil {
 			return oracleResult{outcome: oracleMistake.String(), code: exitMistake, said: err.Error()}
