@@ -33,7 +33,7 @@ const (
 	oracleWentOn    = "the script went on"
 )
 
-// reactions are what a node may do, by what it reacts to: the first is what a good
+// oracleReactions are what a node may do, by what it reacts to: the first is what a good
 // one does. A signal's "-" is its default action.
 var oracleReactions = map[string][]string{
 	"boot":     {"", "never", "exit 0", "exit 3", "SEGV", "KILL"},
@@ -191,15 +191,9 @@ func (d *drawer) scriptText() string {
 		d.deferred = nil
 		call := d.deferredCall("teardown")
 		d.deferred = append(d.deferred, before...) // it is called after them
-		if !d.oracleMistaken() {
-			text = fmt.Sprintf("def teardown():\n    %s\n\n", call)
-		}
+		text = fmt.Sprintf("def teardown():\n    %s\n\n", call)
 	}
 	return text + "def test_it():\n    " + strings.Join(append(d.lines, "pass"), "\n    ") + "\n"
-}
-
-func (d *drawer) oracleMistaken() bool {
-	return slices.ContainsFunc(d.findings, func(f oracleFinding) bool { return f.outcome == oracleMistake })
 }
 
 func (d *drawer) iniText() string {
@@ -372,16 +366,12 @@ func (d *drawer) deferredCall(kind string) (call string) {
 	case 3:
 		return then("check_same of nothing", oracleInconclusive, "check_same([], [])")
 	case 4:
-		call = then("require_faults", oraclePassed, fmt.Sprintf("require_faults(%d)", 1+d.random.IntN(3)))
-		d.deferred = append(d.deferred, func() {
-			var n int
-			fmt.Sscanf(call, "require_faults(%d)", &n)
-			d.required = max(d.required, n)
-		})
-		return call
+		n := 1 + d.random.IntN(3)
+		d.deferred = append(d.deferred, func() { d.required = max(d.required, n) })
+		return then("require_faults", oraclePassed, fmt.Sprintf("require_faults(%d)", n))
 	case 5:
 		return then("inconclusive", oracleInconclusive, "inconclusive('at the end')")
-	case 6: // whether it has exited, or lives on and times out: silent in the rules
+	case 6: // it has exited, or it lives on and is silent, or it was never forked
 		n := d.nodes[0]
 		return then("await_message in vain", oracleFailed, fmt.Sprintf("await_message(%s, '/never', timeout='20ms')", n.name))
 	case 7:
@@ -394,7 +384,7 @@ func (d *drawer) deferredCall(kind string) (call string) {
 	return then("nothing", oraclePassed, "print('the end')")
 }
 
-// shutdownNode is what shutdown does, and reports whether it is answered.
+// shutdownNode is what shutdown does. A node that has answered is left alone.
 func (d *drawer) shutdownNode(n *oracleNode) {
 	if n.alive && !n.answered {
 		d.ask(n, askedToStop)
@@ -453,7 +443,7 @@ func (d *drawer) link(call string) (f *oracleFault, name string) {
 	return f, name
 }
 
-// ends of the link, in the order of the ini.
+// pair are the ends of the link: the first calls the second.
 func (d *drawer) pair() (a, b string) { return d.nodes[0].name, d.nodes[1].name }
 
 // call has the first node call the second: what is in force on the link between

@@ -8,7 +8,38 @@ import (
 	"strings"
 )
 
-// outcome is what a run comes to. The worst of all findings holds.
+// The model of TestOracle: what the rules make of a run. It is written from the
+// rules and not from the engine. Where they are silent, it says what a user would:
+//
+//   - An exit with 0 after done is fine, whatever else was asked.
+//   - The time limit fails the run.
+//   - An await that cannot be met fails the run in a deferred call and in teardown
+//     too, unless it is caught.
+//   - A wrong call, such as a fork of what runs, fails the run unless it is caught.
+//   - catch swallows fail and inconclusive, as their documentation says.
+//   - A signal that harms nothing is no planned fault where it is given to after or
+//     every, either.
+//   - A restart of the dead touches nothing, although it forks.
+//   - A fault that is given to spawn, and that the end of the script comes before,
+//     has never fired.
+//   - What the machine cannot do makes a run skipped only if nothing worse was
+//     found, such as a planned fault that never fired.
+//   - After a bad end that was asked for, the script may go on or not.
+//
+// What cannot be decided, or depends on a race, is not drawn:
+//
+//   - every that fired less often than its times, a lambda that ran and did not come
+//     to its fault, and a function that calls another one that has a fault.
+//   - A fault in a deferred call.
+//   - shutdown_topology while a node is paused, STOP by signal, and shutdown of a
+//     node that is paused or not connected.
+//   - A link fault beside traffic that is not awaited: a partition with traffic, and
+//     net.reset, which need a connection that stays open.
+//   - A kill of a node that may exit, and has done so without having been noticed.
+//   - A second node that is slow to end beside one: the end waits for all of them
+//     together.
+
+// oracleOutcome is what a run comes to. The worst of all findings holds.
 type oracleOutcome int
 
 const (
@@ -29,14 +60,12 @@ func (o oracleOutcome) exitCode() int {
 	return [...]int{0, 3, 3, 128 + 15, 1, 2}[o]
 }
 
-// asked-for ends besides the names of signals.
-const askedToStop = "stop" // by /shutdown, by the engine's TERM, by a graceful restart, by the end of the run
+// askedToStop is a request by /shutdown, by the engine's TERM, by a graceful restart
+// or by the end of the run. The others are the names of signals.
+const askedToStop = "stop"
 
 // fine is the table of exits. how is "exit 3" or "SEGV"; asked is what was asked
 // of the node while it lived, by the script or the engine.
-//
-// Silent in the rules: an exit with 0 after done is fine whatever was asked
-// besides, as it is where nothing was.
 func fine(how string, asked []string, done, mayExit, killedByEngine bool) bool {
 	switch {
 	case killedByEngine:
