@@ -14,6 +14,7 @@ import (
 
 	"github.com/dagon-star/dagon-star/runtime"
 	"github.com/dagon-star/dagon-star/runtime/process"
+	"github.com/dagon-star/dagon-star/runtime/roster"
 )
 
 func processFaults() family {
@@ -32,6 +33,15 @@ func processFaults() family {
 // where it is to be done.
 func IsFault(name string) bool {
 	return name == "limit" || name != "resume" && slices.Contains(runtime.Faults(), name)
+}
+
+// IsFaultCall reports whether a call of a builtin does harm, which depends on the
+// signal that kill and signal are given: "" where it is not known, or is their own.
+func IsFaultCall(name, signal string) bool {
+	if s := process.ParseSignal(signal); s != 0 && (name == "kill" || name == "signal") {
+		return roster.Harmful(process.SignalName(s))
+	}
+	return IsFault(name)
 }
 
 // signal is an argument that is a signal's name.

@@ -110,7 +110,11 @@ func (c *call) schedule(fn starlark.Callable) *fault.Schedule {
 	what := ""
 	switch fn := fn.(type) {
 	case *starlark.Builtin:
-		if IsFault(fn.Name()) {
+		signal := ""
+		if len(c.rest) > 1 {
+			signal, _ = starlark.AsString(c.rest[1])
+		}
+		if IsFaultCall(fn.Name(), signal) {
 			what = fn.Name()
 		}
 	case *starlark.Function:

@@ -135,20 +135,45 @@ func (p *plan) findFaulty(file *syntax.File) {
 	})
 }
 
-// ownFault is the first fault in the text of one function.
+// ownFault is the first fault in the text of one function. A call of kill or signal
+// whose text has a signal that does no harm is none.
 func (p *plan) ownFault(fn syntax.Node) (name string) {
+	harmless := map[syntax.Expr]bool{}
 	syntax.Walk(fn, func(n syntax.Node) bool {
 		switch e := n.(type) {
 		case *syntax.DefStmt, *syntax.LambdaExpr:
 			return n == fn
-		case syntax.Expr:
-			if v := vocabularyName(e); name == "" && builtins.IsFault(v) && p.config.Builtins[v] == nil {
+		case *syntax.CallExpr:
+			harmless[e.Fn] = !builtins.IsFaultCall(vocabularyName(e.Fn), signalOf(e))
+		}
+		if e, ok := n.(syntax.Expr); ok && name == "" && !harmless[e] {
+			if v := vocabularyName(e); builtins.IsFault(v) && p.config.Builtins[v] == nil {
 				name = v
 			}
 		}
 		return true
 	})
 	return name
+}
+
+// signalOf is the signal that the text of a call of kill or signal has, or "".
+func signalOf(call *syntax.CallExpr) string {
+	var signal syntax.Expr
+	if len(call.Args) > 1 {
+		signal = call.Args[1]
+	}
+	for _, arg := range call.Args {
+		if named, ok := arg.(*syntax.BinaryExpr); ok && named.Op == syntax.EQ {
+			if name := named.X.(*syntax.Ident); name.Name == "signal" {
+				signal = named.Y
+			}
+		}
+	}
+	if text, ok := signal.(*syntax.Literal); ok {
+		s, _ := text.Value.(string)
+		return s
+	}
+	return ""
 }
 
 // linksOf settles what links = auto means: relays where the script's text refers

@@ -324,7 +324,7 @@ func (d *drawer) killNode(n *oracleNode) {
 
 // sendSignal is what kill and signal do with another one than KILL.
 func (d *drawer) sendSignal(n *oracleNode, name string) {
-	if !slices.Contains(harmless, name) {
+	if !slices.Contains(harmlessSignals, name) {
 		d.fault("signal "+name+" of "+n.name, n)
 	}
 	before := n.alive
@@ -394,7 +394,9 @@ func (d *drawer) shutdownNode(n *oracleNode) {
 
 // restartNode restarts a node. A restart of one that is dead touches nothing.
 func (d *drawer) restartNode(n *oracleNode, graceful bool) {
-	d.fault("restart of "+n.name, n)
+	if n.alive {
+		d.fault("restart of "+n.name, n)
+	}
 	if graceful {
 		d.end(n)
 	} else if d.ask(n, "KILL"); n.alive {
@@ -557,7 +559,7 @@ var oracleElements = []oracleElement{
 		}
 	})},
 	{"signal of the dead that harms nothing", on(dead, func(d *drawer, n *oracleNode) {
-		d.line("%s(%s, %q)", d.one("kill", "signal"), n, d.one(harmless...))
+		d.line("%s(%s, %q)", d.one("kill", "signal"), n, d.one(harmlessSignals...))
 	})},
 	{"TERM", signalElement("TERM")},
 	{"HUP", signalElement("HUP")},

@@ -19,7 +19,8 @@ import (
 //   - catch swallows fail and inconclusive, as their documentation says.
 //   - A signal that harms nothing is no planned fault where it is given to after or
 //     every, either.
-//   - A restart of the dead touches nothing, although it forks.
+//   - A restart of the dead touches nothing, as it starts them: require_faults does
+//     not count it, and it need not touch anything.
 //   - A fault that is given to spawn, and that the end of the script comes before,
 //     has never fired.
 //   - What the machine cannot do makes a run skipped only if nothing worse was
@@ -55,7 +56,8 @@ func (o oracleOutcome) String() string {
 	return [...]string{"passed", "skipped", "inconclusive", "interrupted", "failed", "mistake"}[o]
 }
 
-// exitCode is that of "run"; "test" has 0 for what is skipped.
+// exitCode is that of "run", and of "test" with one test: all of its being skipped
+// shows nothing.
 func (o oracleOutcome) exitCode() int {
 	return [...]int{0, 3, 3, 128 + 15, 1, 2}[o]
 }
@@ -88,8 +90,8 @@ var (
 	signalNumbers = map[string]int{"HUP": 1, "INT": 2, "QUIT": 3, "TERM": 15}
 	// toldOnly are signals that a process survives if it does nothing about them.
 	toldOnly = []string{"CONT", "WINCH"}
-	// harmless are signals that ask or tell: no faults.
-	harmless = []string{"TERM", "INT", "QUIT", "HUP", "CONT", "USR1", "USR2", "WINCH"}
+	// harmlessSignals are signals that ask or tell: no faults.
+	harmlessSignals = []string{"TERM", "INT", "QUIT", "HUP", "CONT", "USR1", "USR2", "WINCH"}
 )
 
 // oracleNode is a node as the model sees it. on says how it reacts: by "boot",

@@ -177,8 +177,8 @@ func (o *oracle) one(seed uint64, index int) {
 	began := time.Now()
 	got := s.run(dir)
 	var wrong []string
-	if want := s.outcome; got.outcome != want.String() || got.code != s.exitCode() {
-		wrong = append(wrong, fmt.Sprintf("it is %s, exit code %d: expected %v, %d", got.outcome, got.code, want, s.exitCode()))
+	if want := s.outcome; got.outcome != want.String() || got.code != s.outcome.exitCode() {
+		wrong = append(wrong, fmt.Sprintf("it is %s, exit code %d: expected %v, %d", got.outcome, got.code, want, s.outcome.exitCode()))
 	}
 	if s.halted && strings.Contains(got.said+got.shown, oracleWentOn) {
 		wrong = append(wrong, "the script went on after its end")
@@ -209,14 +209,6 @@ type oracleResult struct {
 // suite reports whether the scenario is run as "test" does. What ends on a signal
 // is not: it would be one to this process.
 func (s *oracleScenario) suite() bool { return s.test && !s.interrupted }
-
-// exitCode is that of "run", but for what "test" skips.
-func (s *oracleScenario) exitCode() int {
-	if s.suite() && s.outcome == oracleSkipped {
-		return 0
-	}
-	return s.outcome.exitCode()
-}
 
 func (s *oracleScenario) run(dir string) (got oracleResult) {
 	runs := filepath.Join(dir, "runs")
@@ -271,7 +263,11 @@ func (s *oracleScenario) run(dir string) (got oracleResult) {
 	for _, e := range result.Events {
 		terminal.show(e)
 	}
-	return oracleResult{string(result.Outcome), result.ExitCode(), strings.Join(append([]string{result.Reason}, result.Teardown...), "\n  "), shown.String(), result.Events}
+	said := []string{result.Reason}
+	for _, f := range result.Beside {
+		said = append(said, f.Told())
+	}
+	return oracleResult{string(result.Outcome), result.ExitCode(), strings.Join(said, "\n  "), shown.String(), result.Events}
 }
 
 // oracleOutput is called with each line that a script prints.
