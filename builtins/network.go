@@ -57,22 +57,22 @@ func networkFaults() family {
 			if jitter > 0 {
 				detail += " ±" + jitter.String()
 			}
-			return c.disturb("", detail, link.Effect{Delay: delay, Jitter: jitter})
+			return c.disturb(detail, link.Effect{Delay: delay, Jitter: jitter})
 		}},
 		{"net.rate", "a, b, rate, one_way=False, partial=False", "Limits how many bytes move" + between + " in a second, each way, all their connections together: a number, or such as \"1MB/s\" or \"64KiB/s\". What is too much waits; of datagrams, what would wait over a second is lost. Example: net.rate(sender, leader, \"100KB/s\").", func(c *call) (starlark.Value, error) {
 			rate, err := c.rate()
 			if err != nil {
 				return nil, err
 			}
-			return c.disturb("", fmt.Sprintf("%d B/s", rate), link.Effect{Rate: float64(rate)})
+			return c.disturb(fmt.Sprintf("%d B/s", rate), link.Effect{Rate: float64(rate)})
 		}},
-		{"net.refuse", "a, b, one_way=False, partial=False", "Refuses new connections" + between + " as a machine does where nobody listens; those that are open stay. With one_way=True only those that a makes. Example: net.refuse(sender, leader).", effect("tcp", link.Effect{Refuse: true})},
+		{"net.refuse", "a, b, one_way=False, partial=False", "Refuses new connections" + between + " as a machine does where nobody listens; those that are open stay. With one_way=True only those that a makes. Example: net.refuse(sender, leader).", effect(link.Effect{Refuse: true})},
 		{"net.reset", "a, b, partial=False", "Resets every connection" + between + " whichever has made it: both ends see ECONNRESET. It is done when it returns; there is nothing to heal. It is an error if there is no connection. Example: net.reset(worker_1, leader).", func(c *call) (starlark.Value, error) {
 			pairs, err := c.pairs()
 			if err != nil {
 				return nil, err
 			}
-			return c.do(false, func() (*runtime.Step, error) { return c.host.run.ResetLinks(c.linkPlan("tcp", "", pairs)) })
+			return c.do(false, func() (*runtime.Step, error) { return c.host.run.ResetLinks(c.linkPlan("", pairs)) })
 		}},
 		{"net.half_open", "a, b, partial=False", "Ends every connection" + between + " for b alone, by a reset; a does not know, and what it sends goes nowhere, as after a power cut at b. The heal resets it for a. It is an error if there is no connection. Example: net.half_open(sender, leader).", func(c *call) (starlark.Value, error) {
 			a, err := c.nodes("a")
@@ -83,13 +83,13 @@ func networkFaults() family {
 			if err != nil {
 				return nil, err
 			}
-			return c.do(false, func() (*runtime.Step, error) { return c.host.run.HalfOpen(c.linkPlan("tcp", "", across(a, b))) })
+			return c.do(false, func() (*runtime.Step, error) { return c.host.run.HalfOpen(c.linkPlan("", runtime.Across(a, b))) })
 		}},
-		{"net.corrupt", "a, b, rate, one_way=False, partial=False", "Turns over one bit of a byte" + between + " with the probability rate, for each byte. It is corruption that TCP cannot see, as of a bad memory or a broken router: no real network does this to a TCP connection often. Example: net.corrupt(sender, leader, rate=0.0001).", probability("rate", "", func(p float64) link.Effect { return link.Effect{Corrupt: p} })},
-		{"net.drop_connections", "a, b, probability, one_way=False, partial=False", "Resets connections" + between + " with a probability, drawn once for each connection and way while there is such a fault: somewhere in the next 4 KiB that it carries. Example: net.drop_connections(sender, leader, probability=0.5).", probability("probability", "tcp", func(p float64) link.Effect { return link.Effect{Drop: p} })},
-		{"net.loss", "a, b, probability, one_way=False, partial=False", "Loses datagrams" + between + " with a probability, drawn for each. Connections of TCP never lose anything: it is an error where there is no link of UDP. Example: net.loss(sender, leader, probability=0.1).", probability("probability", "udp", func(p float64) link.Effect { return link.Effect{Loss: p} })},
-		{"net.duplicate", "a, b, probability, one_way=False, partial=False", "Doubles datagrams" + between + " with a probability; where there are several such faults, none comes more than twice. Example: net.duplicate(sender, leader, probability=0.1).", probability("probability", "udp", func(p float64) link.Effect { return link.Effect{Duplicate: p} })},
-		{"net.reorder", "a, b, probability, one_way=False, partial=False", "Holds datagrams" + between + " back with a probability, so that later ones overtake them. Example: net.reorder(sender, leader, probability=0.1).", probability("probability", "udp", func(p float64) link.Effect { return link.Effect{Reorder: p} })},
+		{"net.corrupt", "a, b, rate, one_way=False, partial=False", "Turns over one bit of a byte" + between + " with the probability rate, for each byte. It is corruption that TCP cannot see, as of a bad memory or a broken router: no real network does this to a TCP connection often. Example: net.corrupt(sender, leader, rate=0.0001).", probability("rate", func(p float64) link.Effect { return link.Effect{Corrupt: p} })},
+		{"net.drop_connections", "a, b, probability, one_way=False, partial=False", "Resets connections" + between + " with a probability, drawn once for each connection and way while there is such a fault: somewhere in the next 4 KiB that it carries. Example: net.drop_connections(sender, leader, probability=0.5).", probability("probability", func(p float64) link.Effect { return link.Effect{Drop: p} })},
+		{"net.loss", "a, b, probability, one_way=False, partial=False", "Loses datagrams" + between + " with a probability, drawn for each. Connections of TCP never lose anything: it is an error where there is no link of UDP. Example: net.loss(sender, leader, probability=0.1).", probability("probability", func(p float64) link.Effect { return link.Effect{Loss: p} })},
+		{"net.duplicate", "a, b, probability, one_way=False, partial=False", "Doubles datagrams" + between + " with a probability; where there are several such faults, none comes more than twice. Example: net.duplicate(sender, leader, probability=0.1).", probability("probability", func(p float64) link.Effect { return link.Effect{Duplicate: p} })},
+		{"net.reorder", "a, b, probability, one_way=False, partial=False", "Holds datagrams" + between + " back with a probability, so that later ones overtake them. Example: net.reorder(sender, leader, probability=0.1).", probability("probability", func(p float64) link.Effect { return link.Effect{Reorder: p} })},
 		{"net.heal", "", "Undoes every network fault that is in force. Example: net.heal().", func(c *call) (starlark.Value, error) { return c.undo(c.host.run.HealLinks) }},
 	}}
 }
@@ -104,19 +104,7 @@ func (c *call) pairs() ([]link.Pair, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.ways(across(a, b)), nil
-}
-
-// across are the directions from each of some nodes to each of others.
-func across(from, to []string) (pairs []link.Pair) {
-	for _, a := range from {
-		for _, b := range to {
-			if a != b {
-				pairs = append(pairs, link.Pair{From: a, To: b})
-			}
-		}
-	}
-	return pairs
+	return c.ways(runtime.Across(a, b)), nil
 }
 
 // ways adds the way back to directions, unless the call is one_way. Each is
@@ -140,29 +128,29 @@ func (c *call) ways(pairs []link.Pair) []link.Pair {
 }
 
 // disturb puts an effect between the nodes of the parameters a and b.
-func (c *call) disturb(kind, detail string, e link.Effect) (starlark.Value, error) {
+func (c *call) disturb(detail string, e link.Effect) (starlark.Value, error) {
 	pairs, err := c.pairs()
 	if err != nil {
 		return nil, err
 	}
-	return c.disturbPairs(kind, detail, pairs, e)
+	return c.disturbPairs(detail, pairs, e)
 }
 
-func (c *call) disturbPairs(kind, detail string, pairs []link.Pair, e link.Effect) (starlark.Value, error) {
-	return c.do(false, func() (*runtime.Step, error) { return c.host.run.Disturb(c.linkPlan(kind, detail, pairs), e) })
+func (c *call) disturbPairs(detail string, pairs []link.Pair, e link.Effect) (starlark.Value, error) {
+	return c.do(false, func() (*runtime.Step, error) { return c.host.run.Disturb(c.linkPlan(detail, pairs), e) })
 }
 
-// linkPlan is the call as a plan; kind is "tcp" or "udp" where it befalls one alone.
-func (c *call) linkPlan(kind, detail string, pairs []link.Pair) runtime.LinkPlan {
-	return runtime.LinkPlan{What: c.name, Kind: kind, Detail: detail, Pairs: pairs, Partial: c.truth("partial")}
+// linkPlan is the call as a plan.
+func (c *call) linkPlan(detail string, pairs []link.Pair) runtime.LinkPlan {
+	return runtime.LinkPlan{What: c.name, Detail: detail, Pairs: pairs, Partial: c.truth("partial")}
 }
 
-func effect(kind string, e link.Effect) func(*call) (starlark.Value, error) {
-	return func(c *call) (starlark.Value, error) { return c.disturb(kind, "", e) }
+func effect(e link.Effect) func(*call) (starlark.Value, error) {
+	return func(c *call) (starlark.Value, error) { return c.disturb("", e) }
 }
 
 // probability makes a fault of a parameter that is a probability.
-func probability(name, kind string, of func(float64) link.Effect) func(*call) (starlark.Value, error) {
+func probability(name string, of func(float64) link.Effect) func(*call) (starlark.Value, error) {
 	return func(c *call) (starlark.Value, error) {
 		p, err := c.number(name, 0)
 		if err != nil {
@@ -171,7 +159,7 @@ func probability(name, kind string, of func(float64) link.Effect) func(*call) (s
 		if p <= 0 || p > 1 {
 			return nil, c.wrong(name, "got %g, want a probability over 0 and at most 1", p)
 		}
-		return c.disturb(kind, fmt.Sprintf("%s %g", name, p), of(p))
+		return c.disturb(fmt.Sprintf("%s %g", name, p), of(p))
 	}
 }
 
@@ -223,16 +211,7 @@ func partition(c *call) (starlark.Value, error) {
 			in[name] = i
 		}
 	}
-	if len(names) == 1 {
-		names = append(names, c.host.others(names[0]))
-	}
-	var pairs []link.Pair
-	for i, group := range names {
-		for _, later := range names[i+1:] {
-			pairs = append(pairs, across(group, later)...)
-		}
-	}
-	return c.disturbPairs("", "", c.ways(pairs), link.Effect{Cut: true})
+	return c.disturbPairs("", c.ways(runtime.Between(c.name, names, c.host.run.Topology())), link.Effect{Cut: true})
 }
 
 func (c *call) partitionDict(dict *starlark.Dict) (starlark.Value, error) {
@@ -247,9 +226,9 @@ func (c *call) partitionDict(dict *starlark.Dict) (starlark.Value, error) {
 		if err != nil {
 			return nil, c.wrong("groups", "those that %s cannot reach: %v", shown(item[0]), err)
 		}
-		pairs = append(pairs, across(from, to)...)
+		pairs = append(pairs, runtime.Across(from, to)...)
 	}
-	return c.disturbPairs("", "", c.ways(pairs), link.Effect{Cut: true})
+	return c.disturbPairs("", c.ways(pairs), link.Effect{Cut: true})
 }
 
 func isolate(c *call) (starlark.Value, error) {
@@ -257,17 +236,7 @@ func isolate(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.disturbPairs("", "", c.ways(across(nodes, c.host.others(nil))), link.Effect{Cut: true})
-}
-
-// others are the names of all nodes but some, in the order of the ini.
-func (h *Host) others(names []string) (others []string) {
-	for _, n := range h.run.Topology().Nodes {
-		if !slices.Contains(names, n.Name) {
-			others = append(others, n.Name)
-		}
-	}
-	return others
+	return c.disturbPairs("", c.ways(runtime.Between(c.name, [][]string{nodes}, c.host.run.Topology())), link.Effect{Cut: true})
 }
 
 // shape makes groups of nodes, of at least so many, in random order.

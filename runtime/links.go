@@ -30,18 +30,55 @@ func (e *LinkError) Error() string { return e.Text }
 // LinkPlan is a fault of links before it is planned.
 type LinkPlan struct {
 	What   string // one of LinkFaults
-	Kind   string // "tcp" or "udp" where it befalls one alone, else ""
 	Detail string
 	Pairs  []link.Pair // directions in which bytes move
 	// Partial has pairs without a link passed over, as long as there are others.
 	Partial bool
 }
 
+// linkKinds are the kinds of network that faults befall, where it is one alone.
+var linkKinds = map[string]string{"net.refuse": "tcp", "net.reset": "tcp", "net.half_open": "tcp", "net.drop_connections": "tcp",
+	"net.loss": "udp", "net.duplicate": "udp", "net.reorder": "udp"}
+
+// Across are the directions from each of some nodes to each of others.
+func Across(from, to []string) (pairs []link.Pair) {
+	for _, a := range from {
+		for _, b := range to {
+			if a != b {
+				pairs = append(pairs, link.Pair{From: a, To: b})
+			}
+		}
+	}
+	return pairs
+}
+
+// Between are the directions that a fault of links of a name acts on, one way: of
+// net.partition those from each group to later ones, or to all other nodes where
+// there is one group; of net.isolate those to all other nodes; of the others those
+// from the first group to the second.
+func Between(what string, groups [][]string, t *topology.Topology) (pairs []link.Pair) {
+	if len(groups) == 1 {
+		var others []string
+		for _, n := range t.Nodes {
+			if what == "net.isolate" || !slices.Contains(groups[0], n.Name) {
+				others = append(others, n.Name)
+			}
+		}
+		groups = append(groups[:1:1], others)
+	}
+	for i, group := range groups {
+		for _, later := range groups[i+1:] {
+			pairs = append(pairs, Across(group, later)...)
+		}
+	}
+	return pairs
+}
+
 // Linked returns those pairs of the plan between which the topology has a link of
 // its kind, each once. It is a *LinkError that names the others, if any has none
 // and the plan is not Partial, and if none has one.
 func (p LinkPlan) Linked(t *topology.Topology) ([]link.Pair, error) {
-	kinds := t.Links()
+	kinds, kind := t.Links(), linkKinds[p.What]
 	var linked []link.Pair
 	var missing []string
 	seen := map[link.Pair]bool{}
@@ -52,11 +89,11 @@ func (p LinkPlan) Linked(t *topology.Topology) ([]link.Pair, error) {
 		seen[pair] = true
 		has := kinds[[2]string{pair.From, pair.To}]
 		switch {
-		case p.Kind == "" && len(has) > 0, slices.Contains(has, p.Kind):
+		case kind == "" && len(has) > 0, slices.Contains(has, kind):
 			linked = append(linked, pair)
 		case seen[link.Pair{From: pair.To, To: pair.From}]: // it was named the other way round
 		case len(has) > 0:
-			missing = append(missing, fmt.Sprintf("%s and %s (it is of %s, and %s is needed)", pair.From, pair.To, strings.Join(has, " and "), p.Kind))
+			missing = append(missing, fmt.Sprintf("%s and %s (it is of %s, and %s is needed)", pair.From, pair.To, strings.Join(has, " and "), kind))
 		default:
 			missing = append(missing, pair.From+" and "+pair.To)
 		}

@@ -273,14 +273,19 @@ func (i *inspection) checkCall(call *syntax.CallExpr, d builtins.Doc) {
 		pos, _ := call.Span()
 		i.mistake(pos, nil, "cannot do %s: [dagon] links = direct has nodes reach each other without a link that it could act on", d.Name)
 	}
+	if i.p.topology.Settings.Links != topology.LinksDirect {
+		i.checkLinks(call, d, positional, values)
+	}
 	if d.Name == "topology.node" {
 		i.checkNodes(values["name"])
 	}
 }
 
-func isNone(e syntax.Expr) bool {
-	name, ok := e.(*syntax.Ident)
-	return ok && name.Name == "None"
+func isNone(e syntax.Expr) bool { return isName(e, "None") }
+
+func isName(e syntax.Expr, name string) bool {
+	id, ok := e.(*syntax.Ident)
+	return ok && id.Name == name
 }
 
 // checkHidden finds a name that is used as a node's, and is a builtin's in scripts.

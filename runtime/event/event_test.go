@@ -43,7 +43,7 @@ func everyKind() []event.Event {
 		{"", event.FaultPlanned{ID: 3, What: "kill", Nodes: []string{"leader", "worker"}, Detail: "KILL", Harmless: true, Links: [][2]string{{"leader", "worker"}}}},
 		{"leader", event.Asked{By: "script", How: "signal", Signal: "KILL", Fault: 3}},
 		{"", event.FaultApplied{ID: 3, TookS: 0.25, To: []string{"leader"}, Dead: []string{"worker"}}},
-		{"", event.FaultTouched{ID: 3, Touched: event.Touched{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13}}},
+		{"", event.FaultTouched{ID: 3, Touched: event.Touched{Processes: 1, BytesHeld: 2, ClosesHeld: 3, BytesDelayed: 4, ClosesDelayed: 5, BytesCorrupted: 6, ConnectionsRefused: 7, ConnectionsReset: 8, ConnectionsSilent: 9, DatagramsLost: 10, DatagramsDelayed: 11, DatagramsDuplicated: 12, DatagramsReordered: 13}}},
 		{"", event.FaultHealed{ID: 3, Nodes: []string{"leader"}}},
 		{"", event.Abandoned{ID: 4, By: "end", Reason: "the run has ended"}},
 		{"", event.Contained{Rung: "sealed", Refused: []event.Refusal{{Rung: "cgroup", Reason: "none"}}}},

@@ -1,0 +1,137 @@
+package script
+
+import (
+	"fmt"
+	"slices"
+
+	"go.starlark.net/starlark"
+	"go.starlark.net/syntax"
+
+	"github.com/dagon-star/dagon-star/builtins"
+	"github.com/dagon-star/dagon-star/runtime"
+	"github.com/dagon-star/dagon-star/runtime/topology"
+)
+
+// checkLinks finds a fault of links between nodes that have none, as far as the
+// text shows which nodes they are. Where it does not show that, it is a mistake if
+// the fault could be done to no node at all.
+func (i *inspection) checkLinks(call *syntax.CallExpr, d builtins.Doc, positional []syntax.Expr, values map[string]syntax.Expr) {
+	if !slices.Contains(runtime.LinkFaults(), d.Name) || i.p.asked[d.Name] {
+		return
+	}
+	partial := values["partial"]
+	if partial != nil && !isName(partial, "False") {
+		return
+	}
+	var groups [][]string
+	known := true
+	for _, e := range linkGroups(d.Name, positional, values) {
+		names, ok := i.nodesOf(e)
+		groups, known = append(groups, names), known && ok && len(names) > 0
+	}
+	t := i.p.topology
+	wrong := func(groups [][]string) error {
+		_, err := runtime.LinkPlan{What: d.Name, Pairs: runtime.Between(d.Name, groups, t)}.Linked(t)
+		return err
+	}
+	var err error
+	switch {
+	case known && len(groups) > 0:
+		err = wrong(groups)
+	case d.Name == "net.isolate":
+		for _, n := range slices.Backward(t.Nodes) {
+			if err = wrong([][]string{{n.Name}}); err == nil {
+				return
+			}
+			err = fmt.Errorf("whichever node it is: %w", err)
+		}
+	default:
+		all := []string{}
+		for _, n := range t.Nodes {
+			all = append(all, n.Name)
+		}
+		_, err = runtime.LinkPlan{What: d.Name, Pairs: runtime.Across(all, all), Partial: true}.Linked(t)
+	}
+	if err != nil {
+		pos, _ := call.Span()
+		i.mistake(pos, nil, "%v", err)
+	}
+}
+
+// linkGroups are the arguments of a fault of links that are nodes.
+func linkGroups(name string, positional []syntax.Expr, values map[string]syntax.Expr) []syntax.Expr {
+	switch name {
+	case "net.partition":
+		return positional
+	case "net.isolate":
+		return []syntax.Expr{values["nodes"]}
+	}
+	return []syntax.Expr{values["a"], values["b"]}
+}
+
+// nodesOf are the names of the nodes that an expression is; ok is false where its
+// text alone does not show which.
+func (i *inspection) nodesOf(e syntax.Expr) (names []string, ok bool) {
+	switch e := e.(type) {
+	case *syntax.ParenExpr:
+		return i.nodesOf(e.X)
+	case *syntax.ListExpr:
+		return i.nodesOfAll(e.List)
+	case *syntax.TupleExpr:
+		return i.nodesOfAll(e.List)
+	case *syntax.BinaryExpr:
+		if e.Op == syntax.PLUS {
+			return i.nodesOfAll([]syntax.Expr{e.X, e.Y})
+		}
+	case *syntax.Literal:
+		if name, isText := e.Value.(string); isText {
+			if n := i.p.topology.Find(name); n != nil {
+				return []string{n.Name}, true
+			}
+		}
+	case *syntax.IndexExpr:
+		of, ok := i.nodesOf(e.X)
+		at, isInt := e.Y.(*syntax.Literal)
+		if !ok || !isInt {
+			return nil, false
+		}
+		if n, isInt := at.Value.(int64); isInt && n >= 0 && n < int64(len(of)) {
+			return of[n : n+1], true
+		}
+	case *syntax.Ident, *syntax.DotExpr:
+		return i.nodesNamed(vocabularyName(e))
+	}
+	return nil, false
+}
+
+func (i *inspection) nodesOfAll(list []syntax.Expr) (names []string, ok bool) {
+	for _, e := range list {
+		more, ok := i.nodesOf(e)
+		if !ok {
+			return nil, false
+		}
+		names = append(names, more...)
+	}
+	return names, true
+}
+
+// nodesNamed are the nodes that a name of the vocabulary is.
+func (i *inspection) nodesNamed(name string) (names []string, ok bool) {
+	if i.p.config.Builtins[name] != nil {
+		return nil, false
+	}
+	if n, isNode := i.known[name].(*nodeName); isNode {
+		return []string{n.Name}, true
+	}
+	roles := map[string]topology.Role{"leaders": topology.Leader, "workers": topology.Worker, "senders": topology.Sender, "receivers": topology.Receiver}
+	role, isGroup := roles[name]
+	if !isGroup && name != "topology.nodes" || i.known["topology"] != starlark.None {
+		return nil, false
+	}
+	for _, n := range i.p.topology.Nodes {
+		if !isGroup || n.Role == role {
+			names = append(names, n.Name)
+		}
+	}
+	return names, true
+}
