@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,7 +25,7 @@ type watch struct {
 	lost    atomic.Bool // some were not heard of
 
 	mu      sync.Mutex
-	markers map[uint16]chan struct{} // our own calls, by their port
+	markers map[uint64]chan struct{} // our own calls, by the cookie of their socket
 }
 
 func newWatch(refused func(refusal)) (*watch, error) {
@@ -37,8 +38,8 @@ func newWatch(refused func(refusal)) (*watch, error) {
 		unix.Close(fd)
 		return nil, os.NewSyscallError("bind", err)
 	}
-	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 4<<20) // what the kernel allows of it
-	w := &watch{socket: os.NewFile(uintptr(fd), "sock_diag"), refused: refused, markers: map[uint16]chan struct{}{}}
+	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, maxWaiting) // what the kernel allows of it
+	w := &watch{socket: os.NewFile(uintptr(fd), "sock_diag"), refused: refused, markers: map[uint64]chan struct{}{}}
 	w.reading.Go(w.read)
 	return w, nil
 }
@@ -66,10 +67,10 @@ func (w *watch) read() {
 	}
 }
 
-func (w *watch) hear(call refusal) {
+func (w *watch) hear(cookie uint64, call refusal) {
 	w.mu.Lock()
-	marker := w.markers[call.from]
-	delete(w.markers, call.from)
+	marker := w.markers[cookie]
+	delete(w.markers, cookie)
 	w.mu.Unlock()
 	if marker != nil {
 		close(marker)
@@ -78,53 +79,70 @@ func (w *watch) hear(call refusal) {
 	}
 }
 
-// settleWithin is how long settle waits; the kernel takes microseconds.
-const settleWithin = time.Second
+// settleWithin is how long settle waits. The kernel takes microseconds where it has a
+// processor.
+const settleWithin = 5 * time.Second
 
-// settle returns when the refusals at an address have been heard of: it makes one of
-// its own, which comes after them.
+// settle returns when the refusals at an address have been heard of: it makes some of
+// its own, which come after them. The kernel keeps those in order that one processor
+// has ended, so there is one call on each.
 func (w *watch) settle(address netip.AddrPort) {
-	heard := make(chan struct{})
-	if err := w.call(address, heard); err != nil {
-		w.lost.Store(true)
-		return
-	}
+	var heard []chan struct{}
+	var calling sync.WaitGroup
+	calling.Go(func() {
+		runtime.LockOSThread() // and the thread, which is bound to a processor, ends with the goroutine
+		var all unix.CPUSet
+		if err := unix.SchedGetaffinity(0, &all); err != nil {
+			w.lost.Store(true)
+			return
+		}
+		for cpu, left := 0, all.Count(); left > 0; cpu++ {
+			if !all.IsSet(cpu) {
+				continue
+			}
+			left--
+			var one unix.CPUSet
+			one.Set(cpu)
+			marker := make(chan struct{})
+			if err := errors.Join(unix.SchedSetaffinity(0, &one), w.call(address, marker)); err != nil {
+				w.lost.Store(true)
+				return
+			}
+			heard = append(heard, marker)
+		}
+	})
+	calling.Wait()
 	timer := time.NewTimer(settleWithin)
 	defer timer.Stop()
-	select {
-	case <-heard:
-	case <-timer.C:
-		w.lost.Store(true)
+	for _, marker := range heard {
+		select {
+		case <-marker:
+		case <-timer.C:
+			w.lost.Store(true)
+			return
+		}
 	}
 }
 
 // call calls an address where nobody listens.
 func (w *watch) call(address netip.AddrPort, heard chan struct{}) error {
-	family, self, to := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{}), unix.Sockaddr(nil)
+	family, to := unix.AF_INET, unix.Sockaddr(nil)
 	if address.Addr().Is4() {
 		to = &unix.SockaddrInet4{Addr: address.Addr().As4(), Port: int(address.Port())}
 	} else {
-		family, self, to = unix.AF_INET6, &unix.SockaddrInet6{}, &unix.SockaddrInet6{Addr: address.Addr().As16(), Port: int(address.Port())}
+		family, to = unix.AF_INET6, &unix.SockaddrInet6{Addr: address.Addr().As16(), Port: int(address.Port())}
 	}
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	if err := unix.Bind(fd, self); err != nil {
-		return err
-	}
-	name, err := unix.Getsockname(fd)
+	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE)
 	if err != nil {
 		return err
 	}
 	w.mu.Lock()
-	switch name := name.(type) {
-	case *unix.SockaddrInet4:
-		w.markers[uint16(name.Port)] = heard
-	case *unix.SockaddrInet6:
-		w.markers[uint16(name.Port)] = heard
-	}
+	w.markers[cookie] = heard
 	w.mu.Unlock()
 	if err := unix.Connect(fd, to); err == unix.EINPROGRESS {
 		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
@@ -139,21 +157,24 @@ const (
 	diagFrom    = 4  // big-endian
 	diagPort    = 6  // of the other end, big-endian
 	diagAddress = 24 // of the other end
+	diagCookie  = 44 // of the socket
 	diagSize    = 72 // attributes follow
 	diagInfo    = 2  // the attribute that is a struct tcp_info
 	tcpClose    = 7
 )
 
 // refusalsIn calls each with the refusals that a message tells of.
-func refusalsIn(b []byte, each func(refusal)) {
+func refusalsIn(b []byte, each func(cookie uint64, call refusal)) {
 	for len(b) >= unix.SizeofNlMsghdr {
 		size := int(binary.NativeEndian.Uint32(b))
 		if size < unix.SizeofNlMsghdr || size > len(b) {
 			return
 		}
 		if binary.NativeEndian.Uint16(b[4:]) == unix.SOCK_DIAG_BY_FAMILY {
-			if call, ok := refusalOf(b[unix.SizeofNlMsghdr:size]); ok {
-				each(call)
+			socket := b[unix.SizeofNlMsghdr:size]
+			if call, ok := refusalOf(socket); ok {
+				low, high := binary.NativeEndian.Uint32(socket[diagCookie:]), binary.NativeEndian.Uint32(socket[diagCookie+4:])
+				each(uint64(high)<<32|uint64(low), call)
 			}
 		}
 		b = b[min(len(b), (size+3)&^3):]

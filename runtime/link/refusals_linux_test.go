@@ -98,6 +98,9 @@ func TestTouchedRefusedMany(t *testing.T) {
 	}
 	calling.Wait()
 	heal(t, d)
+	if d.Unseen() {
+		t.Skip("the kernel has left some out, and it is said")
+	}
 	touches(t, "many", d, link.Touched{ConnectionsRefused: callers * calls}, there...)
 	callRefused(t, free(t), false)
 	touches(t, "healed", d, link.Touched{ConnectionsRefused: callers * calls}, there...)
