@@ -64,9 +64,13 @@ func (p *pump) readAll() {
 // awaitHeal waits until the lane changes, and takes nothing meanwhile; but the cuts
 // hear of the first that comes. It reports false if the connection is gone.
 func (p *pump) awaitHeal(state *laneState) bool {
-	if p.held().any() || p.mover.await() == nil {
-		p.lane.noteHeld(p, state)
+	for !p.held().any() && errors.Is(p.mover.await(), os.ErrDeadlineExceeded) {
+		// The interruption may be of the change that made the state.
+		if p.look() != state {
+			return true
+		}
 	}
+	p.lane.noteHeld(p, state)
 	return state.wait(forever, p.stream.context.Done())
 }
 
