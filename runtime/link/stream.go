@@ -2,6 +2,7 @@ package link
 
 import (
 	"context"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -133,6 +134,9 @@ func (s *stream) connect() bool {
 		dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(s.relay.Source)}
 	}
 	c, err := dialer.DialContext(s.context, "tcp", s.relay.Target)
+	if err != nil && !s.answerReset() {
+		return false
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -146,4 +150,17 @@ func (s *stream) connect() bool {
 		abort(c.(*net.TCPConn))
 	}
 	return false
+}
+
+// answerReset waits until the lane back lets the reset through that the call was
+// answered by. It reports false if the connection is gone.
+func (s *stream) answerReset() bool {
+	s.down.took(0, io.EOF)
+	for state := s.relay.down.now(); state.Cut; state = s.relay.down.now() {
+		s.relay.down.noteHeld(s.down, state)
+		if !state.wait(forever, s.context.Done()) {
+			return false
+		}
+	}
+	return s.context.Err() == nil
 }
