@@ -237,7 +237,7 @@ func (v victim) try(h *harm) (again bool) {
 	h.when = time.Now()
 	switch h.kind {
 	case harmNode, harmCut:
-		nodes := slices.DeleteFunc(process.FindMarked("SURVIVAL", "DAGON_NAME", "DAGON_PHONE_HOME"), func(m process.Marked) bool {
+		nodes := slices.DeleteFunc(process.FindMarked("SURVIVAL", "DAGON_NAME", "DAGON_PHONE_HOME"), func(m process.Seen) bool {
 			return m.Variables["SURVIVAL"] != v.mark
 		})
 		if len(nodes) == 0 {

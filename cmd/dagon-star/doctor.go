@@ -50,7 +50,9 @@ Exit code: 0; 1 where something is left that it could not remove.
 	swept := folder.Sweep()
 	for _, p := range swept.Processes {
 		what := "killed"
-		if !p.Killed {
+		if errors.Is(p.Err, folder.ErrOutOfLife) { // it was given the variables by hand, or so it seems
+			what = fmt.Sprintf("left alone: %v", p.Err)
+		} else if !p.Killed {
 			what, code = fmt.Sprintf("left alone: %v", p.Err), 1
 		}
 		fmt.Fprintf(c.stdout, "  process %d of %s, run %s in %s: %s\n", p.PID, p.Node, p.Run, p.Folder, what)

@@ -8,12 +8,16 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/dagon-star/dagon-star/runtime/process"
 )
 
 // lockName is the file in a run's folder that is locked while the run lives; it
-// holds the run's id, and which file it is itself (see lockText).
+// holds the run's id, which file it is itself (see lockText), and when the run
+// lived (see lifeText).
 const lockName = "lock"
 
 // Variable is the variable of every node's environment that holds the run's
@@ -25,8 +29,21 @@ type Folder struct {
 	Path   string   // absolute
 	Events *os.File // its log, for the run to write
 
-	lock *os.File
+	lock    *os.File
+	said    int64 // how many bytes of the lock say which run it is
+	born    process.Moment
+	closing chan struct{}
+	renewed chan struct{} // closed when nothing renews the lease any more
 }
+
+// A run says in its lock when it began, and, for as long as it lives, until when
+// it will have ended unless it says so again: what began later is not of the run,
+// whatever variables it has. leaseFor is more than a busy machine holds up a
+// run that renews every renewEvery.
+const (
+	leaseFor   = 3 * time.Second
+	renewEvery = time.Second
+)
 
 // Make makes <runs>/<time>-<script> with its log, locks it, and points
 // <runs>/latest at it.
@@ -84,13 +101,65 @@ func (f *Folder) open(id string) (err error) {
 	if _, err := f.lock.WriteString(text); err != nil {
 		return err
 	}
+	f.said, f.born = int64(len(text)), process.Now()
+	if err := f.lease(f.born.Add(leaseFor)); err != nil {
+		return err
+	}
+	f.closing, f.renewed = make(chan struct{}), make(chan struct{})
+	go f.renew()
 	f.Events, err = os.Create(filepath.Join(f.Path, "events.jsonl"))
 	return err
 }
 
-// Close unlocks the folder.
+// renew renews the lease until the folder is closed.
+func (f *Folder) renew() {
+	defer close(f.renewed)
+	ticker := time.NewTicker(renewEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			f.lease(process.Now().Add(leaseFor)) // what cannot be written shows in the log first
+		case <-f.closing:
+			return
+		}
+	}
+}
+
+// lease writes the end of the run's life into the lock.
+func (f *Folder) lease(end process.Moment) error {
+	_, err := f.lock.WriteAt([]byte(lifeText(f.born, end)), f.said)
+	return err
+}
+
+// lifeText is the line of a lock that says when the run lived. It has one length,
+// so that it is written over.
+func lifeText(start, end process.Moment) string {
+	return fmt.Sprintf("%s %020d %020d\n", start.Boot, start.Ticks, end.Ticks)
+}
+
+// parseLife reads a line of lifeText.
+func parseLife(line string) (l life, ok bool) {
+	f := strings.Fields(line)
+	if len(f) != 3 {
+		return l, false
+	}
+	var startErr, endErr error
+	l.boot = f[0]
+	l.start, startErr = strconv.ParseUint(f[1], 10, 64)
+	l.end, endErr = strconv.ParseUint(f[2], 10, 64)
+	return l, startErr == nil && endErr == nil
+}
+
+// Close ends the run's life and unlocks the folder.
 func (f *Folder) Close() error {
 	var errs []error
+	if f.closing != nil {
+		close(f.closing)
+		<-f.renewed
+		f.closing = nil
+		errs = append(errs, f.lease(process.Now()))
+	}
 	for _, file := range []*os.File{f.Events, f.lock} {
 		if file != nil {
 			errs = append(errs, file.Close())

@@ -11,5 +11,5 @@ func lockFile(path string) (*os.File, error) { return os.Create(path) }
 // lockText is the run's id alone, for nobody looks at it.
 func lockText(_ *os.File, id string) (string, error) { return id, nil }
 
-// isDeadRun reports of no run that it is dead, for no process of one is found.
-func isDeadRun(id, folder string, user int) (dead, unknown bool) { return false, true }
+// lookAt knows nothing of a run, for no process of one is found.
+func lookAt(claim) (state, life) { return unknown, life{} }

@@ -9,8 +9,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dagon-star/dagon-star/runtime/process"
 )
 
 // lockFile makes a file and holds a lock on it until it is closed, or its
@@ -37,31 +40,43 @@ func lockText(f *os.File, id string) (string, error) {
 	return fmt.Sprintf("%s\n%d %d\n", id, s.Dev, s.Ino), nil
 }
 
-// isDeadRun reports whether nobody holds the lock of a run; unknown where that
-// cannot be told. A process of the user's says where the run's folder is, and
-// may say anything: whatever is there must not block, is not made, is no more
+// lookAt looks at a run. A process of the user's says where the run's folder is,
+// and may say anything: whatever is there must not block, is not made, is no more
 // than looked at if it is neither the user's nor ours, and is read no further
 // than it can be the run's.
-func isDeadRun(id, folder string, user int) (dead, unknown bool) {
-	f, err := os.OpenFile(filepath.Join(folder, lockName), os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+func lookAt(c claim) (state, life) {
+	f, err := os.OpenFile(filepath.Join(c.folder, lockName), os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if errors.Is(err, fs.ErrPermission) { // it is another user's, who sweeps it
+		return alive, life{}
+	}
 	if err != nil {
-		return false, !errors.Is(err, fs.ErrPermission)
+		return unknown, life{}
 	}
 	defer f.Close()
 	var s unix.Stat_t
-	if unix.Fstat(int(f.Fd()), &s) != nil || s.Mode&unix.S_IFMT != unix.S_IFREG || int(s.Uid) != user && int(s.Uid) != os.Geteuid() {
-		return false, true
+	if unix.Fstat(int(f.Fd()), &s) != nil || s.Mode&unix.S_IFMT != unix.S_IFREG || int(s.Uid) != c.user && int(s.Uid) != os.Geteuid() {
+		return unknown, life{}
 	}
-	want, err := lockText(f, id)
+	want, err := lockText(f, c.run)
 	if err != nil {
-		return false, true
+		return unknown, life{}
 	}
-	text, err := io.ReadAll(io.LimitReader(f, int64(len(want))+1))
-	if err != nil || string(text) != want && string(text) != id { // which earlier versions wrote alone
-		return false, true
+	text := make([]byte, len(want)+len(lifeText(process.Now(), process.Moment{}))+1)
+	if n, err := f.ReadAt(text, 0); err != io.EOF || !strings.HasPrefix(string(text[:n]), want) {
+		return unknown, life{}
 	}
 	// Shared, for other sweeps may look at the same moment, and some file systems
 	// grant nothing more to who only reads.
-	err = unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
-	return err == nil, err != nil && !errors.Is(err, unix.EWOULDBLOCK)
+	switch err := unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB); {
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return alive, life{}
+	case err != nil:
+		return unknown, life{}
+	}
+	n, err := f.ReadAt(text, 0) // its last words
+	l, ok := parseLife(strings.TrimPrefix(string(text[:n]), want))
+	if err != io.EOF || !ok { // of an earlier version, or it was killed as it was made
+		return unknown, life{}
+	}
+	return dead, l
 }

@@ -3,12 +3,13 @@ package folder
 import (
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/process"
 )
 
-// Leftover is a process that a run left.
+// Leftover is a process that a run left, or that says it is a run's.
 type Leftover struct {
 	PID    int
 	Run    string // the run's id
@@ -18,6 +19,8 @@ type Leftover struct {
 	// why not.
 	Killed bool
 	Err    error
+
+	seen process.Seen
 }
 
 // SweepResult is what a sweep has found.
@@ -27,44 +30,41 @@ type SweepResult struct {
 	Err       error    // what it could not do
 }
 
-// ErrUnknownRun is why a process is left alone whose run's folder is gone, has
-// become another's or a copy, or is not to be trusted: the run may live.
-var ErrUnknownRun = errors.New("its run's folder is not there any more, or is another's or a copy, so that it cannot be told whether the run lives")
+var (
+	// ErrUnknownRun is why a process is left alone whose run's folder is gone, has
+	// become another's or a copy, or is not to be trusted: the run may live.
+	ErrUnknownRun = errors.New("its run's folder is not there any more, or is another's or a copy, so that it cannot be told whether the run lives")
+	// ErrOutOfLife is why a process is left alone that has a dead run's variables
+	// and did not begin while that run lived, as one that was given them by hand.
+	ErrOutOfLife = errors.New("it did not begin while its run lived")
+)
 
 // Sweep finds what runs that are dead have left on this machine, of this user's
-// as far as it may be seen, and removes it: processes, which are known by the
-// run's id and folder in their environment, and control groups, by their names.
-// A run that lives holds locks on its folder and its groups, and is never
-// touched. Every run begins with a sweep.
+// as far as it may be seen, and removes it: processes, and control groups, by
+// their names. A process was left by a run if it has the run's id and folder in its
+// environment, and began while the run lived; and so was all that descends from
+// it. A run that lives holds locks on its folder and its groups. Every run begins
+// with a sweep.
+//
+// A sweep never kills this process, its ancestors, or what it has started.
 func Sweep() SweepResult {
 	var s SweepResult
+	lives := lives{}
 	for try := 0; try < sweeps; try++ { // what is killed may have been forking
-		found := false
-		type run struct { // what is to be trusted depends on whose process it is
-			id, folder string
-			user       int
+		all, err := process.Look("DAGON_RUN", "DAGON_NAME", Variable)
+		if err != nil {
+			s.Err = err
+			break
 		}
-		dead := map[run]bool{}
-		for _, m := range process.FindMarked("DAGON_RUN", "DAGON_NAME", Variable) {
-			left := Leftover{PID: m.PID, Run: m.Variables["DAGON_RUN"], Node: m.Variables["DAGON_NAME"], Folder: m.Variables[Variable]}
-			key := run{left.Run, left.Folder, m.User}
-			isDead, known := dead[key]
-			if !known {
-				var unknown bool
-				isDead, unknown = isDeadRun(left.Run, left.Folder, m.User)
-				if unknown && try == 0 {
-					left.Err = ErrUnknownRun
-					s.Processes = append(s.Processes, left)
-					continue
-				}
-				dead[key] = isDead
-			}
-			if !isDead {
+		found := false
+		for _, left := range leftovers(all, os.Getpid(), process.Now().Boot, lives.of) {
+			if left.Err == nil {
+				found = true
+				left.Err = left.seen.Kill()
+				left.Killed = left.Err == nil
+			} else if try > 0 {
 				continue
 			}
-			found = true
-			left.Err = m.Kill()
-			left.Killed = left.Err == nil
 			s.Processes = append(s.Processes, left)
 		}
 		if !found {
@@ -80,6 +80,114 @@ func Sweep() SweepResult {
 
 // sweeps bounds how often a sweep looks again after it has killed something.
 const sweeps = 100
+
+// state is what can be known of a run.
+type state int
+
+const (
+	alive state = iota
+	unknown
+	dead
+)
+
+// life is when a run lived, in clock ticks since the machine was booted: not at
+// end any more.
+type life struct {
+	boot       string
+	start, end uint64
+}
+
+// holds reports whether a process that runs since the present boot began in the
+// life.
+func (l life) holds(began uint64, boot string) bool {
+	return l.boot == boot && began >= l.start && began < l.end
+}
+
+// claim is what a process says of its run, and whose it is: what is to be trusted
+// depends on that.
+type claim struct {
+	run, folder string
+	user        int
+}
+
+// lives looks at each run once in a sweep.
+type lives map[claim]struct {
+	state state
+	life  life
+}
+
+func (l lives) of(c claim) (state, life) {
+	known, ok := l[c]
+	if !ok {
+		known.state, known.life = lookAt(c)
+		l[c] = known
+	}
+	return known.state, known.life
+}
+
+// leftovers are those of all processes that runs left, or that say so. What has no
+// Err is to be killed. It decides alone: of looks at runs.
+func leftovers(all []process.Seen, self int, boot string, of func(claim) (state, life)) (found []Leftover) {
+	parents := map[int]int{}
+	for _, p := range all {
+		parents[p.PID] = p.Parent
+	}
+	ancestors := map[int]bool{}
+	for pid := self; pid != 0 && !ancestors[pid]; pid = parents[pid] {
+		ancestors[pid] = true
+	}
+	// up goes from a process through its ancestors until stop.
+	up := func(pid int, stop func(pid int) bool) (at int, ok bool) {
+		for range all {
+			if pid == 0 || stop(pid) {
+				break
+			}
+			pid = parents[pid]
+		}
+		return pid, pid != 0 && stop(pid)
+	}
+	spared := func(pid int) bool {
+		_, ours := up(pid, func(pid int) bool { return pid == self })
+		return ours || ancestors[pid]
+	}
+	left := map[int]Leftover{} // what has the variables of a run that is not known to live
+	for _, p := range all {
+		l := Leftover{PID: p.PID, seen: p, Run: p.Variables["DAGON_RUN"], Node: p.Variables["DAGON_NAME"], Folder: p.Variables[Variable]}
+		if l.Run == "" || l.Folder == "" || spared(p.PID) {
+			continue
+		}
+		switch state, life := of(claim{l.Run, l.Folder, p.User}); {
+		case state == unknown:
+			l.Err = ErrUnknownRun
+		case state == dead && !life.holds(p.Began, boot):
+			l.Err = ErrOutOfLife
+		case state == alive:
+			continue
+		}
+		left[p.PID] = l
+	}
+	for _, p := range all {
+		own, says := left[p.PID]
+		if says && own.Err == nil {
+			found = append(found, own)
+			continue
+		}
+		// What an ancestor of this process has started since may be its user's.
+		above, ok := up(p.PID, func(pid int) bool {
+			l, says := left[pid]
+			return ancestors[pid] || says && l.Err == nil
+		})
+		switch {
+		case ok && !ancestors[above]:
+			by := left[above]
+			by.PID, by.seen = p.PID, p
+			found = append(found, by)
+		case says:
+			found = append(found, own)
+		}
+	}
+	return found
+}
 
 // Notices are what a run tells of what it swept.
 func (s SweepResult) Notices() []string {

@@ -3,39 +3,50 @@
 package folder
 
 import (
+	"bufio"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/dagon-star/dagon-star/runtime/process"
 )
 
-// stranger starts a process that says it is a node of a run with the folder;
-// the channel is closed when it is gone.
+// stranger starts a process, of which this one is no ancestor, that says it is a
+// node of a run with the folder; the channel is closed when it is gone.
 func stranger(t *testing.T, id, folder string) (pid int, gone chan struct{}) {
 	t.Helper()
-	c := exec.Command("cat")
+	in, write, err := os.Pipe()
+	must(t, err)
+	read, out, err := os.Pipe()
+	must(t, err)
+	c := exec.Command("sh", "-c", "cat <&3 & echo $!")
 	c.Env = append(os.Environ(), "DAGON_RUN="+id, "DAGON_NAME=x", Variable+"="+folder)
-	in, err := c.StdinPipe()
+	c.Stdout, c.ExtraFiles = out, []*os.File{in}
+	must(t, c.Run())
+	in.Close()
+	out.Close()
+	said := bufio.NewReader(read)
+	_, err = fmt.Fscanln(said, &pid)
 	must(t, err)
-	out, err := c.StdoutPipe()
+	write.WriteString("x") // its environment can be read once it runs
+	_, err = said.ReadByte()
 	must(t, err)
-	must(t, c.Start())
-	// Its environment can be read no sooner than it runs, which is after Start.
-	in.Write([]byte("x"))
-	out.Read(make([]byte, 1))
 	gone = make(chan struct{})
 	go func() {
-		c.Wait()
+		said.ReadByte()
 		close(gone)
 	}()
 	t.Cleanup(func() {
-		c.Process.Kill()
+		write.Close()
 		<-gone
+		read.Close()
 	})
-	return c.Process.Pid, gone
+	return pid, gone
 }
 
 // sweeping sweeps, and returns what the sweep says of the process.
@@ -80,6 +91,15 @@ func swept(t *testing.T, pid int, gone chan struct{}) {
 	}
 }
 
+// die ends a run as if its process were killed.
+func die(t *testing.T, f *Folder) {
+	t.Helper()
+	close(f.closing)
+	<-f.renewed
+	f.closing = nil
+	must(t, f.lock.Close())
+}
+
 // TestSweepTrustsNobody: whatever a stranger's process says is its run's
 // folder neither stops a sweep, nor is followed, made or believed.
 func TestSweepTrustsNobody(t *testing.T) {
@@ -110,13 +130,16 @@ func TestSweepTrustsNobody(t *testing.T) {
 	}
 }
 
-// TestSweepIDAlone: what a run left is swept whose lock holds its id alone, as
-// of an earlier version.
-func TestSweepIDAlone(t *testing.T) {
-	dir := t.TempDir()
-	must(t, os.WriteFile(filepath.Join(dir, lockName), []byte("abc"), 0o644))
-	pid, gone := stranger(t, "abc", dir)
-	swept(t, pid, gone)
+// TestSweepNoLife: a process is left alone whose run's lock does not say when the
+// run lived, as of an earlier version.
+func TestSweepNoLife(t *testing.T) {
+	f, err := Make(t.TempDir(), "x", "abc", time.Now())
+	must(t, err)
+	pid, gone := stranger(t, "abc", f.Path)
+	must(t, f.lock.Truncate(f.said))
+	die(t, f)
+	leftAlone(t, pid, gone)
+	f.Close()
 }
 
 // TestSweepCopy: a run that lives is left alone when its folder is replaced by
@@ -134,6 +157,42 @@ func TestSweepCopy(t *testing.T) {
 	leftAlone(t, pid, gone)
 	must(t, os.RemoveAll(f.Path))
 	must(t, os.Rename(f.Path+".old", f.Path))
-	must(t, f.Close())
+	die(t, f)
 	swept(t, pid, gone)
+}
+
+// TestSweepByHand: a process that is given the variables of a run by hand when the
+// run is over is told of and left alone.
+func TestSweepByHand(t *testing.T) {
+	f, err := Make(t.TempDir(), "x", "abc", time.Now())
+	must(t, err)
+	must(t, f.Close())
+	for end := process.Now().Ticks; process.Now().Ticks == end; { // the run's last tick is over
+	}
+	pid, gone := stranger(t, "abc", f.Path)
+	if p := sweeping(t, pid); p == nil || p.Killed || !errors.Is(p.Err, ErrOutOfLife) {
+		t.Errorf("the sweep says %+v", p)
+	}
+	select {
+	case <-gone:
+		t.Error("it was killed")
+	default:
+	}
+}
+
+// TestLease: a run that lives on is not held to have ended.
+func TestLease(t *testing.T) {
+	f, err := Make(t.TempDir(), "x", "abc", time.Now())
+	must(t, err)
+	defer f.Close()
+	first, err := os.ReadFile(filepath.Join(f.Path, lockName))
+	must(t, err)
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		if text, err := os.ReadFile(filepath.Join(f.Path, lockName)); err == nil && len(text) == len(first) && string(text) > string(first) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("it is still %q", first)
+		}
+	}
 }

@@ -233,9 +233,10 @@ func (g *groups) close() error {
 }
 
 // SweepGroups removes the control groups of runs that are dead, with what runs
-// in them, and returns their paths. A run that lives holds a lock on its own.
+// in them, and returns their paths. A run that lives holds a lock on its own. Those
+// stay that this process or one of its ancestors is in.
 func SweepGroups() (removed []string, err error) {
-	seen := map[string]bool{}
+	seen, own := map[string]bool{}, ownGroups()
 	var errs []error
 	for _, h := range hierarchies() {
 		for _, dir := range h.above() {
@@ -245,6 +246,9 @@ func SweepGroups() (removed []string, err error) {
 					continue
 				}
 				seen[path] = true
+				if own[filepath.Base(path)] {
+					continue
+				}
 				lock, err := lockGroup(path)
 				if err != nil { // it lives, or is another user's
 					continue
@@ -259,6 +263,26 @@ func SweepGroups() (removed []string, err error) {
 		}
 	}
 	return removed, errors.Join(errs...)
+}
+
+// ownGroups are the names of the control groups that this process and its
+// ancestors are in.
+func ownGroups() map[string]bool {
+	own := map[string]bool{}
+	for pid := os.Getpid(); pid > 0; {
+		text, _ := os.ReadFile(procPath(pid, "cgroup"))
+		for line := range strings.Lines(string(text)) {
+			for name := range strings.SplitSeq(strings.TrimSpace(line), "/") {
+				own[name] = true
+			}
+		}
+		s, ok := readStat(pid)
+		if !ok {
+			break
+		}
+		pid = s.parent
+	}
+	return own
 }
 
 // group is the control group of a tree: one in each hierarchy that is used.

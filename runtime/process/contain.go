@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Rung is a rung of the containment ladder.
@@ -91,4 +92,10 @@ func climb[T any](o Options, make func(Rung) (T, error)) (made T, c Containment,
 		c.Refused = append(c.Refused, Refusal{Rung: rung, Reason: err.Error()})
 	}
 	return made, c, &ContainError{c.Refused[len(c.Refused)-1]}
+}
+
+// Add returns the moment d later.
+func (m Moment) Add(d time.Duration) Moment {
+	m.Ticks += uint64(d / (time.Second / ticks))
+	return m
 }

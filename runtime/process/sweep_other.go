@@ -2,20 +2,36 @@
 
 package process
 
-// Marked is a process that was executed with certain variables in its
-// environment.
-type Marked struct {
-	PID       int
-	User      int // whose it is
-	Variables map[string]string
+import "syscall"
+
+// Seen is a process that runs on this machine.
+type Seen struct {
+	PID, Parent int
+	Began       uint64            // in clock ticks since boot
+	User        int               // whose it is
+	Variables   map[string]string // those that were looked for
 }
 
-// FindMarked finds nothing: another process's environment is not to be seen
-// here.
-func FindMarked(...string) []Marked { return nil }
+// Look finds nothing: another process's environment is not to be seen here.
+func Look(...string) ([]Seen, error) { return nil, nil }
 
-// Kill does nothing.
-func (Marked) Kill() error { return nil }
+// FindMarked finds nothing, as Look.
+func FindMarked(...string) []Seen { return nil }
+
+// Kill says that it cannot be done.
+func (Seen) Kill() error { return syscall.EINVAL }
+
+// Moment is a point of time in the terms of Seen.Began.
+type Moment struct {
+	Boot  string // which boot of the machine it is counted from
+	Ticks uint64 // clock ticks
+}
+
+// ticks is how many clock ticks a second has.
+const ticks = 100
+
+// Now is no moment: nothing is compared with it here.
+func Now() Moment { return Moment{Boot: "-"} }
 
 // SweepGroups does nothing: control groups are Linux's.
 func SweepGroups() ([]string, error) { return nil, nil }
