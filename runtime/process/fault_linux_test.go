@@ -86,17 +86,43 @@ func startTree(t *testing.T, d Driver, tag string) (Process, []int) {
 	return p, pids
 }
 
+// procPath is a file of a process.
+func procPath(pid int, file string) string { return fmt.Sprintf("/proc/%d/%s", pid, file) }
+
 // states are those of processes in /proc, such as "SSS".
 func states(pids []int) string {
+	proc, err := openProc()
+	if err != nil {
+		return err.Error()
+	}
+	defer proc.close()
 	var all strings.Builder
 	for _, pid := range pids {
-		if s, ok := readStat(pid); ok && s.runs() {
+		if s, ok, err := proc.stat(pid); err == nil && ok && s.runs() {
 			all.WriteByte(s.state)
 		} else {
 			all.WriteByte('-')
 		}
 	}
 	return all.String()
+}
+
+// readGroup reads a file of a control group.
+func readGroup(dir, file string) string {
+	text, _ := os.ReadFile(filepath.Join(dir, file))
+	return strings.TrimSpace(string(text))
+}
+
+// eachGroup calls fn for the folder of each control group that a run's own could
+// be in.
+func eachGroup(fn func(dir string)) {
+	all := hierarchies()
+	defer closeAll(all)
+	for _, h := range all {
+		for _, p := range h.above() {
+			fn(p.String())
+		}
+	}
 }
 
 // testPause: a pause stops all of a tree before it returns, and what had been
@@ -238,19 +264,17 @@ func testLimits(t *testing.T, d Driver) {
 func treeGroups(t *testing.T, d Driver) []string {
 	t.Helper()
 	var all []string
-	for _, h := range hierarchies() {
-		for _, dir := range h.above() {
-			found, err := filepath.Glob(filepath.Join(dir, groupPrefix+testRun(t, d.Containment().Rung), "*", "cgroup.procs"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, file := range found {
-				if dir := filepath.Dir(file); !slices.Contains(all, dir) {
-					all = append(all, dir)
-				}
+	eachGroup(func(dir string) {
+		found, err := filepath.Glob(filepath.Join(dir, groupPrefix+testRun(t, d.Containment().Rung), "*", "cgroup.procs"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range found {
+			if dir := filepath.Dir(file); !slices.Contains(all, dir) {
+				all = append(all, dir)
 			}
 		}
-	}
+	})
 	return all
 }
 
@@ -318,13 +342,11 @@ func testNothingOutside(t *testing.T, d Driver) {
 // runGroups are the groups of a run.
 func runGroups(t *testing.T, run string) (all []string) {
 	t.Helper()
-	for _, h := range hierarchies() {
-		for _, dir := range h.above() {
-			if _, err := os.Stat(filepath.Join(dir, groupPrefix+run)); err == nil {
-				all = append(all, filepath.Join(dir, groupPrefix+run))
-			}
+	eachGroup(func(dir string) {
+		if _, err := os.Stat(filepath.Join(dir, groupPrefix+run)); err == nil {
+			all = append(all, filepath.Join(dir, groupPrefix+run))
 		}
-	}
+	})
 	return all
 }
 

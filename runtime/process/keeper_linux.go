@@ -124,8 +124,9 @@ func toWire(err error) *wireError {
 type keeper struct {
 	rung     Rung
 	local    *local
+	proc     *procfs
 	hostProc *os.File // the machine's own /proc, where this one is another's
-	orphans  *os.File // see kin
+	orphans  *os.File // see trees
 	requests *rightsReader
 	decoder  *gob.Decoder
 	main     chan func() // done on the main thread
@@ -157,8 +158,8 @@ func keep(rung Rung, run string) {
 	if err != nil {
 		return
 	}
-	k.local = newLocal(kin{rung: rung, groups: newGroups(run), orphans: k.orphans, hostProc: k.hostProc,
-		namespaces: new(sync.Map)})
+	k.local = newLocal(trees{rung: rung, proc: k.proc, groups: newGroups(run), orphans: k.orphans, hostProc: k.hostProc,
+		namespaces: new(sync.Map), slacks: newSlacks()})
 	over := make(chan uint64)
 	go func() { over <- k.serve() }()
 	var soon <-chan time.Time
@@ -193,7 +194,8 @@ func (k *keeper) reap() {
 	k.local.reaping.Lock()
 	defer k.local.reaping.Unlock()
 	var usage syscall.Rusage
-	for _, pid := range k.local.kin.adopted() {
+	adopted, _ := k.local.trees.adopted() // what is not reaped now is at its end
+	for _, pid := range adopted {
 		reap(pid, &usage)
 	}
 }
@@ -209,7 +211,7 @@ func (k *keeper) settle() (err error) {
 	if os.Getpid() != 1 {
 		return errors.New("the keeper is not the first process of a PID namespace")
 	}
-	if k.hostProc, err = os.Open("/proc"); err != nil {
+	if k.hostProc, err = detach("/proc"); err != nil {
 		return err
 	}
 	// What is mounted outside is seen here, and nothing the other way.
@@ -224,8 +226,11 @@ func (k *keeper) settle() (err error) {
 
 // openOrphans opens the file that tells the children of the main thread.
 func (k *keeper) openOrphans() (err error) {
+	if k.proc, err = openProc(); err != nil {
+		return err
+	}
 	pid := os.Getpid()
-	if k.orphans, err = os.Open(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid)); err != nil {
+	if k.orphans, err = openAt(k.proc.dir, fmt.Sprintf("%d/task/%d/children", pid, pid), unix.O_RDONLY); err != nil {
 		return errors.New("the kernel does not tell a process's children (/proc/PID/task/TID/children)")
 	}
 	return nil
@@ -345,7 +350,7 @@ func (k *keeper) end() error {
 
 // left are the processes in the keeper's care that run.
 func (k *keeper) left() []stat {
-	all := processes(none)
+	all, _ := k.proc.processes(nil) // again until nothing is left
 	self := os.Getpid()
 	in := map[int]bool{self: true}
 	if k.rung == Sealed {

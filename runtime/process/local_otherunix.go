@@ -23,24 +23,24 @@ func newForker(r Rung, _ Options) (forker, error) {
 	if r != Bare {
 		return nil, errors.New("it takes Linux, and this is " + goruntime.GOOS)
 	}
-	return newLocal(kin{}), nil
+	return newLocal(trees{}), nil
 }
 
-// kin: a tree is known by its process group alone here.
-type kin struct{}
+// trees: a tree is known by its process group alone here.
+type trees struct{}
 
 type mark struct{}
 
 // census does nothing: others' processes are not looked at here.
 type census struct{ looking sync.WaitGroup }
 
-func (kin) lockThread()    {}
-func (kin) releaseThread() { goruntime.UnlockOSThread() }
-func (kin) fork(_ *mark, im image, attr *syscall.ProcAttr) (int, error) {
+func (trees) lockThread()    {}
+func (trees) releaseThread() { goruntime.UnlockOSThread() }
+func (trees) fork(_ *mark, im image, attr *syscall.ProcAttr) (int, error) {
 	return syscall.ForkExec(im.path, im.argv, attr)
 }
-func (kin) conclude(*mark, *Exit) {}
-func (kin) close() error          { return nil }
+func (trees) conclude(*mark, *Exit) {}
+func (trees) close() error          { return nil }
 
 // Can tells why a fault cannot be done on this machine; nil where it can.
 func Can(fault string) error {
@@ -75,7 +75,7 @@ func awaitExit(pid int, _ *mark) {
 
 // hasExited reports whether a child that has not been reaped has ended: what is
 // registered for is told at once, or is an error.
-func hasExited(pid int) bool {
+func (trees) hasExited(pid int) bool {
 	queue, err := unix.Kqueue()
 	if err != nil {
 		return false
@@ -94,9 +94,9 @@ func hasExited(pid int) bool {
 }
 
 // sweep kills what the child has left in its group. Who that was is not known.
-func (c *child) sweep(*syscall.Rusage) (swept, left []int) {
+func (c *child) sweep(*syscall.Rusage) (swept, left []int, err error) {
 	unix.Kill(-c.id, unix.SIGKILL)
-	return nil, nil
+	return nil, nil, nil
 }
 
 // signalTree signals the group, which counts as one: who is in it is not known.

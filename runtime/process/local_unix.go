@@ -28,7 +28,7 @@ const (
 
 // local forks children of this process.
 type local struct {
-	kin     kin // how the members of a tree are known
+	trees   trees // how the members of a tree are known
 	work    chan func()
 	threads sync.WaitGroup
 	living  sync.WaitGroup // the children
@@ -37,8 +37,8 @@ type local struct {
 	census  census
 }
 
-func newLocal(k kin) *local {
-	l := &local{kin: k, work: make(chan func(), 64)}
+func newLocal(t trees) *local {
+	l := &local{trees: t, work: make(chan func(), 64)}
 	for range spawners {
 		l.threads.Go(l.spawn)
 	}
@@ -51,8 +51,8 @@ func newLocal(k kin) *local {
 // When the forker closes there are no children left.
 func (l *local) spawn() {
 	goruntime.LockOSThread()
-	defer l.kin.releaseThread()
-	l.kin.lockThread()
+	defer l.trees.releaseThread()
+	l.trees.lockThread()
 	for fork := range l.work {
 		fork()
 	}
@@ -63,7 +63,7 @@ func (l *local) close() error {
 	close(l.work)
 	l.threads.Wait()
 	l.census.looking.Wait()
-	return l.kin.close()
+	return l.trees.close()
 }
 
 func (l *local) fork(im image, ended func(Exit)) (t tree, err error) {
@@ -93,7 +93,7 @@ func (l *local) begin(im image, forked func(*child, error), ended func(Exit)) {
 	l.work <- func() {
 		c := &child{local: l, done: make(chan struct{})}
 		var err error
-		c.id, err = l.kin.fork(&c.mark, im, attr)
+		c.id, err = l.trees.fork(&c.mark, im, attr)
 		goruntime.KeepAlive(im.files)
 		if err != nil {
 			forked(nil, err)
@@ -132,11 +132,13 @@ func (c *child) watch() (e Exit) {
 	// Until it is reaped its number is not given to another, so that what is
 	// left of its tree can be found without a doubt about whose it is.
 	var usage syscall.Rusage
-	swept, left := c.sweep(&usage)
+	swept, left, err := c.sweep(&usage)
+	if err != nil {
+		e.note(fmt.Errorf("what it left cannot be known: %w", err))
+	}
 	c.mu.Lock()
 	var status syscall.WaitStatus
 	var own syscall.Rusage
-	var err error
 	c.local.leaders.Delete(c.id) // before its number can be another's
 	for {
 		if _, err = syscall.Wait4(c.id, &status, 0, &own); err != unix.EINTR {
@@ -153,7 +155,7 @@ func (c *child) watch() (e Exit) {
 	e.Code = -1
 	switch {
 	case err != nil:
-		e.Note = "how it ended is not known: " + err.Error()
+		e.note(fmt.Errorf("how it ended is not known: %w", err))
 	case status.Signaled():
 		e.Signal = SignalName(status.Signal())
 	default:
@@ -164,9 +166,17 @@ func (c *child) watch() (e Exit) {
 	e.MaxRSS = int64(usage.Maxrss) * maxRSSUnit
 	c.limiting.Lock()
 	defer c.limiting.Unlock()
-	c.local.kin.conclude(&c.mark, &e)
+	c.local.trees.conclude(&c.mark, &e)
 	close(c.done)
 	return e
+}
+
+// note adds to what is known of an exit.
+func (e *Exit) note(err error) {
+	if e.Note != "" {
+		e.Note += "; "
+	}
+	e.Note += err.Error()
 }
 
 func addUsage(to, more *syscall.Rusage) {
@@ -229,7 +239,7 @@ func (c *child) alive() bool {
 
 // over reports whether the child has ended, by the kernel's word. The lock is
 // held: nobody reaps it meanwhile.
-func (c *child) over() bool { return c.reaped || hasExited(c.id) }
+func (c *child) over() bool { return c.reaped || c.local.trees.hasExited(c.id) }
 
 // held does something to the child's own number, unless the child has ended.
 func (c *child) held(do func() error, what string) error {

@@ -24,16 +24,22 @@ type Seen struct {
 // Look returns the processes that run, each with those of the named variables that
 // it was executed with, if this user may read its environment.
 func Look(names ...string) ([]Seen, error) {
-	all, err := processes(none), error(nil)
+	proc, err := openProc()
+	if err != nil {
+		return nil, err
+	}
+	defer proc.close()
+	all, err := proc.processes(nil)
 	var seen []Seen
 	for _, s := range all {
-		var of syscall.Stat_t
-		if !s.runs() || syscall.Stat(procPath(s.pid, ""), &of) != nil {
+		var of unix.Stat_t
+		if !s.runs() || unix.Fstatat(int(proc.dir.Fd()), strconv.Itoa(s.pid), &of, 0) != nil {
 			continue
 		}
+		s.of = nil // which is closed
 		p := Seen{PID: s.pid, Parent: s.parent, User: int(of.Uid), Variables: map[string]string{}, stat: s}
 		p.Began, _ = strconv.ParseUint(s.began, 10, 64)
-		environment, _ := os.ReadFile(procPath(s.pid, "environ"))
+		environment, _ := proc.read(s.pid, "environ")
 		for variable := range bytes.SplitSeq(environment, []byte{0}) {
 			for _, name := range names {
 				if value, ok := strings.CutPrefix(string(variable), name+"="); ok {
@@ -53,11 +59,16 @@ func FindMarked(names ...string) []Seen {
 	return slices.DeleteFunc(all, func(s Seen) bool { return len(s.Variables) < len(names) })
 }
 
-// none leaves no process out.
-func none(int) bool { return false }
-
 // Kill kills the process, and nobody who has its number since.
-func (s Seen) Kill() error { return s.stat.send(syscall.SIGKILL) }
+func (s Seen) Kill() error {
+	proc, err := openProc()
+	if err != nil {
+		return err
+	}
+	defer proc.close()
+	s.stat.of = proc
+	return s.stat.send(syscall.SIGKILL)
+}
 
 // Moment is a point of time in the terms of Seen.Began.
 type Moment struct {
@@ -76,30 +87,32 @@ func Now() Moment {
 	return Moment{strings.TrimSpace(string(boot)), uint64(now.Nano()) / uint64(time.Second/ticks)}
 }
 
-// tagged are the processes that were executed with one of the variables.
-func tagged(tags []string) []stat {
-	var found []stat
-	for _, s := range processes(none) {
-		for _, tag := range tags {
-			if tag != "" && s.runs() && s.hasVariable([]byte("\x00"+tag+"\x00")) {
-				found = append(found, s)
-				break
-			}
-		}
+// killTagged kills what was executed with one of the variables, until there is
+// nothing such.
+func killTagged(tags []string) {
+	proc, err := openProc()
+	if err != nil {
+		return // the next run sweeps it, or says so
 	}
-	return found
-}
-
-// killAll kills what is found until nothing is.
-func killAll(find func() []stat) {
+	defer proc.close()
 	seen := map[int]stat{}
 	for w, quiet := (waiter{}), 0; ; {
-		found := find()
-		for _, s := range found {
-			seen[s.pid] = s
-			s.send(syscall.SIGKILL)
+		all, err := proc.processes(nil)
+		found := err != nil
+		for _, s := range all {
+			for _, tag := range tags {
+				if tag == "" || !s.runs() {
+					continue
+				}
+				if has, _ := s.hasVariable([]byte("\x00" + tag + "\x00")); has {
+					found = true
+					seen[s.pid] = s
+					s.send(syscall.SIGKILL)
+					break
+				}
+			}
 		}
-		if quiet++; len(found) > 0 || anyRuns(seen) {
+		if quiet++; found || anyRuns(seen) {
 			quiet = 0
 		}
 		if quiet == sureAfter || !w.wait(killedWithin) {

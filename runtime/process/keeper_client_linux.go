@@ -23,11 +23,15 @@ const answersWithin = 30 * time.Second
 func newForker(r Rung, o Options) (forker, error) {
 	switch {
 	case r == Bare:
-		return newLocal(kin{rung: Bare, groups: newGroups(o.Run)}), nil
+		proc, err := openProc()
+		if err != nil {
+			return nil, err
+		}
+		return newLocal(trees{rung: Bare, proc: proc, groups: newGroups(o.Run)}), nil
 	case !called.Load():
 		return nil, errors.New("this program does not call process.Keeper at the top of its main")
 	case r == Cgroup:
-		if err := newGroups(o.Run).can(""); err != nil {
+		if err := canGroup(""); err != nil {
 			return nil, err
 		}
 	}
@@ -73,7 +77,7 @@ func namespaces(attr *syscall.SysProcAttr) error {
 	attr.Cloneflags |= unix.CLONE_NEWUSER
 	attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: os.Geteuid(), HostID: os.Geteuid(), Size: 1}}
 	attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getegid(), HostID: os.Getegid(), Size: 1}}
-	attr.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SYS_PTRACE, unix.CAP_KILL}
+	attr.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SYS_PTRACE, unix.CAP_KILL, unix.CAP_SYS_NICE}
 	return nil
 }
 
@@ -218,7 +222,7 @@ func (k *kept) read() {
 		for _, c := range children {
 			tags = append(tags, c.tag)
 		}
-		killAll(func() []stat { return tagged(tags) })
+		killTagged(tags)
 		SweepGroups()
 	}
 	for _, c := range children {

@@ -1,0 +1,250 @@
+package process
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// awaitExit waits until a child has ended, and leaves it unreaped.
+func awaitExit(pid int, m *mark) {
+	if m.pidfd >= 0 {
+		polled := pollExit(m.pidfd)
+		m.pidfd = -1
+		if polled {
+			return
+		}
+	}
+	var info unix.Siginfo
+	for unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
+	}
+}
+
+// hasExited reports whether a child that has not been reaped has ended, or is on
+// its way out: none of its threads goes on with its program.
+func (k trees) hasExited(pid int) bool {
+	var info unix.Siginfo
+	err := error(unix.EINTR)
+	for err == unix.EINTR {
+		err = unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOWAIT|unix.WNOHANG, nil)
+	}
+	return err == nil && info.Signo != 0 || err == unix.ECHILD || k.proc.isEnding(pid)
+}
+
+// pollExit waits for a child's pidfd to become readable, which takes no thread;
+// false where that does not work. It closes it.
+func pollExit(pidfd int) bool {
+	if unix.SetNonblock(pidfd, true) != nil {
+		unix.Close(pidfd)
+		return false
+	}
+	file := os.NewFile(uintptr(pidfd), "pidfd")
+	defer file.Close()
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return false
+	}
+	return raw.Read(func(fd uintptr) bool {
+		var info unix.Siginfo
+		err := unix.Waitid(unix.P_PIDFD, int(fd), &info, unix.WEXITED|unix.WNOWAIT|unix.WNOHANG, nil)
+		return err == nil && info.Signo != 0
+	}) == nil
+}
+
+// signalTree sends a signal to the leader first, which so cannot replace what
+// else is hit.
+func (c *child) signalTree(sig syscall.Signal) (hit []int, err error) {
+	members, unseen := c.members() // before it: a leader that has ended does not know its own any more
+	if unseen != nil && sig != unix.SIGKILL {
+		return nil, unseen
+	}
+	err = c.held(func() error {
+		c.killed = c.killed || sig == unix.SIGKILL
+		return unix.Kill(c.id, sig)
+	}, "signal process")
+	if err != nil {
+		return nil, err
+	}
+	hit = []int{c.id}
+	errs := []error{unseen}
+	for _, s := range members {
+		switch err := s.send(sig); {
+		case err == nil:
+			hit = append(hit, s.pid)
+		case !errors.Is(err, unix.ESRCH):
+			errs = append(errs, fmt.Errorf("cannot signal process %d: %w", s.pid, err))
+		}
+	}
+	return hit, errors.Join(errs...)
+}
+
+// sureAfter is how often in a row nothing is to be found before there is
+// nothing: a list of processes is not of one moment, and one that forks and
+// exits while it is made hides its child.
+const sureAfter = 2
+
+// waiter waits a little, and longer each time.
+type waiter struct {
+	began time.Time
+	pause time.Duration
+}
+
+// wait returns false once the time within has passed.
+func (w *waiter) wait(within time.Duration) bool {
+	if w.began.IsZero() {
+		w.began = time.Now()
+	}
+	w.pause = min(max(2*w.pause, 100*time.Microsecond), 20*time.Millisecond)
+	time.Sleep(w.pause)
+	return time.Since(w.began) < within
+}
+
+// sweep kills what of the tree has outlived its leader, and waits until it is
+// gone. It returns who that was, left by their numbers as the machine shows them,
+// and adds what they have used as far as it is this process that reaps them. An
+// error is why somebody may have been missed.
+func (c *child) sweep(usage *syscall.Rusage) (swept, left []int, err error) {
+	l := c.local
+	switch {
+	case l.trees.rung == Cgroup && !c.mark.group.populated():
+		return nil, nil, nil
+	case l.trees.adopts():
+		l.reaping.Lock()
+		defer l.reaping.Unlock()
+		// The top of whatever outlives the leader was given to this process.
+		if adopted, err := l.trees.adopted(); err == nil && len(adopted) == 0 {
+			return nil, nil, nil
+		}
+	default:
+		looks := 0
+		for looks < sureAfter {
+			all, err := l.look()
+			var members []stat
+			if err == nil {
+				members, err = c.membersOf(all)
+			}
+			if err != nil || len(members) > 0 {
+				break
+			}
+			looks++
+		}
+		if looks == sureAfter {
+			return nil, nil, nil
+		}
+	}
+	seen := map[int]stat{}
+	for w, quiet := (waiter{}), 0; ; {
+		members, unseen := c.members()
+		for _, s := range members {
+			if _, again := seen[s.pid]; !again {
+				seen[s.pid] = s
+				swept = append(swept, s.pid)
+				left = append(left, l.trees.numberOutside(s.pid))
+			}
+			s.send(syscall.SIGKILL)
+		}
+		dying := anyRuns(seen) || unseen != nil
+		if l.trees.adopts() {
+			adopted, _ := l.trees.adopted() // what is reaped by nobody else is by the keeper
+			for _, pid := range adopted {
+				if _, ours := seen[pid]; ours {
+					dying = !reap(pid, usage) || dying
+				}
+			}
+		}
+		if quiet++; len(members) > 0 || dying {
+			quiet = 0
+		}
+		if quiet == sureAfter || !w.wait(killedWithin) {
+			return swept, left, unseen
+		}
+	}
+}
+
+// reap reaps a child if it has ended.
+func reap(pid int, usage *syscall.Rusage) bool {
+	var own syscall.Rusage
+	n, err := syscall.Wait4(pid, nil, syscall.WNOHANG, &own)
+	if n == pid {
+		addUsage(usage, &own)
+	}
+	return n == pid || err != nil
+}
+
+// stopTree stops the tree, and returns when all of it has stopped: what was
+// started meanwhile too.
+func (c *child) stopTree() (reached int, err error) {
+	if !c.alive() {
+		return 0, os.ErrProcessDone
+	}
+	if c.paused {
+		return 0, nil
+	}
+	stopped, sent := map[int]bool{}, map[int]bool{}
+	for w, quiet := (waiter{}), 0; ; {
+		members, err := c.members()
+		if err != nil {
+			return reached, err
+		}
+		leader, ok, err := c.local.trees.proc.stat(c.id)
+		if err != nil {
+			return reached, err
+		}
+		if !ok || !c.alive() {
+			return 0, os.ErrProcessDone
+		}
+		members = append(members, leader)
+		var running []int
+		for _, s := range members {
+			if !sent[s.pid] {
+				sent[s.pid] = true
+				if s.state == 'T' {
+					stopped[s.pid] = true
+					continue
+				}
+				running = append(running, s.pid)
+				if err := s.send(unix.SIGSTOP); err == nil {
+					reached++
+				} else if !errors.Is(err, unix.ESRCH) {
+					return reached, fmt.Errorf("cannot stop process %d: %w", s.pid, err)
+				}
+			} else if !s.stopped() {
+				running = append(running, s.pid)
+			}
+		}
+		c.paused, c.stopped = true, stopped
+		if quiet++; len(running) > 0 {
+			quiet = 0
+		}
+		if quiet == sureAfter {
+			return reached, nil
+		}
+		if !w.wait(stoppedWithin) {
+			return reached, fmt.Errorf("processes %v did not stop within %s", running, stoppedWithin)
+		}
+	}
+}
+
+func (c *child) continueTree() error {
+	if !c.paused {
+		return nil
+	}
+	c.paused = false
+	members, err := c.members()
+	errs := []error{err}
+	for _, s := range members {
+		if !c.stopped[s.pid] {
+			if err := s.send(unix.SIGCONT); err != nil && !errors.Is(err, unix.ESRCH) {
+				errs = append(errs, fmt.Errorf("cannot resume process %d: %w", s.pid, err))
+			}
+		}
+	}
+	if !c.stopped[c.id] {
+		errs = append(errs, c.held(func() error { return unix.Kill(c.id, unix.SIGCONT) }, "resume process"))
+	}
+	return errors.Join(errs...)
+}
