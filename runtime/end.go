@@ -106,9 +106,9 @@ func (r *Run) findCause() {
 // conclude judges the run, writes the end of the log and gives everything back.
 func (r *Run) conclude() (*Result, error) {
 	left := r.leftBehind()
-	if reaper, ok := r.drivers.process.(process.Burier); ok && r.drivers.owned && len(left) > 0 {
+	if reaper, ok := r.drivers.process.(process.Reaper); ok && r.drivers.owned && len(left) > 0 {
 		// Whoever should have ended them may have been stopped or be stuck itself.
-		r.tasks.Go(reaper.Bury)
+		r.tasks.Go(reaper.KillKeeper)
 		never := context.Background()
 		r.await(never, never, r.Reached(r.names(alive), StateExited), killTimeout)
 		left = r.leftBehind()

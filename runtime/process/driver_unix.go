@@ -94,7 +94,7 @@ func (d *driver) Close() error {
 	return errors.Join(d.forker.close(), d.null.Close())
 }
 
-func (d *driver) Bury() {
+func (d *driver) KillKeeper() {
 	if k, kept := d.forker.(interface{ giveUp() }); kept {
 		k.giveUp()
 	}

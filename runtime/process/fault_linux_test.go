@@ -51,6 +51,9 @@ func TestFaults(t *testing.T) {
 			"OutOfMemory":    testOutOfMemory,
 			"KeeperDies":     testKeeperDies,
 			"NothingOutside": testNothingOutside,
+			"Escaped":        testEscaped,
+			"Hidden":         testHidden,
+			"Headless":       testHeadless,
 		} {
 			t.Run(string(rung)+"/"+name, func(t *testing.T) { test(t, newDriver(t, rung)) })
 		}

@@ -44,6 +44,7 @@ type kept struct {
 	run     string
 	conn    *net.UnixConn
 	process *os.Process
+	proc    *procfs
 	release func() // lets go of the thread that forked the keeper
 	reading sync.WaitGroup
 	dead    chan struct{} // closed when the keeper and all that it kept are gone
@@ -128,6 +129,20 @@ func newKept(rung Rung, run string) (*kept, error) {
 			return nil, err
 		}
 	}
+	proc, err := openProc()
+	if err != nil {
+		return nil, err
+	}
+	k, err := startKeeper(rung, run, attr)
+	if err != nil {
+		proc.close()
+		return nil, err
+	}
+	k.proc = proc
+	return k, nil
+}
+
+func startKeeper(rung Rung, run string, attr *syscall.SysProcAttr) (*kept, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
@@ -175,13 +190,13 @@ func newKept(rung Rung, run string) (*kept, error) {
 	k.waiting[0] = settled
 	k.reading.Go(k.read)
 	if _, err := k.await(settled); err != nil {
-		k.bury()
+		k.kill()
 		return nil, err
 	}
 	return k, nil
 }
 
-// read takes the keeper's replies until it is gone, and then buries it.
+// read takes the keeper's replies until it is gone, and then ends what it kept.
 func (k *kept) read() {
 	decoder := gob.NewDecoder(k.conn)
 	for {
@@ -235,15 +250,15 @@ func (k *kept) read() {
 	close(k.dead)
 }
 
-// bury kills the keeper, and waits until all that it kept is gone.
-func (k *kept) bury() {
+// kill kills the keeper, and waits until all that it kept is gone.
+func (k *kept) kill() {
 	k.process.Kill()
 	<-k.dead
 	k.reading.Wait()
 	k.conn.Close()
 }
 
-// giveUp buries a keeper that does not do what it is asked to: it may have been
+// giveUp kills a keeper that does not do what it is asked to: it may have been
 // stopped, and only SIGKILL ends such a one.
 func (k *kept) giveUp() {
 	k.mu.Lock()
@@ -251,7 +266,7 @@ func (k *kept) giveUp() {
 		k.failure = errors.New("the keeper of the run's processes did not end them in time, and was killed")
 	}
 	k.mu.Unlock()
-	k.bury()
+	k.kill()
 }
 
 // ask sends a request and waits for its reply. What it forks is told to ended.
@@ -341,8 +356,8 @@ func (k *kept) fork(im image, ended func(Exit)) (tree, error) {
 // close ends the keeper; there are no processes of the driver's any more.
 func (k *kept) close() error {
 	_, err := k.ask(request{Op: opClose}, nil)
-	k.bury()
-	return err
+	k.kill()
+	return errors.Join(err, k.proc.close())
 }
 
 // remote is a tree whose leader is a keeper's child.
@@ -380,8 +395,7 @@ func (c *remote) alive() bool {
 		return false
 	default:
 	}
-	_, err := os.Stat(procPath(c.number, "stat"))
-	return !isGone(err) && !isEnding(c.number)
+	return !c.keeper.proc.isEnding(c.number)
 }
 
 func (c *remote) act(r request) (reached int, err error) {

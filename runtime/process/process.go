@@ -71,12 +71,13 @@ type Driver interface {
 	Close() error
 }
 
-// Burier is a Driver that has a last means where its processes do not end
+// Reaper is a Driver that has a last means where its processes do not end
 // although they were killed.
-type Burier interface {
-	// Bury kills whoever should have ended them, with all that is left in its
-	// care, and returns when that is gone. Nothing can be started after it.
-	Bury()
+type Reaper interface {
+	// KillKeeper kills the keeper, which should have ended them, with all that is
+	// left in its care, and returns when that is gone. Nothing can be started
+	// after it.
+	KillKeeper()
 }
 
 // What can be done to a process, for Can.

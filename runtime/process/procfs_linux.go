@@ -188,11 +188,12 @@ type thread struct {
 	flags, pending uint64
 }
 
-// threads are those of a process; what cannot be read is zero.
+// threads are those of a process, up to one that neither ends nor has stopped; what
+// cannot be read is zero.
 func (p *procfs) threads(pid int) (all []thread) {
 	folder := strconv.Itoa(pid) + "/task"
 	numbers, err := p.numbers(folder)
-	if err != nil {
+	if err != nil && !isGone(err) {
 		return []thread{{}}
 	}
 	for _, n := range numbers {
@@ -208,7 +209,7 @@ func (p *procfs) threads(pid int) (all []thread) {
 		}
 		all = append(all, t)
 		if !t.ends() && !strings.ContainsRune("TtD", rune(t.state)) {
-			break // who asks for all has its answer
+			break
 		}
 	}
 	return all
@@ -221,16 +222,15 @@ func (t thread) ends() bool {
 	return t.flags&(exiting|postCoreDump|dumpCore|signaled) != 0 || t.pending&(1<<(unix.SIGKILL-1)) != 0
 }
 
-// isEnding reports whether all threads of a process are ending. One may be alone:
-// a process goes on without its main thread.
+// isEnding reports whether all threads of a process are ending, or it is not there
+// any more. One thread may end alone: a process goes on without its main thread.
 func (p *procfs) isEnding(pid int) bool {
-	threads := p.threads(pid)
-	for _, t := range threads {
+	for _, t := range p.threads(pid) {
 		if !t.ends() {
 			return false
 		}
 	}
-	return len(threads) > 0
+	return true
 }
 
 // processes are all that are there but for those that are to be left out.
@@ -267,13 +267,37 @@ func descendants(all []stat, in map[int]bool) {
 	}
 }
 
+// environ is the environment that a process was executed with. It is waited for
+// where the process is just being executed, and has none to be seen.
+func (p *procfs) environ(pid int) ([]byte, error) {
+	for w := (waiter{}); ; {
+		text, err := p.read(pid, "environ")
+		if err != nil || len(text) > 0 || !p.isExecuting(pid) || !w.wait(stoppedWithin) {
+			return text, err
+		}
+	}
+}
+
+// isExecuting reports whether a process is between two programs: it has a memory,
+// and the end of its environment is nowhere in it.
+func (p *procfs) isExecuting(pid int) bool {
+	const exiting, kernelThread = 0x4, 0x200000 // PF_* of the kernel's sched.h
+	text, err := p.read(pid, "stat")
+	f := statFields(text)
+	if err != nil || len(f) <= 48 {
+		return false
+	}
+	flags, _ := strconv.ParseUint(string(f[6]), 10, 64)
+	return flags&(exiting|kernelThread) == 0 && string(f[48]) == "0"
+}
+
 // hasVariable reports whether a process was executed with a variable, given with
 // a 0 before and after it.
 func (s stat) hasVariable(variable []byte) (bool, error) {
 	environment := s.environment
 	if environment == nil {
 		var err error
-		if environment, err = s.of.read(s.pid, "environ"); err != nil {
+		if environment, err = s.of.environ(s.pid); err != nil {
 			return false, err
 		}
 	}

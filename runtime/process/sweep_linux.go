@@ -39,7 +39,7 @@ func Look(names ...string) ([]Seen, error) {
 		s.of = nil // which is closed
 		p := Seen{PID: s.pid, Parent: s.parent, User: int(of.Uid), Variables: map[string]string{}, stat: s}
 		p.Began, _ = strconv.ParseUint(s.began, 10, 64)
-		environment, _ := proc.read(s.pid, "environ")
+		environment, _ := proc.environ(s.pid)
 		for variable := range bytes.SplitSeq(environment, []byte{0}) {
 			for _, name := range names {
 				if value, ok := strings.CutPrefix(string(variable), name+"="); ok {

@@ -220,7 +220,10 @@ func (c *child) membersOf(all []stat) ([]stat, error) {
 	}
 	descendants(all, in)
 	for pid, err := range unsure {
-		if !in[pid] && (!errors.Is(err, fs.ErrPermission) || c.local.trees.adopts() && isOrphan(all, pid, self)) {
+		if in[pid] || errors.Is(err, fs.ErrPermission) && !(c.local.trees.adopts() && isOrphan(all, pid, self)) {
+			continue
+		}
+		if !c.local.trees.proc.isEnding(pid) { // which is root's, whosever it was
 			return nil, fmt.Errorf("cannot see whose process %d is: %w", pid, err)
 		}
 	}
