@@ -13,7 +13,7 @@ import (
 
 func runDoctor(c command) int {
 	f := newFlags(c, "doctor", "", `
-Tells how surely nothing outlives a run on this machine and for this user, and
+Reports how surely nothing outlives a run on this machine and for this user, and
 why not more surely; which faults the machine can do; and what runs that are dead
 have left, which it removes. A run that lives is never touched.
 

@@ -54,6 +54,46 @@ func TestSweep(t *testing.T) {
 	}
 }
 
+// TestSweepByHand: a shell that has the variables of a run that is over, as one in
+// which a node is reproduced, is left alone with all that it has started: by a run
+// and by doctor, which are started in it, and by those of others.
+func TestSweepByHand(t *testing.T) {
+	programs := programs(t)
+	dir := filepath.Join(programs, "by-hand")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for file, text := range map[string]string{"s.star": "print('x')\n", "t.ini": "[a]\npath = child\n"} {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := func(name string, args ...string) string {
+		t.Helper()
+		c := exec.Command(name, args...)
+		c.Dir = dir
+		c.Env = append(os.Environ(), "PATH="+programs+":"+os.Getenv("PATH"), "GORACE=atexit_sleep_ms=0")
+		out, err := c.CombinedOutput()
+		if err != nil {
+			t.Errorf("%s %v: %v\n%s", name, args, err, out)
+		}
+		return string(out)
+	}
+	run(filepath.Join(programs, "dagon-star"), "run", "s.star", "t.ini", "-q")
+	// Each shell checks that what it has started before still lives.
+	shell := `
+		export DAGON_FOLDER=$(readlink -f runs/latest) DAGON_NAME=a
+		export DAGON_RUN=$(head -n 1 $DAGON_FOLDER/lock)
+		sleep 3600 &
+		editor=$!
+		trap "kill -KILL $editor" EXIT
+		sh -c '"$@"' sh %s || exit 1
+		kill -0 $editor`
+	run("sh", "-c", fmt.Sprintf(shell, "dagon-star run s.star t.ini --runs-dir others"))
+	run("sh", "-c", fmt.Sprintf(shell, "dagon-star doctor"))
+	run("sh", "-c", fmt.Sprintf(shell, "env -u DAGON_RUN dagon-star doctor"))
+}
+
 // living is a run that goes on until it is killed.
 type living struct {
 	command *exec.Cmd
