@@ -21,7 +21,7 @@ func processFaults() family {
 	return family{"process faults", "Do harm to the processes of nodes: to the whole tree of each, whatever it has started. Each is in the event log, its intent before it is done, and that it is applied after. A node whose process has ended is passed over, and the log says so; one that was never forked is an error. A fault that reaches nobody leaves the run inconclusive, but for a restart. What stays in force ends with the node's process, with the run, or when it is healed.", []builtin{
 		{"kill", "nodes, signal=\"KILL\"", "Sends a signal to the whole tree of each node, all at the same time. After KILL it returns when the nodes have exited; any other signal leaves that to them. An exit by that signal was asked for; after TERM, INT, QUIT or HUP also exit code 0, or 128 and the signal's number. Any other exit fails the run, as a crash does: one that the signal came too late for, too. TERM, INT, QUIT and HUP ask a node to stop, and are no harm that require_faults counts. Example: kill(worker_1).", kill},
 		{"signal", "nodes, signal, tree=False", "Sends a signal to the process that was forked for each node, or with tree=True to all that it has started too. Which exits fail the run is as for kill. A signal that neither kills nor stops a process, such as HUP or USR1, is no harm that require_faults counts. Example: signal(leader, \"HUP\").", sendSignal},
-		{"pause", "nodes", "Stops the whole tree of each node, and returns when all of it has stopped: a fault with .heal(), .id, .what and .nodes. It is an error if a node is paused already. Example: f = pause(worker_1).", pause},
+		{"pause", "nodes", "Stops the whole tree of each node, and returns when all of it has stopped: a fault with .heal(), .id, .what, .nodes, and .touched: how much it has touched so far. It is an error if a node is paused already. Example: f = pause(worker_1).", pause},
 		{"resume", "nodes", "Lets paused nodes go on. It is an error if a node is not paused. Example: resume(worker_1).", resume},
 		{"restart", "nodes, graceful=True, args=None, env=None", "Ends the nodes, all at the same time, and forks each again as a new incarnation. A node is asked to shut down if it is connected, then gets TERM, and after config.grace KILL; with graceful=False it is killed at once. A node that crashes meanwhile, or needs KILL after the grace, fails the run. args and env are as for fork; where neither is given they are those of the last fork. It returns when the processes run, which says nothing of their being ready. Example: restart(worker_1, graceful=False).", restart},
 		{"limit", "nodes, cpu=None, memory=None, files=None", "Limits what the whole tree of each node may use, and returns a fault with .heal(). cpu is a number of processors, such as 0.2; memory a number of bytes or such as \"64MiB\" or \"64MB\", counting what is taken from then on; files the number of open files of each process. Of two limits of a kind the later one holds. A process that the kernel kills for want of memory is told as such. It is an error where the machine cannot do it: see can. Example: slow = limit(worker_1, cpu=0.1).", limit},
@@ -221,7 +221,7 @@ func (f *faultValue) Type() string          { return "fault" }
 func (f *faultValue) Freeze()               {}
 func (f *faultValue) Truth() starlark.Bool  { return true }
 func (f *faultValue) Hash() (uint32, error) { return uint32(f.f.ID), nil }
-func (f *faultValue) AttrNames() []string   { return []string{"heal", "id", "nodes", "what"} }
+func (f *faultValue) AttrNames() []string   { return []string{"heal", "id", "nodes", "touched", "what"} }
 
 // Attr is an attribute of the fault now.
 func (f *faultValue) Attr(name string) (starlark.Value, error) {
@@ -232,6 +232,8 @@ func (f *faultValue) Attr(name string) (starlark.Value, error) {
 		return starlark.MakeInt64(f.f.ID), nil
 	case "nodes":
 		return f.host.nodeValues(f.f.Nodes()), nil
+	case "touched":
+		return starlark.MakeInt64(f.f.Touched().Total()), nil
 	case "what":
 		return starlark.String(f.f.What), nil
 	}

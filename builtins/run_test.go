@@ -27,6 +27,19 @@ func ini(t *testing.T, names ...string) []byte {
 	return b.Bytes()
 }
 
+// tied is a topology of nodes that have a link to each other.
+func tied(t *testing.T, names ...string) []byte {
+	t.Helper()
+	top := ini(t)
+	for i, name := range names {
+		top = fmt.Appendf(append(top, ini(t, name)...), "listen.x = auto\nlisten.u = udp:auto\n")
+		for _, other := range names[:i] {
+			top = fmt.Appendf(top, "to-%s = <%[1]s:x>\nto-%[1]s-u = <%[1]s:u>\n", other)
+		}
+	}
+	return top
+}
+
 // run runs a script and returns what it printed too.
 func run(t *testing.T, c script.Config) (*script.Result, string) {
 	t.Helper()
@@ -231,7 +244,7 @@ func TestExamples(t *testing.T) {
 			b.WriteString(strings.TrimSuffix(example, ".") + "\n")
 		}
 	}
-	err := script.Check(script.Config{Source: []byte(b.String()), TopologySource: ini(t, "worker-1", "leader", "db", "sender", "giles-sender")})
+	err := script.Check(script.Config{Source: []byte(b.String()), TopologySource: tied(t, "worker-1", "leader", "db", "sender", "giles-sender")})
 	if err != nil {
 		t.Errorf("%v in\n%s", err, b.String())
 	}

@@ -77,16 +77,30 @@ func (r *Run) End(last func(context.Context)) (*Result, error) {
 			}
 		})
 	}
-	healing, healed := context.WithTimeout(context.WithoutCancel(ctx), killTimeout)
-	defer healed()
-	if err := r.faults.End(healing, ErrEnded); err != nil {
-		r.Find(Finding{Outcome: Failed, Reason: err.Error(), During: verdict.AtEnd})
-	}
+	r.endFaults()
 	if last != nil {
 		last(ctx)
 	}
 	r.stopAll(context.Background(), ctx, "end")
 	return r.conclude()
+}
+
+// endFaults undoes all faults. One that cannot be undone in time, as nothing more
+// can be opened, ends with the network of the run.
+func (r *Run) endFaults() {
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(r.ended), killTimeout)
+	defer cancel()
+	healed := make(chan error, 1)
+	r.healing.Go(func() { healed <- r.faults.End(bounded, ErrEnded) })
+	err := error(nil)
+	select {
+	case err = <-healed:
+	case <-bounded.Done():
+		err = fmt.Errorf("the faults in force could not be undone within %s", killTimeout)
+	}
+	if err != nil {
+		r.Find(Finding{Outcome: Failed, Reason: err.Error(), During: verdict.AtEnd})
+	}
 }
 
 // findCause adds what ended the run's work, unless it was found already. The lock
@@ -122,6 +136,7 @@ func (r *Run) conclude() (*Result, error) {
 	folder := r.folder
 	r.folder = nil // open while the log is written
 	released := r.release()
+	r.healing.Wait()
 	r.folder = folder
 
 	r.j.Lock()

@@ -160,8 +160,10 @@ type harm struct {
 
 // Apply puts the effect on the links.
 func (h *harm) Apply(context.Context) (reach fault.Reach, err error) {
-	h.links, err = h.do()
-	return fault.Reach{To: h.nodes}, err
+	if h.links, err = h.do(); err != nil {
+		return reach, err
+	}
+	return fault.Reach{To: h.nodes, Unseen: h.links.Unseen()}, nil
 }
 
 // Heal takes the effect off the links.

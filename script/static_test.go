@@ -155,7 +155,7 @@ def test_lib():
 		}
 	}
 	all := checked(t, Config{}, map[string]string{"main.star": "load('lib.star', 'sh')\nsh('x')", "lib.star": lib})
-	if len(all) != 4 {
+	if len(all) != 5 {
 		t.Errorf("of the called one: %q", all)
 	}
 }

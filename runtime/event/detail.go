@@ -187,6 +187,8 @@ type FaultApplied struct {
 	TookS float64  `json:"took_s"`
 	To    []string `json:"to"`
 	Dead  []string `json:"dead,omitempty"`
+	// Unseen says that what it touches may not be counted on this machine.
+	Unseen bool `json:"unseen,omitempty"`
 }
 
 // FaultTouched tells what a fault has done in all. The log has it after the fault
@@ -212,6 +214,13 @@ type Touched struct {
 	DatagramsDelayed    int64 `json:"datagrams_delayed,omitempty"`
 	DatagramsDuplicated int64 `json:"datagrams_duplicated,omitempty"`
 	DatagramsReordered  int64 `json:"datagrams_reordered,omitempty"`
+}
+
+// Total is the sum of all counts.
+func (t Touched) Total() int64 {
+	return t.Processes + t.BytesHeld + t.ClosesHeld + t.BytesDelayed + t.ClosesDelayed + t.BytesCorrupted +
+		t.ConnectionsRefused + t.ConnectionsReset + t.ConnectionsSilent +
+		t.DatagramsLost + t.DatagramsDelayed + t.DatagramsDuplicated + t.DatagramsReordered
 }
 
 // FaultHealed tells that a fault that stays in force has been undone for nodes, or

@@ -30,8 +30,11 @@ type Doer interface {
 	Touched() event.Touched
 }
 
-// Reach is whom a fault reached: nodes that lived, and those that did not.
-type Reach struct{ To, Dead []string }
+// Reach is whom a fault reached.
+type Reach struct {
+	To, Dead []string // nodes that lived, and those that did not
+	Unseen   bool     // what it touches may not be counted on this machine
+}
 
 // Plan says what is planned.
 type Plan struct {
@@ -96,6 +99,9 @@ func (l *Life) Nodes() []string {
 	return slices.Clone(l.nodes)
 }
 
+// Touched returns what the fault has touched so far.
+func (l *Life) Touched() event.Touched { return l.doer.Touched() }
+
 // InForce returns what does the faults of a name that are in force on a node, in
 // the order in which they were planned. The lock is held.
 func (b *Book) InForce(what, node string) (doers []Doer) {
@@ -123,7 +129,7 @@ func (l *Life) do(ctx context.Context) error {
 	l.book.j.Lock()
 	defer l.book.j.Unlock()
 	l.applied = true
-	l.book.j.Append("", event.FaultApplied{ID: l.ID, TookS: time.Since(began).Truncate(time.Microsecond).Seconds(), To: reach.To, Dead: reach.Dead})
+	l.book.j.Append("", event.FaultApplied{ID: l.ID, TookS: time.Since(began).Truncate(time.Microsecond).Seconds(), To: reach.To, Dead: reach.Dead, Unseen: reach.Unseen})
 	if !l.plan.Lasting || !l.OnLinks() {
 		l.logTouched(l.doer.Touched())
 	}

@@ -24,6 +24,7 @@ type Record struct {
 	Fired     bool
 	Applied   bool
 	To, Dead  []string
+	Unseen    bool
 	Touched   event.Touched
 	Healed    bool
 	Abandoned *event.Abandoned
@@ -52,7 +53,7 @@ func Records(events []event.Event) []*Record {
 			}
 		case event.FaultApplied:
 			if r := byID[d.ID]; r != nil {
-				r.Applied, r.To, r.Dead = true, d.To, d.Dead
+				r.Applied, r.To, r.Dead, r.Unseen = true, d.To, d.Dead, d.Unseen
 			}
 		case event.FaultTouched:
 			if r := byID[d.ID]; r != nil {
@@ -97,14 +98,15 @@ func (r *Record) Title() string {
 //   - one that was planned, and cut off before it was applied by the end of the run,
 //   - one that was applied, and touched nothing.
 //
-// These need not touch anything: what harms nobody, and a restart of nodes that
-// were dead, which starts them. What failed to be applied the script was told.
+// These need not touch anything: what harms nobody, a restart of nodes that were
+// dead, which starts them, and what this machine cannot see. What failed to be
+// applied the script was told.
 func (r *Record) Shortcoming() string {
 	ended := r.Abandoned != nil && r.Abandoned.By == "end"
 	switch {
 	case r.Scheduled && !r.Fired && (ended || r.Abandoned == nil):
 		return r.Title() + " never fired"
-	case r.Scheduled || r.Harmless || r.Struck() || r.Applied && r.What == "restart" && len(r.Nodes) > 0:
+	case r.Scheduled || r.Harmless || r.Struck() || r.Unseen || r.Applied && r.What == "restart" && len(r.Nodes) > 0:
 		return ""
 	case r.Applied:
 		return fmt.Sprintf("%s touched nothing: %s (event %d)", r.Title(), r.whyUntouched(), r.Seq)
