@@ -141,11 +141,11 @@ func (r *Run) conclude() (*Result, error) {
 
 	r.j.Lock()
 	for _, err := range released {
-		f := Finding{Outcome: Passed, Reason: err.Error(), Cause: err, During: verdict.AtEnd}
+		outcome := Passed
 		if lost := new(LogError); errors.As(err, &lost) {
-			f.Outcome = Failed
+			outcome = Failed
 		}
-		r.find(f)
+		r.find(Finding{Outcome: outcome, Reason: err.Error(), Cause: err, During: verdict.AtEnd})
 	}
 	for _, f := range fault.Findings(r.j.Events(), r.required) {
 		r.find(f)
