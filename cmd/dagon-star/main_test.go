@@ -22,6 +22,7 @@ import (
 
 	"github.com/dagon-star/dagon-star/runtime"
 	"github.com/dagon-star/dagon-star/runtime/event"
+	"github.com/dagon-star/dagon-star/runtime/fault"
 	"github.com/dagon-star/dagon-star/script"
 )
 
@@ -42,6 +43,7 @@ func scriptParams(t *testing.T) testscript.Params {
 	return testscript.Params{
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"sequence":   sequence,
+			"lives":      faultLives,
 			"payloads":   samePayloads,
 			"gone":       gone,
 			"orphans":    orphans,
@@ -146,8 +148,42 @@ func makeTopology(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(b.String()), 0o644))
 }
 
+// faultLives checks the lives of all faults in the logs of runs, which are given by
+// patterns: each was planned, applied, touched something, and healed where it stays
+// in force, or the script was told that it could not be; and each run had some.
+func faultLives(ts *testscript.TestScript, neg bool, args []string) {
+	for _, arg := range args {
+		folders, err := filepath.Glob(ts.MkAbs(arg))
+		ts.Check(err)
+		if len(folders) == 0 {
+			ts.Fatalf("there is no run %s", arg)
+		}
+		for _, folder := range folders {
+			struck := 0
+			for _, r := range fault.Records(readLogOf(ts, folder)) {
+				lasts := slices.Contains([]string{"pause", "limit"}, r.What) || len(r.Links) > 0 && r.What != "net.reset"
+				switch {
+				case r.Scheduled && r.Fired, r.Abandoned != nil && r.Abandoned.By == "script", r.Harmless:
+				case r.Struck() && r.Healed == lasts:
+					struck++
+				case r.What == "restart" && r.Applied && len(r.Dead) > 0:
+				default:
+					ts.Fatalf("%s: %+v", folder, r)
+				}
+			}
+			if struck == 0 {
+				ts.Fatalf("%s: no fault touched anything", folder)
+			}
+		}
+	}
+}
+
 func readLog(ts *testscript.TestScript) []event.Event {
-	f, err := os.Open(ts.MkAbs("runs/latest/events.jsonl"))
+	return readLogOf(ts, ts.MkAbs("runs/latest"))
+}
+
+func readLogOf(ts *testscript.TestScript, folder string) []event.Event {
+	f, err := os.Open(filepath.Join(folder, "events.jsonl"))
 	ts.Check(err)
 	defer f.Close()
 	events, err := event.Read(f)
