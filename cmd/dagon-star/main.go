@@ -127,7 +127,7 @@ Examples:
 SCRIPT and TOPOLOGY are files, or the names of shipped scenarios. TOPOLOGY left
 out is the ini of the script's name beside it, else topology.ini beside it.
 
-Exit codes: 0 passed, 1 failed, 2 bad script, ini or flags, 3 inconclusive,
+Exit codes: 0 passed, 1 failed, 2 bad script, ini or flags, 3 inconclusive or skipped,
 70 a bug in dagon-star, 128+N ended by signal N.
 
 "dagon-star SUBCOMMAND --help" tells the flags of one.
