@@ -3,6 +3,7 @@ package process
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"syscall"
 	"time"
@@ -63,7 +64,13 @@ func (c *child) signalTree(sig syscall.Signal) (hit []int, err error) {
 		return nil, unseen
 	}
 	err = c.held(func() error {
-		c.killed = c.killed || sig == unix.SIGKILL
+		if sig == unix.SIGKILL {
+			c.killed = true
+			c.mark.killed = map[int]stat{}
+			for _, s := range members {
+				c.mark.killed[s.pid] = s
+			}
+		}
 		return unix.Kill(c.id, sig)
 	}, "signal process")
 	if err != nil {
@@ -73,7 +80,7 @@ func (c *child) signalTree(sig syscall.Signal) (hit []int, err error) {
 	errs := []error{unseen}
 	for _, s := range members {
 		switch err := s.send(sig); {
-		case err == nil:
+		case err == nil, sig == unix.SIGKILL && errors.Is(err, unix.ESRCH): // the end of the leader may end others
 			hit = append(hit, s.pid)
 		case !errors.Is(err, unix.ESRCH):
 			errs = append(errs, fmt.Errorf("cannot signal process %d: %w", s.pid, err))
@@ -109,7 +116,11 @@ func (w *waiter) wait(within time.Duration) bool {
 // error is why somebody may have been missed.
 func (c *child) sweep(usage *syscall.Rusage) (swept, left []int, err error) {
 	l := c.local
+	c.mu.Lock()
+	seen := maps.Clone(c.mark.killed)
+	c.mu.Unlock()
 	switch {
+	case anyRuns(seen):
 	case l.trees.rung == Cgroup && !c.mark.group.populated():
 		return nil, nil, nil
 	case l.trees.adopts():
@@ -136,7 +147,9 @@ func (c *child) sweep(usage *syscall.Rusage) (swept, left []int, err error) {
 			return nil, nil, nil
 		}
 	}
-	seen := map[int]stat{}
+	if seen == nil {
+		seen = map[int]stat{}
+	}
 	for w, quiet := (waiter{}), 0; ; {
 		members, unseen := c.members()
 		for _, s := range members {

@@ -53,6 +53,10 @@ type mark struct {
 	tag       []byte    // as it stands in an environment, with a 0 before and after it
 	group     *group    // of the tree, nil where it has none
 	files     uint64    // the soft limit before it was limited; 0 where it is not
+
+	// killed are those that were sent SIGKILL with the leader: one that is dying may
+	// have lost what it is known by. The child's lock is held for it.
+	killed map[int]stat
 }
 
 func (k trees) lockThread() {
