@@ -423,10 +423,9 @@ func testEndedBefore(t *testing.T, d Driver) {
 	for _, mode := range []string{"exit 3", "daemon"} {
 		for what, act := range acts {
 			p := start(t, d, mode, Spec{Tag: "TAG=" + t.Name() + mode + what})
-			for alive(p.PID()) {
-			}
-			if p.Alive() {
-				t.Errorf("%s, %s: a zombie is alive", mode, what)
+			// The leader of a dying process is a zombie a moment before its last thread
+			// ends.
+			for alive(p.PID()) || p.Alive() {
 			}
 			reached, err := act(p)
 			if !errors.Is(err, os.ErrProcessDone) || reached > 0 && (what != "kill tree" || reached > 1 || mode == "exit 3") {
