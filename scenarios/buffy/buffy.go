@@ -98,6 +98,9 @@ func Run(ctx context.Context, name string, args []string, getenv func(string) st
 		return 2
 	}
 	home, err := component.Dial(ctx, p.config)
+	if err != nil && ctx.Err() != nil { // told to end before it could say that it is there
+		return 0
+	}
 	if err != nil {
 		fmt.Fprintf(stderr, "%s: %v\n", p.config.Name, err)
 		return 1

@@ -360,6 +360,17 @@ func TestStops(t *testing.T) {
 	}
 }
 
+// TestEndedBeforeHome: a component that is told to end before it has phoned home
+// ends well.
+func TestEndedBeforeHome(t *testing.T) {
+	ctx, term := context.WithCancel(context.Background())
+	term()
+	var out bytes.Buffer
+	if code := Run(ctx, "dagon-child", []string{"--name=x", "--phone-home=127.0.0.1:1"}, func(string) string { return "" }, &out, &out); code != 0 {
+		t.Errorf("exit code %d: %s", code, out.String())
+	}
+}
+
 func TestFlags(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, test := range []struct {
