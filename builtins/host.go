@@ -56,6 +56,12 @@ func NewHost(run *runtime.Run, o Options) *Host {
 	return h
 }
 
+// Close waits for every goroutine of the host. The run must have ended.
+func (h *Host) Close() {
+	h.stop()
+	h.waits.Wait()
+}
+
 const (
 	hostKey = "dagon-star host"
 	taskKey = "dagon-star task"

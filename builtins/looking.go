@@ -5,6 +5,7 @@ import (
 	"math"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	starlarktime "go.starlark.net/lib/time"
 	"go.starlark.net/starlark"
@@ -211,3 +212,6 @@ func param(c *call) (starlark.Value, error) {
 	}
 	return nil, c.wrong("default", "got %s, want a string, int, float, bool or time.duration", otherwise.Type())
 }
+
+// pollEvery is how often wait_until asks again when nothing happens.
+const pollEvery = 100 * time.Millisecond

@@ -2,114 +2,163 @@ package builtins
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"runtime/debug"
 	"slices"
+	"strconv"
+	"sync"
 	"time"
 
 	"go.starlark.net/starlark"
 
 	"github.com/dagon-star/dagon-star/runtime"
+	"github.com/dagon-star/dagon-star/runtime/fault"
 	"github.com/dagon-star/dagon-star/runtime/verdict"
 )
 
-// Main runs the main part of a script, and ends the tasks that it leaves behind
-// when it returns. The error is that of the main part, or of the task that
-// failed first; an error of the script is a *starlark.EvalError, never wrapped.
-func (h *Host) Main(main func(*starlark.Thread) error) error {
-	return h.runPart(&h.main, "main", main)
+// task is a script's main part, a deferred call, or what these have spawned.
+type task struct {
+	host     *Host
+	part     *part
+	path     string // its place in the tree of spawns
+	at       string // the place in a file that spawned it
+	children int
+	random   *rand.Rand
+	now      time.Duration   // its own time; for it alone while it lives
+	goOn     chan struct{}   // it may run
+	schedule *fault.Schedule // of the fault that it is to do; nil where it does something else
+
+	// Under the scheduler's lock.
+	threads   []*starlark.Thread
+	busy      bool
+	wake      func() // ends its present wait, or nil
+	cancelled error  // why it is to end, or nil
+	over      bool
+	result    starlark.Value
+	err       error
+	waiters   []waiter
 }
 
-// FailedAt is the place in a file that spawned the task whose error Main
-// returned; "" where it was no task.
-func (h *Host) FailedAt() string {
+// waiter is a task that waits for another to end.
+type waiter struct {
+	task *task
+	wake func()
+}
+
+var errCancelled = fault.ErrGivenUp
+
+// newTask makes a task. What it draws depends on the seed and on its place in
+// the tree of spawns, not on what other tasks do when.
+func (h *Host) newTask(p *part, path string, now time.Duration) *task {
+	var seed [8]byte
+	binary.BigEndian.PutUint64(seed[:], h.run.Seed())
+	t := &task{host: h, part: p, path: path, now: now, goOn: make(chan struct{}, 1)}
+	t.random = rand.New(rand.NewChaCha8(sha256.Sum256(append(seed[:], path...))))
 	s := &h.scheduler
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return h.main.failedAt
+	s.tasks = append(s.tasks, t)
+	s.mu.Unlock()
+	return t
 }
 
-// deferred is a call to be made at the end of the run.
-type deferred struct {
-	fn   starlark.Callable
-	args starlark.Tuple
-}
-
-// Defer has a function called at the end of the run, as the script's defer does.
-func (h *Host) Defer(fn starlark.Callable, args ...starlark.Value) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.deferred = append(h.deferred, deferred{fn, args})
-}
-
-// SetTeardown has a function called at the end of the run, after the deferred
-// calls: a test's teardown.
-func (h *Host) SetTeardown(fn starlark.Callable) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.teardown = fn
-}
-
-// RunDeferred runs the deferred calls, the last first, and then the teardown, at
-// the end of the run, whatever has ended its work. Each is ended when ctx is done,
-// or after the grace. What goes wrong in one is a finding.
-func (h *Host) RunDeferred(ctx context.Context) {
-	for n := 1; ; n++ {
-		h.mu.Lock()
-		var d deferred
-		during, path := "deferred", fmt.Sprintf("defer/%d", n)
-		if last := len(h.deferred) - 1; last >= 0 {
-			d, h.deferred = h.deferred[last], h.deferred[:last]
-		} else {
-			d, h.teardown = deferred{fn: h.teardown}, nil
-			during, path = "teardown", "teardown"
-		}
-		h.mu.Unlock()
-		if d.fn == nil {
-			return
-		}
-		if err := h.runDeferred(ctx, path, during, d); err != nil {
-			f := verdict.Of(err)
-			f.During, f.Where = during, Where(err)
-			h.run.Find(f)
-		}
+// spawn starts a task that calls body after a delay, 0 for at once, for the call
+// that the thread is in; schedule is the fault that it is to do, or nil. Its error ends the part of the run that
+// it belongs to.
+func (t *task) spawn(of *starlark.Thread, delay time.Duration, schedule *fault.Schedule, body func(*task, *starlark.Thread) (starlark.Value, error)) *Task {
+	h, s := t.host, &t.host.scheduler
+	t.children++
+	child := h.newTask(t.part, t.path+"/"+strconv.Itoa(t.children), t.now)
+	child.schedule = schedule
+	if of.CallStackDepth() > 1 {
+		child.at = of.CallFrame(1).Pos.String()
 	}
-}
-
-func (h *Host) runDeferred(ctx context.Context, path, during string, d deferred) error {
-	ctx, abort := context.WithCancelCause(ctx)
-	defer abort(nil)
-	grace := h.run.Settings().Grace
-	ctx, cancel := context.WithTimeoutCause(ctx, grace, fmt.Errorf("the call did not end within %s", grace))
-	defer cancel()
-	p := &part{ctx: ctx, abort: func(err error) { abort(err) }, during: during}
-	stop := context.AfterFunc(ctx, func() { h.cancelPart(p, context.Cause(ctx)) })
-	defer stop()
-	return h.runPart(p, path, func(thread *starlark.Thread) error {
-		_, err := starlark.Call(thread, d.fn, d.args, nil)
-		return err
+	thread := h.thread("task "+child.path, child)
+	var once sync.Once
+	begin := func() { once.Do(func() { s.ready(child, &s.queue) }) }
+	s.mu.Lock()
+	if child.cancelled == nil {
+		child.cancelled = t.cancelled
+	}
+	child.wake = begin
+	if child.cancelled != nil {
+		delay = 0
+	}
+	if delay == 0 {
+		s.hold(child)
+	}
+	s.mu.Unlock()
+	var asleep *sleeper
+	if delay > 0 {
+		asleep = child.lie(later(t.now, delay), delay, begin)
+	} else {
+		begin()
+	}
+	h.waits.Go(func() {
+		<-child.goOn
+		s.mu.Lock()
+		s.hold(child)
+		child.wake = nil
+		err := child.cancelled
+		s.mu.Unlock()
+		if asleep != nil {
+			if rose := child.rise(asleep); err == nil {
+				err = rose
+			}
+		}
+		var result starlark.Value
+		if err == nil && child.schedule != nil {
+			child.schedule.Fire()
+		}
+		if err == nil {
+			result, err = contained(func() (starlark.Value, error) { return body(child, thread) })
+		}
+		h.ended(child, result, err)
 	})
+	return &Task{task: child}
 }
 
-// Where is the innermost place of an error that is in a file, or "".
-func Where(err error) string {
-	var evaluated *starlark.EvalError
-	if !errors.As(err, &evaluated) {
-		return ""
+// ended ends a task and lets the next run.
+func (h *Host) ended(t *task, result starlark.Value, err error) {
+	s, p := &h.scheduler, t.part
+	s.mu.Lock()
+	failed := err != nil && t.cancelled == nil
+	if failed && p.failed == nil && p.ctx.Err() == nil {
+		p.failed, p.failedAt = err, t.at
 	}
-	for _, frame := range slices.Backward(evaluated.CallStack) {
-		if frame.Pos.Filename() != "<builtin>" {
-			return frame.Pos.String()
-		}
+	s.mu.Unlock()
+	if failed {
+		p.abort(err)
 	}
-	return ""
-}
-
-// Close waits for every goroutine of the host. The run must have ended.
-func (h *Host) Close() {
-	h.stop()
-	h.waits.Wait()
+	s.mu.Lock()
+	t.over, t.result, t.err = true, result, err
+	t.threads = nil
+	for _, waiter := range t.waiters {
+		s.hold(waiter.task) // it goes on at the task's time
+	}
+	s.release(t)
+	rouse := s.rouse()
+	s.tasks = slices.DeleteFunc(s.tasks, func(x *task) bool { return x == t })
+	waiters, idle := t.waiters, s.idle
+	t.waiters = nil
+	if len(s.tasks) > 1 {
+		idle = nil
+	}
+	s.mu.Unlock()
+	for _, waiter := range waiters {
+		waiter.wake()
+	}
+	rouse()
+	if idle != nil {
+		idle()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.current = nil
+	s.dispatch()
 }
 
 // Wait lets other tasks run while fn does, and returns its error. fn gets a
@@ -286,5 +335,16 @@ func contained(f func() (starlark.Value, error)) (v starlark.Value, err error) {
 	return f()
 }
 
-// pollEvery is how often wait_until asks again when nothing happens.
-const pollEvery = 100 * time.Millisecond
+// Where is the innermost place of an error that is in a file, or "".
+func Where(err error) string {
+	var evaluated *starlark.EvalError
+	if !errors.As(err, &evaluated) {
+		return ""
+	}
+	for _, frame := range slices.Backward(evaluated.CallStack) {
+		if frame.Pos.Filename() != "<builtin>" {
+			return frame.Pos.String()
+		}
+	}
+	return ""
+}
