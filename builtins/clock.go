@@ -10,10 +10,10 @@ import (
 // clock is the time that the times of tasks follow: the run's, less all the time
 // that it stood still. The lock is held.
 func (s *scheduler) clock() time.Duration {
-	if s.stops > 0 {
-		return s.since - s.stood
+	if s.stoppers > 0 {
+		return s.stoppedAt - s.stoppedFor
 	}
-	return s.elapsed() - s.stood
+	return s.elapsed() - s.stoppedFor
 }
 
 // apply has the clock stand still while a fault is applied. done is to be called
@@ -22,8 +22,8 @@ func (s *scheduler) clock() time.Duration {
 func (s *scheduler) apply() (done, passed func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.stops++; s.stops == 1 {
-		s.since = s.elapsed()
+	if s.stoppers++; s.stoppers == 1 {
+		s.stoppedAt = s.elapsed()
 	}
 	before, mine := s.lastDone, make(chan struct{})
 	s.lastDone = mine
@@ -32,12 +32,12 @@ func (s *scheduler) apply() (done, passed func()) {
 				<-before
 			}
 			s.mu.Lock()
-			if s.stops--; s.stops == 0 {
-				s.stood += s.elapsed() - s.since
+			if s.stoppers--; s.stoppers == 0 {
+				s.stoppedFor += s.elapsed() - s.stoppedAt
 			}
-			rouse := s.rouse() // where the task was cancelled, it is not busy any more
+			wakeSleeper := s.wakeNext() // where the task was cancelled, it is not busy any more
 			s.mu.Unlock()
-			rouse()
+			wakeSleeper()
 		}, func() {
 			close(mine)
 		}
@@ -48,84 +48,84 @@ const tolerance = 10 * time.Millisecond
 
 // sleeper is a task that waits for a time.
 type sleeper struct {
-	task   *task
-	until  time.Duration // on the clock
-	least  time.Duration // on the run's clock: not before that
-	wake   func()
-	roused bool
-	stop   func() bool // that wake is called when the part of the run ends
+	task      *task
+	until     time.Duration // on the clock
+	notBefore time.Duration // on the run's clock: not before that
+	wake      func()
+	woken     bool
+	stop      func() bool // that wake is called when the phase ends
 }
 
 // sleep waits until a time, and at least for so long.
-func (t *task) sleep(until, least time.Duration) error {
+func (t *task) sleep(until, atLeast time.Duration) error {
 	var self *sleeper
-	err := t.block(false, func(wake func()) { self = t.lie(until, least, wake) })
+	err := t.block(false, func(wake func()) { self = t.beginSleep(until, atLeast, wake) })
 	if self == nil {
 		return err
 	}
-	if rose := t.rise(self); err == nil {
-		err = rose
+	if ended := t.endSleep(self); err == nil {
+		err = ended
 	}
 	return err
 }
 
-// lie begins a sleep, at whose end wake is called. Of two until the same time the
+// beginSleep begins a sleep, at whose end wake is called. Of two until the same time the
 // one that has begun first ends first.
-func (t *task) lie(until, least time.Duration, wake func()) *sleeper {
+func (t *task) beginSleep(until, atLeast time.Duration, wake func()) *sleeper {
 	s := &t.host.scheduler
-	self := &sleeper{task: t, until: until, least: later(s.elapsed(), least), wake: wake}
+	self := &sleeper{task: t, until: until, notBefore: later(s.elapsed(), atLeast), wake: wake}
 	s.mu.Lock()
 	at := len(s.sleepers)
 	for at > 0 && s.sleepers[at-1].until > until {
 		at--
 	}
 	s.sleepers = slices.Insert(s.sleepers, at, self)
-	rouse := s.rouse()
+	wakeSleeper := s.wakeNext()
 	s.mu.Unlock()
-	self.stop = context.AfterFunc(t.part.ctx, wake)
-	rouse()
+	self.stop = context.AfterFunc(t.phase.ctx, wake)
+	wakeSleeper()
 	return self
 }
 
-// rise ends a sleep, and tells whether the run's work has ended meanwhile.
-func (t *task) rise(self *sleeper) error {
+// endSleep ends a sleep. The error is why the phase has been ended meanwhile, or nil.
+func (t *task) endSleep(self *sleeper) error {
 	s := &t.host.scheduler
 	s.mu.Lock()
 	s.sleepers = slices.DeleteFunc(s.sleepers, func(x *sleeper) bool { return x == self })
-	if self.roused { // else it was cancelled
+	if self.woken { // else it was cancelled
 		t.now = max(t.now, self.until)
 		if late := s.clock() - t.now; late > tolerance {
-			s.stood += late
+			s.stoppedFor += late
 		}
 	}
 	s.mu.Unlock()
 	self.stop()
-	return context.Cause(t.part.ctx)
+	return context.Cause(t.phase.ctx)
 }
 
-// rouse wakes the first sleeper where its time has come, or sets the timer for it;
-// not while a task is busy, or the clock stands still. The lock is held; what it returns is to be called
-// without it.
-func (s *scheduler) rouse() (wake func()) {
+// wakeNext wakes the first sleeper where its time has come, or sets the timer for
+// it; not while a task is busy, or the clock stands still. The lock is held; what it
+// returns is to be called without it.
+func (s *scheduler) wakeNext() (wake func()) {
 	if s.timer != nil {
 		s.timer.Stop()
 	}
-	if s.busy > 0 || s.stops > 0 || len(s.sleepers) == 0 {
+	if s.busy > 0 || s.stoppers > 0 || len(s.sleepers) == 0 {
 		return func() {}
 	}
 	first := s.sleepers[0]
-	left := max(first.until-s.clock(), first.least-s.elapsed())
+	left := max(first.until-s.clock(), first.notBefore-s.elapsed())
 	switch {
 	case left <= 0:
-		first.roused = true
+		first.woken = true
 		s.hold(first.task)
 		return first.wake
 	case s.timer == nil:
 		s.timer = time.AfterFunc(left, func() {
 			s.mu.Lock()
-			rouse := s.rouse()
+			wakeSleeper := s.wakeNext()
 			s.mu.Unlock()
-			rouse()
+			wakeSleeper()
 		})
 	default:
 		s.timer.Reset(left)

@@ -29,7 +29,7 @@ func processFaults() family {
 	}}
 }
 
-// IsFault tells whether a builtin does harm: not one that only undoes it, or says
+// IsFault reports whether a builtin does harm: not one that only undoes it, or says
 // where it is to be done.
 func IsFault(name string) bool {
 	return name == "limit" || name != "resume" && slices.Contains(runtime.Faults(), name)

@@ -35,7 +35,7 @@ type Host struct {
 	run       *runtime.Run
 	o         Options
 	scheduler scheduler
-	main      part
+	main      phase
 	waits     sync.WaitGroup // every goroutine
 	stop      func() bool
 
@@ -51,8 +51,8 @@ func NewHost(run *runtime.Run, o Options) *Host {
 	h := &Host{run: run, o: o, asked: map[string]bool{}, empty: map[string]bool{}}
 	h.scheduler.elapsed = run.Elapsed
 	work := run.Context()
-	h.main = part{ctx: work, abort: run.Abort}
-	h.stop = context.AfterFunc(work, func() { h.cancelPart(&h.main, context.Cause(work)) })
+	h.main = phase{ctx: work, abort: run.Abort}
+	h.stop = context.AfterFunc(work, func() { h.cancelPhase(&h.main, context.Cause(work)) })
 	return h
 }
 
@@ -94,7 +94,7 @@ func (h *Host) thread(name string, t *task) *starlark.Thread {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t.threads = append(t.threads, thread)
-	if ctx := t.part.ctx; ctx.Err() != nil {
+	if ctx := t.phase.ctx; ctx.Err() != nil {
 		thread.Cancel(context.Cause(ctx).Error())
 	}
 	return thread
@@ -218,7 +218,7 @@ func Globals(t *topology.Topology, taken starlark.StringDict, give func(name str
 	return notices
 }
 
-// isIdentifier tells whether a script can have a variable of this name.
+// isIdentifier reports whether a script can have a variable of this name.
 func isIdentifier(name string) bool {
 	e, err := (&syntax.FileOptions{}).ParseExpr("name", name, 0)
 	if err != nil {

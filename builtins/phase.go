@@ -9,12 +9,12 @@ import (
 	"go.starlark.net/starlark"
 )
 
-// part is the main part of a script or a deferred call, with all tasks that it
-// spawns. One part runs at a time, and it leaves no task behind.
-type part struct {
-	ctx   context.Context // done when the part is to end at once
-	abort func(error)     // ends the part's work with an error
-	// during is "" for the main part, and else which part of the end it is, as
+// phase is the main part of a script or a deferred call, with all tasks that it
+// spawns. One phase runs at a time, and it leaves no task behind.
+type phase struct {
+	ctx   context.Context // done when the phase is to end at once
+	abort func(error)     // ends the phase's work with an error
+	// during is "" for the main part, and else which call at the end it is, as
 	// findings have it.
 	during string
 
@@ -23,9 +23,9 @@ type part struct {
 	failedAt string
 }
 
-// runPart runs a part to its end, and ends the tasks that it leaves behind. The
+// runPhase runs a phase to its end, and ends the tasks that it leaves behind. The
 // error is that of the task that failed first, else its own.
-func (h *Host) runPart(p *part, path string, body func(*starlark.Thread) error) error {
+func (h *Host) runPhase(p *phase, path string, body func(*starlark.Thread) error) error {
 	s := &h.scheduler
 	s.mu.Lock()
 	now := s.clock()
@@ -47,7 +47,7 @@ func (h *Host) runPart(p *part, path string, body func(*starlark.Thread) error) 
 		}
 	}
 	if len(wakes) > 0 {
-		s.idle = func() { s.ready(t, &s.queue) }
+		s.onAlone = func() { s.ready(t, &s.queue) }
 	}
 	s.mu.Unlock()
 	for _, wake := range wakes {
@@ -58,23 +58,23 @@ func (h *Host) runPart(p *part, path string, body func(*starlark.Thread) error) 
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.idle, s.current, s.tasks = nil, nil, nil
+	s.onAlone, s.current, s.tasks = nil, nil, nil
 	if p.failed != nil {
 		return p.failed
 	}
 	return err
 }
 
-// cancelPart ends what computes in a part without end. The waits of the main
+// cancelPhase ends what computes in a phase without end. The waits of the main
 // part end by themselves, as the run ends them; those of a deferred call, which
 // is made when the run is over, are ended here.
-func (h *Host) cancelPart(p *part, why error) {
+func (h *Host) cancelPhase(p *phase, why error) {
 	s := &h.scheduler
 	s.mu.Lock()
 	var wakes []func()
 	for _, t := range s.tasks {
 		switch {
-		case t.part != p:
+		case t.phase != p:
 		case p.during != "":
 			wakes = append(wakes, t.cancel(why))
 		default:
@@ -93,7 +93,7 @@ func (h *Host) cancelPart(p *part, why error) {
 // when it returns. The error is that of the main part, or of the task that
 // failed first; an error of the script is a *starlark.EvalError, never wrapped.
 func (h *Host) Main(main func(*starlark.Thread) error) error {
-	return h.runPart(&h.main, "main", main)
+	return h.runPhase(&h.main, "main", main)
 }
 
 // FailedAt is the place in a file that spawned the task whose error Main
@@ -158,10 +158,10 @@ func (h *Host) runDeferred(ctx context.Context, path, during string, d deferred)
 	grace := h.run.Settings().Grace
 	ctx, cancel := context.WithTimeoutCause(ctx, grace, fmt.Errorf("the call did not end within %s", grace))
 	defer cancel()
-	p := &part{ctx: ctx, abort: func(err error) { abort(err) }, during: during}
-	stop := context.AfterFunc(ctx, func() { h.cancelPart(p, context.Cause(ctx)) })
+	p := &phase{ctx: ctx, abort: func(err error) { abort(err) }, during: during}
+	stop := context.AfterFunc(ctx, func() { h.cancelPhase(p, context.Cause(ctx)) })
 	defer stop()
-	return h.runPart(p, path, func(thread *starlark.Thread) error {
+	return h.runPhase(p, path, func(thread *starlark.Thread) error {
 		_, err := starlark.Call(thread, d.fn, d.args, nil)
 		return err
 	})

@@ -76,7 +76,7 @@ func (l recordList) Binary(op syntax.Token, y starlark.Value, side starlark.Side
 	return nil, nil
 }
 
-// Has tells whether a record is there, or one with a payload.
+// Has reports whether a record is there, or one with a payload.
 func (l recordList) Has(y starlark.Value) (bool, error) {
 	switch y := y.(type) {
 	case recordValue:
@@ -234,7 +234,7 @@ func (c *call) transformed(name string) ([]record.Record, error) {
 func (c *call) compared(records int, d *record.Difference) (starlark.Value, error) {
 	switch {
 	case records == 0:
-		c.host.emptyComparison(c.name, c.place(), c.task.part.during)
+		c.host.emptyComparison(c.name, c.place(), c.task.phase.during)
 		return nil, nil
 	case d == nil:
 		return nil, nil

@@ -212,7 +212,7 @@ func (b builtin) make() *starlark.Builtin {
 	})
 }
 
-// asEval tells whether an error is one of a script's function, itself and not
+// asEval reports whether an error is one of a script's function, itself and not
 // something that wraps one.
 func asEval(err error, to **starlark.EvalError) bool {
 	e, ok := err.(*starlark.EvalError)

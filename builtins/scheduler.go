@@ -27,20 +27,20 @@ import (
 //     goes on late by more than the tolerance, as the machine is busy or another
 //     task computes. So what sleeps stays as far apart as it was.
 type scheduler struct {
-	mu       sync.Mutex
-	queue    []*task
-	applied  []*task // that go on after those in the queue
-	current  *task
-	tasks    []*task // that have not ended
-	busy     int     // tasks that are
-	sleepers []*sleeper
-	timer    *time.Timer          // for the first of them
-	elapsed  func() time.Duration // the run's clock
-	stood    time.Duration        // how long the clock has stood still so far
-	stops    int                  // faults that are being applied
-	since    time.Duration        // the time on the run's clock when the first of them was begun
-	lastDone chan struct{}        // closed when the last of them has been
-	idle     func()               // called when only one of the tasks is left, or nil
+	mu         sync.Mutex
+	queue      []*task
+	applied    []*task // that go on after those in the queue
+	current    *task
+	tasks      []*task // that have not ended
+	busy       int     // tasks that are
+	sleepers   []*sleeper
+	timer      *time.Timer          // for the first of them
+	elapsed    func() time.Duration // the run's clock
+	stoppedFor time.Duration        // how long the clock has stood still so far
+	stoppers   int                  // faults that are being applied
+	stoppedAt  time.Duration        // the time on the run's clock when the first of them was begun
+	lastDone   chan struct{}        // closed when the last of them has been
+	onAlone    func()               // called when only one of the tasks is left, or nil
 }
 
 // ready puts a task that waited in a queue.
@@ -126,9 +126,9 @@ func (t *task) block(busy bool, start func(wake func())) error {
 	if !busy {
 		s.mu.Lock()
 		s.release(t)
-		rouse := s.rouse()
+		wakeSleeper := s.wakeNext()
 		s.mu.Unlock()
-		rouse()
+		wakeSleeper()
 	}
 	s.leave(t)
 	s.mu.Lock()
@@ -154,13 +154,13 @@ func (t *task) cancel(why error) (wake func()) {
 	return t.wake
 }
 
-// ended tells whether the task or its part of the run has been ended, so that
+// ended reports whether the task or its phase has been ended, so that
 // no script may catch what comes of it.
 func (t *task) ended() bool {
 	s := &t.host.scheduler
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return t.cancelled != nil || t.part.ctx.Err() != nil
+	return t.cancelled != nil || t.phase.ctx.Err() != nil
 }
 
 // await waits for a condition of the run.

@@ -23,7 +23,7 @@ import (
 // task is a script's main part, a deferred call, or what these have spawned.
 type task struct {
 	host     *Host
-	part     *part
+	phase    *phase
 	path     string // its place in the tree of spawns
 	at       string // the place in a file that spawned it
 	children int
@@ -53,10 +53,10 @@ var errCancelled = fault.ErrGivenUp
 
 // newTask makes a task. What it draws depends on the seed and on its place in
 // the tree of spawns, not on what other tasks do when.
-func (h *Host) newTask(p *part, path string, now time.Duration) *task {
+func (h *Host) newTask(p *phase, path string, now time.Duration) *task {
 	var seed [8]byte
 	binary.BigEndian.PutUint64(seed[:], h.run.Seed())
-	t := &task{host: h, part: p, path: path, now: now, goOn: make(chan struct{}, 1)}
+	t := &task{host: h, phase: p, path: path, now: now, goOn: make(chan struct{}, 1)}
 	t.random = rand.New(rand.NewChaCha8(sha256.Sum256(append(seed[:], path...))))
 	s := &h.scheduler
 	s.mu.Lock()
@@ -66,12 +66,12 @@ func (h *Host) newTask(p *part, path string, now time.Duration) *task {
 }
 
 // spawn starts a task that calls body after a delay, 0 for at once, for the call
-// that the thread is in; schedule is the fault that it is to do, or nil. Its error ends the part of the run that
-// it belongs to.
+// that the thread is in; schedule is the fault that it is to do, or nil. Its error
+// ends the phase that it belongs to.
 func (t *task) spawn(of *starlark.Thread, delay time.Duration, schedule *fault.Schedule, body func(*task, *starlark.Thread) (starlark.Value, error)) *Task {
 	h, s := t.host, &t.host.scheduler
 	t.children++
-	child := h.newTask(t.part, t.path+"/"+strconv.Itoa(t.children), t.now)
+	child := h.newTask(t.phase, t.path+"/"+strconv.Itoa(t.children), t.now)
 	child.schedule = schedule
 	if of.CallStackDepth() > 1 {
 		child.at = of.CallFrame(1).Pos.String()
@@ -93,7 +93,7 @@ func (t *task) spawn(of *starlark.Thread, delay time.Duration, schedule *fault.S
 	s.mu.Unlock()
 	var asleep *sleeper
 	if delay > 0 {
-		asleep = child.lie(later(t.now, delay), delay, begin)
+		asleep = child.beginSleep(later(t.now, delay), delay, begin)
 	} else {
 		begin()
 	}
@@ -105,8 +105,8 @@ func (t *task) spawn(of *starlark.Thread, delay time.Duration, schedule *fault.S
 		err := child.cancelled
 		s.mu.Unlock()
 		if asleep != nil {
-			if rose := child.rise(asleep); err == nil {
-				err = rose
+			if ended := child.endSleep(asleep); err == nil {
+				err = ended
 			}
 		}
 		var result starlark.Value
@@ -123,7 +123,7 @@ func (t *task) spawn(of *starlark.Thread, delay time.Duration, schedule *fault.S
 
 // ended ends a task and lets the next run.
 func (h *Host) ended(t *task, result starlark.Value, err error) {
-	s, p := &h.scheduler, t.part
+	s, p := &h.scheduler, t.phase
 	s.mu.Lock()
 	failed := err != nil && t.cancelled == nil
 	if failed && p.failed == nil && p.ctx.Err() == nil {
@@ -140,20 +140,20 @@ func (h *Host) ended(t *task, result starlark.Value, err error) {
 		s.hold(waiter.task) // it goes on at the task's time
 	}
 	s.release(t)
-	rouse := s.rouse()
+	wakeSleeper := s.wakeNext()
 	s.tasks = slices.DeleteFunc(s.tasks, func(x *task) bool { return x == t })
-	waiters, idle := t.waiters, s.idle
+	waiters, onAlone := t.waiters, s.onAlone
 	t.waiters = nil
 	if len(s.tasks) > 1 {
-		idle = nil
+		onAlone = nil
 	}
 	s.mu.Unlock()
 	for _, waiter := range waiters {
 		waiter.wake()
 	}
-	rouse()
-	if idle != nil {
-		idle()
+	wakeSleeper()
+	if onAlone != nil {
+		onAlone()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -184,7 +184,7 @@ func wait(thread *starlark.Thread, busy bool, begin func() (work, error)) error 
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(t.part.ctx)
+	ctx, cancel := context.WithCancelCause(t.phase.ctx)
 	defer cancel(errCancelled)
 	result := make(chan error, 1)
 	stop := func() bool { return true }
@@ -294,7 +294,7 @@ func (t *Task) wait(c *call) (starlark.Value, error) {
 	} else {
 		c.task.now = max(c.task.now, s.clock())
 	}
-	switch ctx := c.task.part.ctx; {
+	switch ctx := c.task.phase.ctx; {
 	case err != nil:
 		return nil, err
 	case t.task.over && t.task.cancelled != nil:

@@ -165,7 +165,7 @@ func deferCall(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.task.part.during != "" {
+	if c.task.phase.during != "" {
 		return nil, errors.New("the run is ending: call the function itself")
 	}
 	c.host.Defer(fn, c.rest...)

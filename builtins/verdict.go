@@ -104,7 +104,7 @@ func (c *call) assert(holds bool, format string, args ...any) (starlark.Value, e
 		return nil, &FailError{reason}
 	}
 	f := verdict.Of(&FailError{reason})
-	f.Soft, f.Where, f.During = true, c.place(), c.task.part.during
+	f.Soft, f.Where, f.During = true, c.place(), c.task.phase.during
 	c.host.run.Find(f)
 	c.host.print("soft failure: " + f.String())
 	return nil, nil
@@ -164,7 +164,7 @@ func catch(c *call) (starlark.Value, error) {
 	}), nil
 }
 
-// isBug tells whether an error is a panic, which no script can catch.
+// isBug reports whether an error is a panic, which no script can catch.
 func isBug(err error) bool {
 	var bug *PanicError
 	return errors.As(err, &bug)
