@@ -84,6 +84,13 @@ func (m *mover) write(_ attempt, b []byte) (int, error) {
 	return n, err
 }
 
+// gave counts what was given on without an attempt.
+func (p *pump) gave(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.given += int64(n)
+}
+
 // rest is what it has taken and not given on.
 func (m *mover) rest() []byte {
 	rest := append([]byte(nil), m.held...)

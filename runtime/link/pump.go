@@ -168,17 +168,11 @@ func (p *pump) countTaken(n int, err error) {
 	}
 }
 
-// took counts what was taken without an attempt, and gave what was given on so.
+// took counts what was taken without an attempt.
 func (p *pump) took(n int, err error) {
 	p.reading.Lock()
 	defer p.reading.Unlock()
 	p.countTaken(n, err)
-}
-
-func (p *pump) gave(n int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.given += int64(n)
 }
 
 // give has an operation give bytes on, unless the lane changes.
