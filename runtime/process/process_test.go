@@ -227,7 +227,8 @@ func start(t testing.TB, d Driver, mode string, s Spec) Process {
 	t.Helper()
 	s.Argv = []string{os.Args[0]}
 	s.Env = append(os.Environ(), "CHILD="+mode)
-	if s.Tag != "" {
+	if s.Tag != "" { // which no other test on the machine has
+		s.Tag += fmt.Sprintf("-%d", os.Getpid())
 		s.Env = append(s.Env, s.Tag)
 	}
 	p, err := d.Start(s)
