@@ -203,16 +203,13 @@ func (v *View) check() error {
 // Address is the message's address.
 func (v *View) Address() []byte { return v.packet[:v.address] }
 
-// Tags are the message's type tags, without the comma.
-func (v *View) Tags() []byte { return v.packet[v.tags : v.tags+v.ntags] }
-
 // Args goes through the arguments.
 func (v *View) Args() Args {
 	return Args{packet: v.packet, tag: v.tags, end: v.tags + v.ntags, off: v.args}
 }
 
 // Args goes through the arguments of a View: call Next until it is false, and
-// after each true one Tag and what gives its value.
+// after each true one Tag and Bytes. Message gives Go values.
 type Args struct {
 	packet   []byte
 	tag, end int
@@ -250,23 +247,6 @@ func (a *Args) Tag() byte { return a.packet[a.tag-1] }
 // Bytes are the present argument's bytes: those of a string without its
 // padding, of a blob without its size, of a number as they are sent.
 func (a *Args) Bytes() []byte { return a.packet[a.at : a.at+a.size] }
-
-// Int64 is the present argument as a whole number, where it is one of 32 or 64
-// bits.
-func (a *Args) Int64() int64 {
-	if a.size == 4 {
-		return int64(int32(be.Uint32(a.packet[a.at:])))
-	}
-	return int64(be.Uint64(a.packet[a.at:]))
-}
-
-// Float64 is the present argument as a float, where it is f or d.
-func (a *Args) Float64() float64 {
-	if a.size == 4 {
-		return float64(math.Float32frombits(be.Uint32(a.packet[a.at:])))
-	}
-	return math.Float64frombits(be.Uint64(a.packet[a.at:]))
-}
 
 // value is the present argument as an element of Message.Arguments.
 func (a *Args) value() any {

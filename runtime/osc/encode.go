@@ -19,16 +19,13 @@ type Arg struct {
 	blob []byte
 }
 
-// The arguments by type.
+// The arguments by type. For all other types there is Append.
 func Int32(v int32) Arg     { return Arg{tag: 'i', bits: uint64(uint32(v))} }
 func Int64(v int64) Arg     { return Arg{tag: 'h', bits: uint64(v)} }
 func Float32(v float32) Arg { return Arg{tag: 'f', bits: uint64(math.Float32bits(v))} }
 func Float64(v float64) Arg { return Arg{tag: 'd', bits: math.Float64bits(v)} }
 func String(v string) Arg   { return Arg{tag: 's', text: v} }
 func Blob(v []byte) Arg     { return Arg{tag: 'b', blob: v} }
-func Time(v Timetag) Arg    { return Arg{tag: 't', bits: uint64(v)} }
-func Nil() Arg              { return Arg{tag: 'N'} }
-func Bang() Arg             { return Arg{tag: 'I'} }
 
 // Bool is the argument T or F.
 func Bool(v bool) Arg {
