@@ -27,11 +27,8 @@
 package process
 
 import (
-	"context"
-	"errors"
 	"io"
 	"os"
-	"syscall"
 	"time"
 )
 
@@ -147,38 +144,4 @@ type Exit struct {
 	Left         []int         // what of its tree outlived it and was killed
 	OutOfMemory  int           // processes that the kernel killed as the tree was at its memory limit
 	Note         string        // what else is known of it, or ""
-}
-
-// Stop ends a process: TERM to its tree, with CONT for what is stopped,
-// and KILL where it is not gone after the grace or once ctx is done. It returns
-// when the process is Done, and reports whether KILL was needed.
-func Stop(ctx context.Context, p Process, grace time.Duration) (killed bool, err error) {
-	if ctx.Err() == nil {
-		for _, s := range []os.Signal{syscall.SIGTERM, ContinueSignal} {
-			if _, err := p.Signal(s, Tree); errors.Is(err, os.ErrProcessDone) {
-				<-p.Done()
-				return false, nil
-			} else if err != nil {
-				return false, err
-			}
-		}
-		timer := time.NewTimer(grace)
-		defer timer.Stop()
-		select {
-		case <-p.Done():
-			return false, nil
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-	}
-	_, err = p.Signal(os.Kill, Tree)
-	if errors.Is(err, os.ErrProcessDone) {
-		err = nil
-	} else {
-		killed = true
-	}
-	if err == nil {
-		<-p.Done()
-	}
-	return killed, err
 }

@@ -5,7 +5,6 @@ package process
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -182,7 +181,7 @@ func TestRungs(t *testing.T) {
 			"Output":           testOutput,
 			"CrashKeepsOutput": testCrashKeepsOutput,
 			"ManyAtOnce":       testManyAtOnce,
-			"Stop":             testStop,
+			"Term":             testTerm,
 			"OwnGroupAndTTY":   testOwnGroupAndTTY,
 			"StartErrors":      testStartErrors,
 			"UnrelatedThreads": testUnrelatedThreads,
@@ -340,41 +339,43 @@ func testManyAtOnce(t *testing.T, d Driver) {
 	wg.Wait()
 }
 
-func testStop(t *testing.T, d Driver) {
-	up := newLines("up\n")
-	p := start(t, d, "sleep", Spec{Stdout: up})
-	<-up.seen
-	killed, err := Stop(context.Background(), p, time.Minute)
-	if killed || err != nil || p.Exit().Signal != "TERM" {
-		t.Errorf("killed %v, %v, %+v", killed, err, p.Exit())
-	}
-	if killed, err := Stop(context.Background(), p, time.Minute); killed || err != nil {
-		t.Errorf("again: killed %v, %v", killed, err)
-	}
-
-	up = newLines("up\n")
-	p = start(t, d, "deaf", Spec{Stdout: up})
-	<-up.seen
-	if killed, err := Stop(context.Background(), p, time.Millisecond); !killed || err != nil || p.Exit().Signal != "KILL" {
-		t.Errorf("deaf: killed %v, %v, %+v", killed, err, p.Exit())
-	}
-
-	up = newLines("up\n")
-	p = start(t, d, "deaf", Spec{Stdout: up})
-	<-up.seen
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	if killed, err := Stop(ctx, p, time.Hour); !killed || err != nil {
-		t.Errorf("in a hurry: killed %v, %v", killed, err)
-	}
-
-	// One that is stopped gets its TERM.
-	up = newLines("up\n")
-	p = start(t, d, "sleep", Spec{Stdout: up})
-	<-up.seen
-	p.Signal(syscall.SIGSTOP, Leader)
-	if killed, err := Stop(context.Background(), p, time.Minute); killed || err != nil {
-		t.Errorf("stopped: killed %v, %v", killed, err)
+// testTerm: TERM ends a process, be it stopped, as long as it is let go on. One
+// that is deaf to it is ended by KILL.
+func testTerm(t *testing.T, d Driver) {
+	for name, test := range map[string]struct {
+		child        string
+		tty, stopped bool
+		want         string
+	}{
+		"running":         {child: "sleep", want: "TERM"},
+		"with a terminal": {child: "sleep", tty: true, want: "TERM"},
+		"stopped":         {child: "sleep", stopped: true, want: "TERM"},
+		"deaf":            {child: "deaf", want: "KILL"},
+	} {
+		line := "up\n"
+		if test.tty {
+			line = "up\r\n"
+		}
+		up := newLines(line)
+		p := start(t, d, test.child, Spec{Stdout: up, TTY: test.tty})
+		<-up.seen
+		var signals []os.Signal
+		if test.stopped {
+			signals = append(signals, syscall.SIGSTOP)
+		}
+		signals = append(signals, syscall.SIGTERM, ContinueSignal)
+		if test.want == "KILL" {
+			signals = append(signals, os.Kill)
+		}
+		for _, s := range signals {
+			if _, err := p.Signal(s, Tree); err != nil && !errors.Is(err, os.ErrProcessDone) {
+				t.Errorf("%s: %v: %v", name, s, err)
+			}
+		}
+		<-p.Done()
+		if p.Exit().Signal != test.want {
+			t.Errorf("%s: %+v, want %s", name, p.Exit(), test.want)
+		}
 	}
 }
 
@@ -478,12 +479,6 @@ func testOwnGroupAndTTY(t *testing.T, d Driver) {
 	<-start(t, d, "tty", Spec{Stdout: &out, TTY: true}).Done()
 	if out.String() != "tty true\r\n" {
 		t.Errorf("with a terminal: %q", out.String())
-	}
-	up := newLines("up\r\n")
-	p := start(t, d, "sleep", Spec{Stdout: up, TTY: true})
-	<-up.seen
-	if killed, err := Stop(context.Background(), p, time.Minute); killed || err != nil {
-		t.Errorf("with a terminal: killed %v, %v", killed, err)
 	}
 }
 
