@@ -176,7 +176,8 @@ func ExampleKeeper() {
 }
 
 // A program that embeds dagon-star can add builtins of its own. One that waits
-// does so through Wait, so that the script's other tasks go on meanwhile.
+// does so through Wait, so that the script's other tasks go on meanwhile. RunOf
+// is the run that a call belongs to.
 func ExampleConfig_builtins() {
 	dir, err := os.MkdirTemp("", "runs")
 	if err != nil {
@@ -201,19 +202,39 @@ func ExampleConfig_builtins() {
 		answer <- string(args[0].(starlark.String))
 		return starlark.None, nil
 	})
+	write := starlark.NewBuiltin("write", func(thread *starlark.Thread, b *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
+		var name, text string
+		if err := starlark.UnpackArgs(b.Name(), args, kwargs, "name", &name, "text", &text); err != nil {
+			return nil, err
+		}
+		run := script.RunOf(thread)
+		if run == nil {
+			return nil, errors.New("there is no run to write a file of")
+		}
+		return starlark.None, run.WriteFile(name, []byte(text))
+	})
 	result, err := script.Run(context.Background(), script.Config{
 		Source: []byte(`
 spawn(tell, "forty-two")
-print(await_answer())
+answer = await_answer()
+print(answer)
+write("answer.txt", answer)
 `),
-		Builtins: starlark.StringDict{"await_answer": await, "tell": tell},
+		Builtins: starlark.StringDict{"await_answer": await, "tell": tell, "write": write},
 		RunsDir:  dir,
 		Output:   os.Stdout,
 	})
-	fmt.Println(result.Outcome, err)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(result.Outcome)
+	text, err := os.ReadFile(filepath.Join(result.Folder, "answer.txt"))
+	fmt.Printf("%s, %v\n", text, err)
 	// Output:
 	// forty-two
-	// passed <nil>
+	// passed
+	// forty-two, <nil>
 }
 
 // TestErrors runs the chunks of testdata/errors.star. A comment ### "regexp"
