@@ -118,7 +118,7 @@ func (c *call) duration(name string, otherwise time.Duration) (time.Duration, er
 	if v == nil {
 		return otherwise, nil
 	}
-	d, err := Duration(v)
+	d, err := toDuration(v)
 	if err != nil {
 		return 0, c.wrong(name, "%v", err)
 	}
@@ -135,9 +135,9 @@ func (c *call) timeout() (time.Duration, error) {
 	return max(d, 1), nil
 }
 
-// Duration makes a duration of a value: a number of seconds, a string such as
+// toDuration makes a duration of a value: a number of seconds, a string such as
 // "250ms", or a time.duration. It is not negative.
-func Duration(v starlark.Value) (time.Duration, error) {
+func toDuration(v starlark.Value) (time.Duration, error) {
 	var d time.Duration
 	var err error
 	switch v := v.(type) {
@@ -211,7 +211,7 @@ func (h *Host) nodeNames(v starlark.Value, to []string, depth int, left *int) ([
 		return nil, fmt.Errorf("has over %d elements", maxNodes)
 	}
 	switch v := v.(type) {
-	case *Node:
+	case *nodeValue:
 		if v.host != h {
 			return nil, fmt.Errorf("%s is a node of another run", v)
 		}

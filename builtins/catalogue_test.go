@@ -92,7 +92,7 @@ func TestCatalogue(t *testing.T) {
 	for _, a := range (&faultValue{}).AttrNames() {
 		known["fault."+a] = true
 	}
-	for _, a := range (&Task{}).AttrNames() {
+	for _, a := range (&taskValue{}).AttrNames() {
 		known["task."+a] = true
 	}
 	for _, a := range []string{"topology.name", "topology.node", "topology.nodes", "config.listen", "config.timeout", "config.drain",

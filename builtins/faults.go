@@ -29,19 +29,14 @@ func processFaults() family {
 	}}
 }
 
-// IsFault reports whether a builtin does harm: not one that only undoes it, or says
-// where it is to be done.
-func IsFault(name string) bool {
-	return name == "limit" || name != "resume" && slices.Contains(runtime.Faults(), name)
-}
-
-// IsFaultCall reports whether a call of a builtin does harm, which depends on the
-// signal that kill and signal are given: "" where it is not known, or is their own.
-func IsFaultCall(name, signal string) bool {
+// IsFault reports whether a call of a builtin does harm: not of one that only undoes
+// it, or says where it is to be done. What kill and signal do depends on the signal
+// that they are given: "" where it is not known, or is their own.
+func IsFault(name, signal string) bool {
 	if s := process.ParseSignal(signal); s != 0 && (name == "kill" || name == "signal") {
 		return roster.Harmful(process.SignalName(s))
 	}
-	return IsFault(name)
+	return name == "limit" || name != "resume" && slices.Contains(runtime.Faults(), name)
 }
 
 // signal is an argument that is a signal's name.

@@ -128,7 +128,7 @@ func (h *Host) Predeclared() (names starlark.StringDict, notices []string) {
 	}
 	globals := h.values()
 	notices = Globals(h.run.Topology(), names, func(name string, n *topology.Node) {
-		globals[name] = &Node{host: h, name: n.Name}
+		globals[name] = &nodeValue{host: h, name: n.Name}
 	})
 	for name, v := range globals {
 		names[name] = v

@@ -171,7 +171,7 @@ func (h *Host) messageValue(node string, m runtime.Message) starlark.Value {
 	return frozenStruct("message", starlark.StringDict{
 		"address": starlark.String(m.Address),
 		"args":    fromOSC(osc.Array(m.Args)),
-		"node":    &Node{host: h, name: node},
+		"node":    &nodeValue{host: h, name: node},
 		"t":       starlark.Float(m.T.Seconds()),
 	})
 }

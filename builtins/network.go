@@ -267,7 +267,7 @@ func (h *Host) grudges(names []string, cut func(i, j int) bool) starlark.Value {
 			}
 		}
 		if len(against) > 0 {
-			d.SetKey(&Node{host: h, name: name}, h.nodeList(against)) // a node can be a key
+			d.SetKey(&nodeValue{host: h, name: name}, h.nodeList(against)) // a node can be a key
 		}
 	}
 	return d

@@ -111,8 +111,8 @@ type deferred struct {
 	args starlark.Tuple
 }
 
-// Defer has a function called at the end of the run, as the script's defer does.
-func (h *Host) Defer(fn starlark.Callable, args ...starlark.Value) {
+// addDeferred has a function called at the end of the run, as the script's defer does.
+func (h *Host) addDeferred(fn starlark.Callable, args ...starlark.Value) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.deferred = append(h.deferred, deferred{fn, args})

@@ -6,6 +6,15 @@
 // parameters it has and what it does is written once, in its table: calls are
 // bound by that signature, and Catalogue, the documentation and the static
 // checks read the same.
+//
+// It is package script's, and no API for embedders, who find Wait and RunOf there.
+// What it exports is for three callers:
+//
+//   - script runs a script by NewHost, Options and Host.
+//   - script checks a text by Catalogue, Bind, Vocabulary, Globals, GroupNames,
+//     NodeAttributes and IsFault; cmd shows Catalogue and Families.
+//   - Who looks at the cause of a result finds FailError, InconclusiveError and
+//     PanicError in it. These three are as stable as package script.
 package builtins
 
 import (

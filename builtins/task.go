@@ -68,7 +68,7 @@ func (h *Host) newTask(p *phase, path string, now time.Duration) *task {
 // spawn starts a task that calls body after a delay, 0 for at once, for the call
 // that the thread is in; schedule is the fault that it is to do, or nil. Its error
 // ends the phase that it belongs to.
-func (t *task) spawn(of *starlark.Thread, delay time.Duration, schedule *fault.Schedule, body func(*task, *starlark.Thread) (starlark.Value, error)) *Task {
+func (t *task) spawn(of *starlark.Thread, delay time.Duration, schedule *fault.Schedule, body func(*task, *starlark.Thread) (starlark.Value, error)) *taskValue {
 	h, s := t.host, &t.host.scheduler
 	t.children++
 	child := h.newTask(t.phase, t.path+"/"+strconv.Itoa(t.children), t.now)
@@ -118,7 +118,7 @@ func (t *task) spawn(of *starlark.Thread, delay time.Duration, schedule *fault.S
 		}
 		h.ended(child, result, err)
 	})
-	return &Task{task: child}
+	return &taskValue{task: child}
 }
 
 // ended ends a task and lets the next run.
@@ -224,18 +224,18 @@ func wait(thread *starlark.Thread, busy bool, begin func() (work, error)) error 
 	}
 }
 
-// Task is a task as a script has it.
-type Task struct{ task *task }
+// taskValue is a task as a script has it.
+type taskValue struct{ task *task }
 
-func (t *Task) String() string        { return fmt.Sprintf("task(%q)", t.task.path) }
-func (t *Task) Type() string          { return "task" }
-func (t *Task) Freeze()               {}
-func (t *Task) Truth() starlark.Bool  { return true }
-func (t *Task) Hash() (uint32, error) { return starlark.String(t.task.path).Hash() }
-func (t *Task) AttrNames() []string   { return []string{"cancel", "name", "wait"} }
+func (t *taskValue) String() string        { return fmt.Sprintf("task(%q)", t.task.path) }
+func (t *taskValue) Type() string          { return "task" }
+func (t *taskValue) Freeze()               {}
+func (t *taskValue) Truth() starlark.Bool  { return true }
+func (t *taskValue) Hash() (uint32, error) { return starlark.String(t.task.path).Hash() }
+func (t *taskValue) AttrNames() []string   { return []string{"cancel", "name", "wait"} }
 
 // Attr is a method of the task.
-func (t *Task) Attr(name string) (starlark.Value, error) {
+func (t *taskValue) Attr(name string) (starlark.Value, error) {
 	s := &t.task.host.scheduler
 	switch name {
 	case "name":
@@ -259,7 +259,7 @@ func (t *Task) Attr(name string) (starlark.Value, error) {
 	return nil, nil
 }
 
-func (t *Task) wait(c *call) (starlark.Value, error) {
+func (t *taskValue) wait(c *call) (starlark.Value, error) {
 	timeout, err := c.duration("timeout", c.host.run.Settings().Timeout)
 	if err != nil {
 		return nil, err

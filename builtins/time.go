@@ -114,7 +114,7 @@ func (c *call) schedule(fn starlark.Callable) *fault.Schedule {
 		if len(c.rest) > 1 {
 			signal, _ = starlark.AsString(c.rest[1])
 		}
-		if IsFaultCall(fn.Name(), signal) {
+		if IsFault(fn.Name(), signal) {
 			what = fn.Name()
 		}
 	case *starlark.Function:
@@ -168,6 +168,6 @@ func deferCall(c *call) (starlark.Value, error) {
 	if c.task.phase.during != "" {
 		return nil, errors.New("the run is ending: call the function itself")
 	}
-	c.host.Defer(fn, c.rest...)
+	c.host.addDeferred(fn, c.rest...)
 	return nil, nil
 }

@@ -90,27 +90,27 @@ func dict(m map[string]string) *starlark.Dict {
 	return d
 }
 
-// Node is a node as a script has it. Its attributes are those of the moment
+// nodeValue is a node as a script has it. Its attributes are those of the moment
 // when they are read.
-type Node struct {
+type nodeValue struct {
 	host *Host
 	name string
 }
 
 var (
-	_ starlark.HasAttrs   = (*Node)(nil)
-	_ starlark.Comparable = (*Node)(nil)
+	_ starlark.HasAttrs   = (*nodeValue)(nil)
+	_ starlark.Comparable = (*nodeValue)(nil)
 )
 
-func (n *Node) String() string        { return fmt.Sprintf("node(%q)", n.name) }
-func (n *Node) Type() string          { return "node" }
-func (n *Node) Freeze()               {}
-func (n *Node) Truth() starlark.Bool  { return true }
-func (n *Node) Hash() (uint32, error) { return starlark.String(n.name).Hash() }
+func (n *nodeValue) String() string        { return fmt.Sprintf("node(%q)", n.name) }
+func (n *nodeValue) Type() string          { return "node" }
+func (n *nodeValue) Freeze()               {}
+func (n *nodeValue) Truth() starlark.Bool  { return true }
+func (n *nodeValue) Hash() (uint32, error) { return starlark.String(n.name).Hash() }
 
 // CompareSameType compares nodes by their names: they are equal or not.
-func (n *Node) CompareSameType(op syntax.Token, y starlark.Value, _ int) (bool, error) {
-	return equality(op, n.host == y.(*Node).host && n.name == y.(*Node).name, "nodes")
+func (n *nodeValue) CompareSameType(op syntax.Token, y starlark.Value, _ int) (bool, error) {
+	return equality(op, n.host == y.(*nodeValue).host && n.name == y.(*nodeValue).name, "nodes")
 }
 
 // equality compares what can only be equal or not.
@@ -125,7 +125,7 @@ func equality(op syntax.Token, same bool, what string) (bool, error) {
 }
 
 // Attr is an attribute of the node now.
-func (n *Node) Attr(name string) (starlark.Value, error) {
+func (n *nodeValue) Attr(name string) (starlark.Value, error) {
 	for _, a := range nodeAttributes() {
 		if a.name == name {
 			info, _ := n.host.run.Node(n.name)
@@ -136,7 +136,7 @@ func (n *Node) Attr(name string) (starlark.Value, error) {
 }
 
 // AttrNames are the names of a node's attributes.
-func (n *Node) AttrNames() []string { return NodeAttributes() }
+func (n *nodeValue) AttrNames() []string { return NodeAttributes() }
 
 // NodeAttributes are the names of a node's attributes, sorted.
 func NodeAttributes() []string {
@@ -150,7 +150,7 @@ func NodeAttributes() []string {
 func (h *Host) nodeValues(names []string) starlark.Tuple {
 	t := make(starlark.Tuple, len(names))
 	for i, name := range names {
-		t[i] = &Node{host: h, name: name}
+		t[i] = &nodeValue{host: h, name: name}
 	}
 	return t
 }
@@ -167,7 +167,7 @@ func (h *Host) values() starlark.StringDict {
 	nodes := h.nodeValues(all)
 	node := builtin{name: "topology.node", params: "name", call: func(c *call) (starlark.Value, error) {
 		name, err := c.node("name")
-		return &Node{host: h, name: name}, err
+		return &nodeValue{host: h, name: name}, err
 	}}
 	s := h.run.Settings()
 	config := starlark.StringDict{

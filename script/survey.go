@@ -78,7 +78,7 @@ func (p *plan) mentions(m *module, parts []syntax.Node) (found []mention) {
 			if !isExpr {
 				return true
 			}
-			if name := vocabularyName(e); builtins.IsFault(name) && p.config.Builtins[name] == nil {
+			if name := vocabularyName(e); builtins.IsFault(name, "") && p.config.Builtins[name] == nil {
 				pos, _ := e.Span()
 				found = append(found, mention{name, pos})
 			}
@@ -144,10 +144,10 @@ func (p *plan) ownFault(fn syntax.Node) (name string) {
 		case *syntax.DefStmt, *syntax.LambdaExpr:
 			return n == fn
 		case *syntax.CallExpr:
-			harmless[e.Fn] = !builtins.IsFaultCall(vocabularyName(e.Fn), signalOf(e))
+			harmless[e.Fn] = !builtins.IsFault(vocabularyName(e.Fn), signalOf(e))
 		}
 		if e, ok := n.(syntax.Expr); ok && name == "" && !harmless[e] {
-			if v := vocabularyName(e); builtins.IsFault(v) && p.config.Builtins[v] == nil {
+			if v := vocabularyName(e); builtins.IsFault(v, "") && p.config.Builtins[v] == nil {
 				name = v
 			}
 		}
