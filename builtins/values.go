@@ -74,6 +74,7 @@ func valueDocs() []Doc {
 	add("fault.heal", "fault.heal()", "Undoes the fault, on the nodes where it is in force. To heal it once more does nothing.")
 	add("fault.id", "fault.id", "The fault's id in the event log.")
 	add("fault.nodes", "fault.nodes", "A tuple of the nodes on which the fault is in force.")
+	add("fault.touched", "fault.touched", "How much the fault has done so far, 0 if nothing: the sum of the processes it reached and of the bytes, connections and datagrams it held up, changed or refused. It says whether a fault has struck, not how hard.")
 	add("fault.what", "fault.what", "The name of the builtin that made it.")
 	add("task.wait", "task.wait(timeout=None)", "Waits for the task to end, and returns what its function returned.", Param{Name: "timeout", Optional: true})
 	add("task.cancel", "task.cancel()", "Ends the task: at once where it waits.")
