@@ -63,11 +63,11 @@ func (m *mover) await() error {
 }
 
 // arrived is how many bytes wait in a connection to be taken, and whether its end has
-// come behind them.
+// come behind them. A connection that is closed has neither.
 func arrived(c *net.TCPConn) (n int, isEnd bool) {
 	raw, err := c.SyscallConn()
 	if err == nil {
-		err = raw.Control(func(fd uintptr) { n, isEnd = unread(fd) })
+		raw.Control(func(fd uintptr) { n, isEnd = unread(fd) })
 	}
 	return n, isEnd
 }

@@ -44,11 +44,11 @@ func (m *mover) await() error {
 }
 
 // arrived is how many bytes wait in a connection to be taken, and whether its end has
-// come and none wait.
+// come and none wait. A connection that is closed has neither.
 func arrived(c *net.TCPConn) (n int, isEnd bool) {
 	raw, err := c.SyscallConn()
 	if err == nil {
-		err = raw.Control(func(fd uintptr) { n, isEnd = unread(fd) })
+		raw.Control(func(fd uintptr) { n, isEnd = unread(fd) })
 	}
 	return n, isEnd
 }
