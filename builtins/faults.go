@@ -61,6 +61,7 @@ func (c *call) do(asLongAsANodeLikes bool, plan func() (*runtime.Step, error)) (
 		if step, err = plan(); err != nil {
 			return work{}, err
 		}
+		c.task.fire()
 		if asLongAsANodeLikes {
 			return work{do: step.Do}, nil
 		}

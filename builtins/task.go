@@ -110,15 +110,23 @@ func (t *task) spawn(of *starlark.Thread, delay time.Duration, schedule *fault.S
 			}
 		}
 		var result starlark.Value
-		if err == nil && child.schedule != nil {
-			child.schedule.Fire()
-		}
 		if err == nil {
 			result, err = contained(func() (starlark.Value, error) { return body(child, thread) })
+			if err == nil {
+				child.fire()
+			}
 		}
 		h.ended(child, result, err)
 	})
 	return &taskValue{task: child}
+}
+
+// fire says that the fault which the task is to do has fired: one was planned, or its
+// function came to its end without one.
+func (t *task) fire() {
+	if t.schedule != nil {
+		t.schedule.Fire()
+	}
 }
 
 // ended ends a task and lets the next run.

@@ -98,6 +98,7 @@ func every(c *call) (starlark.Value, error) {
 			if _, err := starlark.Call(thread, fn, args, nil); err != nil {
 				return nil, err
 			}
+			t.fire()
 			due = later(due, ((t.now-began)/period+1)*period) // those that were due while it ran are skipped
 		}
 		return starlark.None, nil
@@ -108,19 +109,25 @@ func every(c *call) (starlark.Value, error) {
 // builtin, or a function whose own text has one. It is nil for any other.
 func (c *call) schedule(fn starlark.Callable) *fault.Schedule {
 	what := ""
-	switch fn := fn.(type) {
-	case *starlark.Builtin:
-		signal := ""
-		if len(c.rest) > 1 {
-			signal, _ = starlark.AsString(c.rest[1])
+	// A builtin such as catch calls what it is given.
+	for i, given := range append(starlark.Tuple{fn}, c.rest...) {
+		if _, calls := fn.(*starlark.Builtin); i > 0 && !calls || what != "" {
+			break
 		}
-		if IsFault(fn.Name(), signal) {
-			what = fn.Name()
-		}
-	case *starlark.Function:
-		if named := c.host.o.FaultIn; named != nil {
-			if has := named(fn); has != "" {
-				what = fn.Name() + ": " + has
+		switch given := given.(type) {
+		case *starlark.Builtin:
+			signal := ""
+			if len(c.rest) > i+1 {
+				signal, _ = starlark.AsString(c.rest[i+1])
+			}
+			if IsFault(given.Name(), signal) {
+				what = given.Name()
+			}
+		case *starlark.Function:
+			if named := c.host.o.FaultIn; named != nil {
+				if has := named(given); has != "" {
+					what = given.Name() + ": " + has
+				}
 			}
 		}
 	}

@@ -57,22 +57,21 @@ func (r *Run) End(last func(context.Context)) (*Result, error) {
 	r.j.CancelWatches(ErrEnded)
 	r.findCause()
 	r.j.Unlock()
-	r.stopOnDone()
 	if r.timeLimit != nil {
 		r.timeLimit.Stop()
 	}
 
 	// A hurry ends what is waited for, here and in the deferred calls.
-	ctx, stop := context.WithCancel(r.ended)
-	defer stop()
+	ctx, stop := context.WithCancelCause(r.ended)
+	defer stop(nil)
 	if r.cfg.Hurry != nil {
 		var hurried sync.WaitGroup
 		defer hurried.Wait()
-		defer stop()
+		defer stop(nil)
 		hurried.Go(func() {
 			select {
 			case <-r.cfg.Hurry:
-				stop()
+				stop(errHurried)
 			case <-ctx.Done():
 			}
 		})
@@ -82,8 +81,14 @@ func (r *Run) End(last func(context.Context)) (*Result, error) {
 		last(ctx)
 	}
 	r.stopAll(context.Background(), ctx, "end")
+	if errors.Is(context.Cause(ctx), errHurried) {
+		r.Find(Finding{Outcome: Interrupted, Reason: errHurried.Error(), Cause: errHurried, During: verdict.AtEnd})
+	}
 	return r.conclude()
 }
+
+// errHurried is the cause for which what is done at the end of a run is cut short.
+var errHurried = &InterruptedError{Err: errors.New("the end of the run was cut short, and what still ran was killed")}
 
 // endFaults undoes all faults. One that cannot be undone in time, as nothing more
 // can be opened, ends with the network of the run.
@@ -133,6 +138,7 @@ func (r *Run) conclude() (*Result, error) {
 		r.drivers.owned = false // closing it would wait for them
 		r.Find(Finding{Outcome: Failed, Reason: fmt.Sprintf("processes %v were killed and have not ended", left), During: verdict.AtEnd})
 	}
+	r.stopOnDone()
 	folder := r.folder
 	r.folder = nil // open while the log is written
 	released := r.release()

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -16,11 +17,33 @@ var ErrTimeLimit = errors.New("the run's time limit has passed")
 // ErrEnded is the error of a call on a run that has come to its end.
 var ErrEnded = errors.New("the run has ended")
 
-// InterruptedError is the cause of a run that a signal ended. A program that
-// runs topologies cancels the run's context with it.
-type InterruptedError struct{ Signal os.Signal }
+// InterruptedError is the cause of a run that a signal ended, or whose caller did. A
+// program that runs topologies cancels the run's context with one that has the
+// signal. A context that is done for another cause ends the run with one that has
+// that cause.
+type InterruptedError struct {
+	Signal os.Signal // nil where it was no signal
+	Err    error     // the cause of the caller's context; nil where it was a signal
+}
 
-func (e *InterruptedError) Error() string { return fmt.Sprintf("interrupted by signal: %v", e.Signal) }
+func (e *InterruptedError) Error() string {
+	if e.Signal == nil {
+		return fmt.Sprintf("interrupted by the caller: %v", e.Err)
+	}
+	return fmt.Sprintf("interrupted by signal: %v", e.Signal)
+}
+
+func (e *InterruptedError) Unwrap() error { return e.Err }
+
+// interruption is the cause of a run whose caller's context is done.
+func interruption(ctx context.Context) error {
+	cause := context.Cause(ctx)
+	var by *InterruptedError
+	if errors.As(cause, &by) {
+		return cause
+	}
+	return &InterruptedError{Err: cause}
+}
 
 // Finding says that the run was interrupted, by which signal.
 func (e *InterruptedError) Finding() verdict.Finding {

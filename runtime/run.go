@@ -165,7 +165,7 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 			r.Abort(fmt.Errorf("%w: %s", ErrTimeLimit, limit))
 		})
 	}
-	r.stopOnDone = context.AfterFunc(ctx, func() { r.Abort(context.Cause(ctx)) })
+	r.stopOnDone = context.AfterFunc(ctx, func() { r.interrupt(interruption(ctx)) })
 	return r, nil
 }
 
@@ -338,6 +338,18 @@ func (r *Run) RequireFaults(n int64) {
 
 // Schedule logs that the script means to do a fault: see fault.Schedule.
 func (r *Run) Schedule(what, where string) *fault.Schedule { return r.faults.Schedule(what, where) }
+
+// interrupt ends the run's work, or is a finding where that has ended.
+func (r *Run) interrupt(cause error) {
+	r.j.Lock()
+	defer r.j.Unlock()
+	if r.ending {
+		f := verdict.Of(cause)
+		f.During = verdict.AtEnd
+		r.find(f)
+	}
+	r.abort(cause)
+}
 
 // watchEnded is the error that watches end with at once, or nil. The lock is held.
 func (r *Run) watchEnded() error {

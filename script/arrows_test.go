@@ -38,7 +38,7 @@ var mayTouch = map[string]string{
 	"runtime": "runtime/address runtime/control runtime/event runtime/fault runtime/folder runtime/journal runtime/link runtime/osc " +
 		"runtime/process runtime/roster runtime/topology runtime/verdict",
 	"builtins":        "runtime runtime/control runtime/event runtime/fault runtime/link runtime/osc runtime/process runtime/record runtime/roster runtime/topology runtime/userfile runtime/verdict",
-	"script":          "builtins scenarios runtime runtime/event runtime/exact runtime/fault runtime/process runtime/topology runtime/userfile runtime/verdict",
+	"script":          "builtins scenarios runtime runtime/event runtime/exact runtime/fault runtime/link runtime/process runtime/topology runtime/userfile runtime/verdict",
 	"scenarios":       "",
 	"scenarios/buffy": "runtime/component runtime/control runtime/osc runtime/record",
 	"cmd/dagon-star": "builtins scenarios scenarios/buffy script runtime runtime/event runtime/exact runtime/fault runtime/folder runtime/osc runtime/process " +

@@ -108,6 +108,9 @@ func (i *inspection) inspect(part syntax.Node) {
 				if d, ok := i.docs[name]; ok && d.Callable && d.Family != "standard" {
 					i.checkCall(n, d)
 				}
+				if i.p.topology.Settings.Links != topology.LinksDirect {
+					i.checkGiven(n)
+				}
 			}
 		}
 		if functions = append(functions, function != nil); function != nil {

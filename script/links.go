@@ -9,6 +9,7 @@ import (
 
 	"github.com/dagon-star/dagon-star/builtins"
 	"github.com/dagon-star/dagon-star/runtime"
+	"github.com/dagon-star/dagon-star/runtime/link"
 	"github.com/dagon-star/dagon-star/runtime/topology"
 )
 
@@ -23,19 +24,24 @@ func (i *inspection) checkLinks(call *syntax.CallExpr, d builtins.Doc, positiona
 	if partial != nil && !isName(partial, "False") {
 		return
 	}
+	t := i.p.topology
+	linked := func(pairs []link.Pair) error {
+		_, err := runtime.LinkPlan{What: d.Name, Pairs: pairs}.Linked(t)
+		return err
+	}
+	wrong := func(groups [][]string) error { return linked(runtime.Between(d.Name, groups, t)) }
 	var groups [][]string
 	known := true
-	for _, e := range linkGroups(d.Name, positional, values) {
+	arguments := linkGroups(d.Name, positional, values)
+	for _, e := range arguments {
 		names, ok := i.nodesOf(e)
 		groups, known = append(groups, names), known && ok && len(names) > 0
 	}
-	t := i.p.topology
-	wrong := func(groups [][]string) error {
-		_, err := runtime.LinkPlan{What: d.Name, Pairs: runtime.Between(d.Name, groups, t)}.Linked(t)
-		return err
-	}
 	var err error
+	pairs, isDict := i.pairsOf(arguments)
 	switch {
+	case isDict:
+		err = linked(pairs)
 	case known && len(groups) > 0:
 		err = wrong(groups)
 	case d.Name == "net.isolate":
@@ -67,6 +73,51 @@ func linkGroups(name string, positional []syntax.Expr, values map[string]syntax.
 		return []syntax.Expr{values["nodes"]}
 	}
 	return []syntax.Expr{values["a"], values["b"]}
+}
+
+// pairsOf are the directions of a dict of those that each node cannot reach, where
+// the text shows them.
+func (i *inspection) pairsOf(arguments []syntax.Expr) (pairs []link.Pair, ok bool) {
+	if len(arguments) != 1 {
+		return nil, false
+	}
+	dict, ok := arguments[0].(*syntax.DictExpr)
+	if !ok {
+		return nil, false
+	}
+	for _, e := range dict.List {
+		from, knownFrom := i.nodesOf(e.(*syntax.DictEntry).Key)
+		to, knownTo := i.nodesOf(e.(*syntax.DictEntry).Value)
+		if !knownFrom || !knownTo {
+			return nil, false
+		}
+		pairs = append(pairs, runtime.Across(from, to)...)
+	}
+	return pairs, len(pairs) > 0
+}
+
+// checkGiven checks a fault of links that is given to a builtin which calls it, such
+// as after.
+func (i *inspection) checkGiven(call *syntax.CallExpr) {
+	for at, arg := range call.Args {
+		d, ok := i.docs[vocabularyName(arg)]
+		if !ok || i.p.config.Builtins[d.Name] != nil || !slices.Contains(runtime.LinkFaults(), d.Name) {
+			continue
+		}
+		var positional []syntax.Expr
+		values := map[string]syntax.Expr{}
+		for _, e := range call.Args[at+1:] {
+			if named, ok := e.(*syntax.BinaryExpr); !ok || named.Op != syntax.EQ { // of the builtin itself
+				positional = append(positional, e)
+			}
+		}
+		for n, e := range positional {
+			if n < len(d.Params) {
+				values[d.Params[n].Name] = e
+			}
+		}
+		i.checkLinks(call, d, positional, values)
+	}
 }
 
 // nodesOf are the names of the nodes that an expression is; ok is false where its

@@ -183,6 +183,7 @@ func (p *plan) checkTestNames() {
 	}
 	tests, byName := p.testFunctions()
 	if len(tests) == 0 { // a script without any may call its values what it likes
+		p.checkHiddenTests()
 		return
 	}
 	for _, b := range p.main.file.Module.(*resolve.Module).Globals {
@@ -206,7 +207,32 @@ func (p *plan) checkTestNames() {
 	}
 }
 
-// isData tells whether an expression shows that its value is no function.
+// checkHiddenTests finds functions with the name of a test in a script that has no
+// test: those of a branch or a loop, and lambdas.
+func (p *plan) checkHiddenTests() {
+	found := func(name *syntax.Ident) {
+		if strings.HasPrefix(name.Name, testPrefix) {
+			p.mistake(name.NamePos, "%s has the name of a test, and is no function that def defines at the top level: write def %[1]s(): …, or give it another name", name.Name)
+		}
+	}
+	syntax.Walk(p.main.file, func(n syntax.Node) bool {
+		switch n := n.(type) {
+		case *syntax.DefStmt:
+			found(n.Name)
+			return false
+		case *syntax.LambdaExpr:
+			return false
+		case *syntax.AssignStmt:
+			to, isName := n.LHS.(*syntax.Ident)
+			if _, isLambda := n.RHS.(*syntax.LambdaExpr); isName && isLambda {
+				found(to)
+			}
+		}
+		return true
+	})
+}
+
+// isData reports whether an expression shows that its value is no function.
 func isData(e syntax.Expr) bool {
 	switch e := e.(type) {
 	case *syntax.Literal, *syntax.ListExpr, *syntax.TupleExpr, *syntax.DictExpr, *syntax.Comprehension, *syntax.UnaryExpr:

@@ -336,15 +336,20 @@ func (t *suite) conclude(ctx context.Context) int {
 	if t.summary.Tests == nil {
 		t.summary.Tests = []report.Test{}
 	}
-	counts := t.summary.Counts
+	return suiteCode(t.summary.Counts, len(t.summary.Tests), context.Cause(ctx))
+}
+
+// suiteCode is the exit code of tests by their outcomes: that of the worst, in the
+// order of verdicts. interrupted is why the tests were ended, or nil.
+func suiteCode(counts map[string]int, tests int, interrupted error) int {
 	switch {
-	case ctx.Err() != nil:
-		return verdict.Conclude([]verdict.Finding{verdict.Of(context.Cause(ctx))}).ExitCode()
 	case counts[internal] > 0:
 		return 70
 	case counts[string(runtime.Failed)] > 0, counts[report.Broken] > 0:
 		return 1
-	case counts[string(runtime.Inconclusive)] > 0, counts[report.Skipped] == len(t.summary.Tests):
+	case interrupted != nil:
+		return verdict.Conclude([]verdict.Finding{verdict.Of(interrupted)}).ExitCode()
+	case counts[string(runtime.Inconclusive)] > 0, counts[report.Skipped] == tests:
 		return 3
 	}
 	return exitPassed

@@ -160,8 +160,9 @@ type Scheduled struct {
 	Where string `json:"where,omitempty"`
 }
 
-// Fired tells that the function that was scheduled has been called, for the first
-// time where that is several times.
+// Fired tells that what was scheduled has fired, for the first time where that is
+// several times: a fault of it was planned, or the function came to its end without
+// one.
 type Fired struct {
 	ID int64 `json:"id"`
 }

@@ -126,6 +126,10 @@ func (r *Record) whyUntouched() string {
 	switch r.What {
 	case "net.refuse":
 		return "nobody called"
+	case "net.rate":
+		return "nothing that crossed had to wait, if anything did"
+	case "net.delay":
+		return "no byte crossed"
 	case "net.drop_connections", "net.corrupt":
 		return "it hit nothing of what crossed, if anything did"
 	case "net.loss", "net.duplicate", "net.reorder":

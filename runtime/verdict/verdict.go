@@ -4,7 +4,6 @@
 package verdict
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -70,15 +69,12 @@ type Judged interface {
 }
 
 // Of makes a finding of an error that ended something: that of a Judged error in
-// its chain, interrupted where a context was done, else failed.
+// its chain, else failed.
 func Of(err error) Finding {
 	f := Finding{Outcome: Failed}
 	var judged Judged
-	switch {
-	case errors.As(err, &judged):
+	if errors.As(err, &judged) {
 		f = judged.Finding()
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		f.Outcome = Interrupted
 	}
 	f.Reason, f.Cause = err.Error(), err
 	return f

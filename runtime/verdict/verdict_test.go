@@ -158,7 +158,7 @@ func TestOf(t *testing.T) {
 		want verdict.Outcome
 	}{
 		{errors.New("x"), verdict.Failed}, {skip, verdict.Skipped}, {fmt.Errorf("in: %w", skip), verdict.Skipped},
-		{context.Canceled, verdict.Interrupted}, {fmt.Errorf("x: %w", context.DeadlineExceeded), verdict.Interrupted},
+		{context.Canceled, verdict.Failed}, {fmt.Errorf("x: %w", context.DeadlineExceeded), verdict.Failed},
 		{errors.Join(context.Canceled, skip), verdict.Skipped},
 	} {
 		if f := verdict.Of(test.err); f.Outcome != test.want || f.Reason != test.err.Error() || f.Cause != test.err {
