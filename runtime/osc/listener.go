@@ -34,6 +34,14 @@ func Listen(address string) (*Listener, error) {
 func (l *Listener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
+		select {
+		case <-l.closed:
+			if err == nil {
+				c.Close()
+			}
+			return nil, net.ErrClosed
+		default:
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -74,8 +82,13 @@ func (l *Listener) Settle() error {
 	}
 }
 
-// Close stops listening. Connections that were not accepted are reset.
+// Close stops listening. Connections that were not accepted are reset. A process
+// that is just being forked may hold the socket until it executes its program: on
+// Linux it does not listen any more meanwhile, and its address is free.
 func (l *Listener) Close() error {
-	l.once.Do(func() { close(l.closed) })
+	l.once.Do(func() {
+		close(l.closed)
+		deafen(l.Listener)
+	})
 	return l.Listener.Close()
 }

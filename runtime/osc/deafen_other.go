@@ -1,0 +1,7 @@
+//go:build !linux
+
+package osc
+
+import "net"
+
+func deafen(net.Listener) {}
