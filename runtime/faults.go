@@ -217,13 +217,13 @@ func (r *Run) signal(what string, names []string, s syscall.Signal, to process.R
 			func() (int, error) { return t.process.Signal(s, to) })
 	}}
 	if s == syscall.SIGKILL {
-		d.after = func(ctx context.Context) error { return d.awaitGone(ctx) }
+		d.after = func(context.Context) error { return d.awaitGone() }
 	}
 	return r.plan(d, names, nil, func(p *fault.Plan) { p.Detail, p.Harmless = name, !roster.Harmful(name) })
 }
 
 // awaitGone waits until the exits of all targets have been logged.
-func (d *deed) awaitGone(ctx context.Context) error {
+func (d *deed) awaitGone() error {
 	timer := time.NewTimer(killTimeout)
 	defer timer.Stop()
 	for _, t := range d.targets {

@@ -179,7 +179,7 @@ func docs(name string) (string, bool) {
 		}
 	}
 	if all || name == "ini" {
-		section("ini", wrap("A section is a node. Values may hold <SELF>, the node's own address; <NAME>, its name; <node>, another's address; <SELF:endpoint> and <node:endpoint>, host:port of an endpoint. A key that is not among these is passed to the program as --key=value, in the order of the file:", ""))
+		section("ini", wrap("A section is a node. Values may hold <SELF>, the node's own address; <NAME>, its name; <node>, another's address; <SELF:endpoint> and <node:endpoint>, host:port of an endpoint. << before one of these is a <; a number that is no node's name, such as <13>, is text. \" #\" and \" ;\" begin a comment; back quotes around a value keep them. A key that is not among these is passed to the program as --key=value, in the order of the file:", ""))
 		keys("keys of a node", topology.Keys())
 		keys("keys of [dagon]", topology.SettingKeys())
 	}

@@ -148,7 +148,6 @@ type Asked struct {
 	By     string `json:"by"`               // "script", "fault" or "end"
 	How    string `json:"how"`              // as package roster names it: "shutdown", "stop", "signal", "kill", "may_exit"
 	Signal string `json:"signal,omitempty"` // "TERM", …; "" for a message
-	Fault  int64  `json:"fault,omitempty"`  // the id of the fault that it is part of
 }
 
 // Scheduled is a fault that the script means to do: given to after, every or
