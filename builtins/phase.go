@@ -1,6 +1,7 @@
 package builtins
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -109,13 +110,14 @@ func (h *Host) FailedAt() string {
 type deferred struct {
 	fn   starlark.Callable
 	args starlark.Tuple
+	at   string // the place of the call of defer
 }
 
 // addDeferred has a function called at the end of the run, as the script's defer does.
-func (h *Host) addDeferred(fn starlark.Callable, args ...starlark.Value) {
+func (h *Host) addDeferred(at string, fn starlark.Callable, args ...starlark.Value) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.deferred = append(h.deferred, deferred{fn, args})
+	h.deferred = append(h.deferred, deferred{fn, args, at})
 }
 
 // SetTeardown has a function called at the end of the run, after the deferred
@@ -146,7 +148,7 @@ func (h *Host) RunDeferred(ctx context.Context) {
 		}
 		if err := h.runDeferred(ctx, path, during, d); err != nil {
 			f := verdict.Of(err)
-			f.During, f.Where = during, Where(err)
+			f.During, f.Where = during, cmp.Or(Where(err), d.at)
 			h.run.Find(f)
 		}
 	}

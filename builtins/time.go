@@ -175,6 +175,6 @@ func deferCall(c *call) (starlark.Value, error) {
 	if c.task.phase.during != "" {
 		return nil, errors.New("the run is ending: call the function itself")
 	}
-	c.host.addDeferred(fn, c.rest...)
+	c.host.addDeferred(c.place(), fn, c.rest...)
 	return nil, nil
 }

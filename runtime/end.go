@@ -153,6 +153,7 @@ func (r *Run) conclude() (*Result, error) {
 		}
 		r.find(Finding{Outcome: outcome, Reason: err.Error(), Cause: err, During: verdict.AtEnd})
 	}
+	r.faults.CloseSchedules(ErrEnded) // those of the deferred calls
 	for _, f := range fault.Findings(r.j.Events(), r.required) {
 		r.find(f)
 	}

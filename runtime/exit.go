@@ -69,6 +69,11 @@ func (r *Run) exited(n *node, p process.Process, output []string) {
 		UserS: exit.User.Seconds(), SystemS: exit.System.Seconds(), MaxRSSKB: exit.MaxRSS >> 10, Left: exit.Left,
 		OutOfMemory: exit.OutOfMemory, Note: exit.Note,
 	}
+	for _, b := range n.blows {
+		if roster.CrashedBy(b.signal, exit.Code, exit.Signal) {
+			b.fault.Touch(event.Touched{Processes: 1})
+		}
+	}
 	if why == "" {
 		r.j.Append(n.Name, exited)
 		return

@@ -86,6 +86,7 @@ type deed struct {
 	after   func(context.Context) error // what is left to do once all were reached, or nil
 	lift    func(target) error          // undoes it, or nil
 	limits  process.Limits              // of a limit
+	life    *Fault
 	touched int64
 }
 
@@ -179,7 +180,9 @@ func (r *Run) plan(d *deed, names []string, check func(*node) error, refine func
 		return nil, err
 	}
 	refine(&plan)
-	return r.faults.Plan(plan, d), nil
+	step := r.faults.Plan(plan, d)
+	d.life = step.Life()
+	return step, nil
 }
 
 // ask does something by which a process is asked to end, and logs the request.
@@ -216,10 +219,29 @@ func (r *Run) signal(what string, names []string, s syscall.Signal, to process.R
 		return r.ask(t, event.Asked{By: "script", How: roster.Signal, Signal: name},
 			func() (int, error) { return t.process.Signal(s, to) })
 	}}
+	if roster.MayCrash(name) {
+		d.act = r.blow(d, name, s, to)
+	}
 	if s == syscall.SIGKILL {
 		d.after = func(context.Context) error { return d.awaitGone() }
 	}
 	return r.plan(d, names, nil, func(p *fault.Plan) { p.Detail, p.Harmless = name, !roster.Harmful(name) })
+}
+
+// blow sends a signal of a crash, which a process may survive: what it touched shows
+// when the process ends.
+func (r *Run) blow(d *deed, name string, s syscall.Signal, to process.Reach) act {
+	return func(_ context.Context, t target) (int, error) {
+		_, err := r.ask(t, event.Asked{By: "script", How: roster.Signal, Signal: name}, func() (int, error) {
+			r.j.Lock()
+			if t.node.process == t.process {
+				t.blows = append(t.blows, blow{name, d.life})
+			}
+			r.j.Unlock()
+			return t.process.Signal(s, to)
+		})
+		return 0, err
+	}
 }
 
 // awaitGone waits until the exits of all targets have been logged.

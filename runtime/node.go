@@ -40,6 +40,7 @@ type node struct {
 	returned   map[string]int
 	outputRead map[string]int64
 	options    ForkOptions // of the present incarnation
+	blows      []blow      // signals of a crash that it was sent, of the present incarnation
 	env        []string    // what the ini and the script set, of the present incarnation
 
 	log     *process.Log
@@ -53,6 +54,12 @@ type node struct {
 	// dead process was asked is not taken for the reason of its end. It is taken
 	// before the journal's lock.
 	asking sync.RWMutex
+}
+
+// blow is a signal of a crash that a fault has sent.
+type blow struct {
+	signal string
+	fault  *Fault
 }
 
 // NodeInfo is what is known of a node at one moment.

@@ -14,7 +14,7 @@
 //	err = run.Fork("leader", runtime.ForkOptions{})
 //	err = run.Wait(run.Reached([]string{"leader"}, runtime.StateReady))
 //	...
-//	result, err := run.End(runtime.Verdict{Outcome: runtime.Passed}, nil)
+//	result, err := run.End(nil)
 //
 // End must be called: it is what ends every process, whatever happened.
 package runtime

@@ -42,7 +42,7 @@ var mayTouch = map[string]string{
 	"scenarios":       "",
 	"scenarios/buffy": "runtime/component runtime/control runtime/osc runtime/record",
 	"cmd/dagon-star": "builtins scenarios scenarios/buffy script runtime runtime/event runtime/exact runtime/fault runtime/folder runtime/osc runtime/process " +
-		"runtime/report runtime/topology runtime/userfile runtime/verdict",
+		"runtime/report runtime/roster runtime/topology runtime/userfile runtime/verdict",
 }
 
 // never are packages that some do without: those that are pure do no I/O, and keep

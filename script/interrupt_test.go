@@ -30,7 +30,7 @@ func TestInterruptedAnywhere(t *testing.T) {
 		"without a cause":    {"interrupt()\nsleep(3600)", nil, runtime.Interrupted, 130, "interrupted by the caller: context canceled"},
 		"in a deferred call": {"defer(interrupt)", bySignal, runtime.Interrupted, 143, "interrupted by signal: terminated"},
 		"beside a failure":   {"interrupt(failing = True)", bySignal, runtime.Failed, 1, "interrupt: it failed meanwhile"},
-		"beside a soft one":  {"check(False, soft = True)\ninterrupt()\nsleep(1)", bySignal, runtime.Failed, 1, "1 soft failures:\n  script.star:1:6: check failed"},
+		"beside a soft one":  {"check(False, soft = True)\ninterrupt()\nsleep(1)", bySignal, runtime.Failed, 1, "a soft failure: script.star:1:6: check failed"},
 		"of something else":  {"overdue()", nil, runtime.Failed, 1, "overdue: the call took too long: context deadline exceeded"},
 	} {
 		ctx, cancel := context.WithCancelCause(context.Background())

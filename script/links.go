@@ -21,12 +21,12 @@ func (i *inspection) checkLinks(call *syntax.CallExpr, d builtins.Doc, positiona
 		return
 	}
 	partial := values["partial"]
-	if partial != nil && !isName(partial, "False") {
+	if partial != nil && !isName(partial, "False") && !isName(partial, "True") {
 		return
 	}
 	t := i.p.topology
 	linked := func(pairs []link.Pair) error {
-		_, err := runtime.LinkPlan{What: d.Name, Pairs: pairs}.Linked(t)
+		_, err := runtime.LinkPlan{What: d.Name, Pairs: pairs, Partial: partial != nil && isName(partial, "True")}.Linked(t)
 		return err
 	}
 	wrong := func(groups [][]string) error { return linked(runtime.Between(d.Name, groups, t)) }
@@ -97,8 +97,11 @@ func (i *inspection) pairsOf(arguments []syntax.Expr) (pairs []link.Pair, ok boo
 }
 
 // checkGiven checks a fault of links that is given to a builtin which calls it, such
-// as after.
+// as after. What is given to catch may fail.
 func (i *inspection) checkGiven(call *syntax.CallExpr) {
+	if name := vocabularyName(call.Fn); name == "catch" || name == "assert.fails" {
+		return
+	}
 	for at, arg := range call.Args {
 		d, ok := i.docs[vocabularyName(arg)]
 		if !ok || i.p.config.Builtins[d.Name] != nil || !slices.Contains(runtime.LinkFaults(), d.Name) {

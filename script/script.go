@@ -81,8 +81,9 @@ type Config struct {
 	kept *kept // by Recipe.Config: the texts of the files
 }
 
-// Result is what a run came to. Its Cause is for errors.As: a *runtime.ExitError,
-// a *runtime.TimeoutError, a *builtins.FailError, …; nil where the run passed.
+// Result is what a run came to: Outcome, Reason, Where, Cause, Beside and ExitCode
+// are those of its verdict.Verdict. Cause is for errors.As: a *runtime.ExitError, a
+// *runtime.TimeoutError, a *builtins.FailError, …; nil where no error decided.
 type Result struct {
 	runtime.Result
 	// Backtrace is the script's stack where it failed, a line each, the

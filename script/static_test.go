@@ -188,7 +188,7 @@ table = {"f": inner}
 		"result = main()": true, "result = [1, (main(),)]": true, "x = deep()": true, "x = twice(main)": true, "x = twice(fork)": true,
 		"x = acting()": true, "x = table['f']()": true, "x = fork(a)": true, "x = messages(a)": true, "x = says()": true, "x = print('x')": true,
 		"x = fail('x')": true, "x = (lambda: 1)()": true, "f = main; x = f()": true, "x = twice(lambda: kill(a))": true,
-		"x = net.isolate(a, partial=True)": true, "x = embed()": true, "x = struct(f = main).f()": true, "x = 1\nx += main()": true, "def f(x = main()): pass": true, "def f(x = [lambda: kill(a)]): x[0]()": false, "def f(x = add(1, 2)): main()": false,
+		"x = net.heal()": true, "x = embed()": true, "x = struct(f = main).f()": true, "x = 1\nx += main()": true, "def f(x = main()): pass": true, "def f(x = [lambda: kill(a)]): x[0]()": false, "def f(x = add(1, 2)): main()": false,
 		"main()": true, "for x in []: pass": true, "if 0: pass": true, "a.name": true,
 	} {
 		p, err := prepare(Config{Script: filepath.Join(dir, "main.star"), Source: []byte(defs + text), TopologySource: []byte(oneNode),

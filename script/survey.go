@@ -94,12 +94,12 @@ func (p *plan) mentions(m *module, parts []syntax.Node) (found []mention) {
 	return found
 }
 
-// unused returns the first fault that the script's text names, where a run had
-// faults to do by its text and none was applied; else nil.
+// unused returns the first fault that the script's text names, where a run that came
+// to its end had faults to do by its text and none was applied; else nil.
 func (p *plan) unused(events []event.Event) *mention {
 	named := p.mentions(p.main, p.parts())
-	applied := slices.ContainsFunc(fault.Records(events), func(r *fault.Record) bool { return r.Applied || r.Scheduled })
-	if len(named) == 0 || applied {
+	applied := slices.ContainsFunc(fault.Records(events), func(r *fault.Record) bool { return r.Applied })
+	if len(named) == 0 || applied || fault.CutShort(events) {
 		return nil
 	}
 	return &named[0]

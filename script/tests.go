@@ -50,8 +50,9 @@ func Tests(c Config) ([]string, error) {
 }
 
 // Test makes a subtest of go test of each test of a script, and runs it. One that
-// this machine cannot do is skipped, an inconclusive one fails. Runs are kept
-// with the test's artifacts, unless c says where.
+// this machine cannot do is skipped, an inconclusive one fails. Runs are kept where
+// Config.RunsDir says; without it with the test's artifacts, which go test -artifacts
+// alone keeps.
 func Test(t *testing.T, c Config) {
 	t.Helper()
 	names, err := Tests(c)

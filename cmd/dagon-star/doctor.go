@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/dagon-star/dagon-star/runtime"
@@ -55,7 +56,7 @@ Exit code: 0; 1 where something is left that it could not remove.
 		} else if !p.Killed {
 			what, code = fmt.Sprintf("left alone: %v", p.Err), 1
 		}
-		fmt.Fprintf(c.stdout, "  process %d of %s, run %s in %s: %s\n", p.PID, p.Node, p.Run, p.Folder, what)
+		fmt.Fprintf(c.stdout, "  process %d of %s, run %s in %s: %s\n", p.PID, line(p.Node), line(p.Run), line(p.Folder), what)
 	}
 	for _, path := range swept.Groups {
 		fmt.Fprintf(c.stdout, "  control group %s: removed\n", path)
@@ -69,3 +70,6 @@ Exit code: 0; 1 where something is left that it could not remove.
 	}
 	return code
 }
+
+// line is a text that somebody else wrote, as a part of a line.
+func line(s string) string { return strings.ReplaceAll(s, "\n", `\n`) }

@@ -12,6 +12,7 @@ import (
 	"github.com/dagon-star/dagon-star/runtime/event"
 	"github.com/dagon-star/dagon-star/runtime/fault"
 	"github.com/dagon-star/dagon-star/runtime/process"
+	"github.com/dagon-star/dagon-star/runtime/roster"
 	"github.com/dagon-star/dagon-star/script"
 )
 
@@ -24,7 +25,15 @@ type terminal struct {
 	width  int            // of the names so far
 	counts map[string]any // the last that a node has reported, until it is shown
 	floods map[message]*flood
-	hidden []message // those with messages that were counted and not shown
+	hidden []message        // those with messages that were counted and not shown
+	faults map[int64]string // what those are that were planned or scheduled, by their ids
+}
+
+func (t *terminal) remember(id int64, what string) {
+	if t.faults == nil {
+		t.faults = map[int64]string{}
+	}
+	t.faults[id] = what
 }
 
 func (t *terminal) show(e event.Event) {
@@ -32,20 +41,27 @@ func (t *terminal) show(e event.Event) {
 	switch d := e.Detail.(type) {
 	case event.Contained:
 		what = contained(d)
+	case event.Asked:
+		if d.How == roster.Stop || d.How == roster.Kill {
+			what = "← " + d.Signal
+		}
 	case event.FaultPlanned:
+		t.remember(d.ID, d.What)
 		what = "fault: " + faulted(d)
 	case event.FaultApplied:
 		if len(d.Dead) > 0 {
-			what = "fault: already dead: " + strings.Join(d.Dead, " ")
+			what = "already dead: " + strings.Join(d.Dead, " ")
 		}
 	case event.FaultTouched:
 		if d.Processes == 0 { // what happens to processes shows
-			what = "fault: " + fault.TouchedText(d.Touched)
+			what = t.faults[d.ID] + " " + fault.TouchedText(d.Touched)
 		}
 	case event.FaultHealed:
-		what = "healed: " + strings.Join(d.Nodes, " ")
+		what = "healed: " + t.faults[d.ID] + " " + strings.Join(d.Nodes, " ")
+	case event.Scheduled:
+		t.remember(d.ID, d.What)
 	case event.Abandoned:
-		what = "fault: not applied: " + d.Reason
+		what = "not applied: " + t.faults[d.ID] + ": " + d.Reason
 	case event.Forked:
 		what = fmt.Sprintf("forked, pid %d", d.PID)
 		if d.Incarnation > 1 {

@@ -230,7 +230,8 @@ type FaultHealed struct {
 	Nodes []string `json:"nodes"`
 }
 
-// Abandoned tells that a fault that was scheduled or planned was not applied.
+// Abandoned tells that a fault that was scheduled or planned was not applied, or not
+// to its end: what it touched all the same stands before it.
 type Abandoned struct {
 	ID     int64  `json:"id"`
 	By     string `json:"by"` // "script", which cancelled it or was told by an error, or "end"

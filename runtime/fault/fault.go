@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/event"
@@ -123,6 +124,7 @@ func (l *Life) do(ctx context.Context) error {
 		}
 		l.book.j.Lock()
 		defer l.book.j.Unlock()
+		l.logTouched(l.doer.Touched())
 		l.abandon(ctx, err)
 		return err
 	}
@@ -142,6 +144,10 @@ func (l *Life) do(ctx context.Context) error {
 	return nil
 }
 
+// Touch logs what the fault has touched after it was applied, where that shows only
+// then. The lock is held.
+func (l *Life) Touch(t event.Touched) { l.logTouched(t) }
+
 // logTouched logs what the fault touched, once. The lock is held.
 func (l *Life) logTouched(t event.Touched) {
 	if l.touched || t == (event.Touched{}) {
@@ -159,7 +165,8 @@ func (l *Life) abandon(ctx context.Context, why error) {
 	}
 	l.nodes = nil
 	l.book.remove(l)
-	l.book.j.Append("", event.Abandoned{ID: l.ID, By: by, Reason: why.Error()})
+	reason, _, _ := strings.Cut(why.Error(), "\n") // what follows is output of nodes
+	l.book.j.Append("", event.Abandoned{ID: l.ID, By: by, Reason: reason})
 }
 
 func (b *Book) remove(l *Life) {
@@ -258,9 +265,7 @@ func (b *Book) End(ctx context.Context, why error) error {
 			s.giveUp(ended, why)
 		}
 	}
-	for _, s := range b.schedules {
-		s.close("end", why.Error())
-	}
+	b.CloseSchedules(why)
 	begun := slices.Clone(b.open)
 	heal := b.Heal(func(*Life, string) bool { return true })
 	b.j.Unlock()
@@ -272,6 +277,13 @@ func (b *Book) End(ctx context.Context, why error) error {
 		}
 	}
 	return err
+}
+
+// CloseSchedules closes what was scheduled and has not fired. The lock is held.
+func (b *Book) CloseSchedules(why error) {
+	for _, s := range b.schedules {
+		s.close("end", why.Error())
+	}
 }
 
 // OnLinks reports whether the fault acts on links.

@@ -72,10 +72,11 @@ func Records(events []event.Event) []*Record {
 	return all
 }
 
-// Struck reports whether the record is of a fault that was applied and touched
-// something: what require_faults counts.
+// Struck reports whether the record is of a fault that touched something, and that
+// was applied, or given up by the script on its way: what require_faults counts.
 func (r *Record) Struck() bool {
-	return !r.Scheduled && !r.Harmless && r.Applied && r.Touched != (event.Touched{})
+	done := r.Applied || r.Abandoned != nil && r.Abandoned.By == "script"
+	return !r.Scheduled && !r.Harmless && done && r.Touched != (event.Touched{})
 }
 
 // Title is what was done to whom: "kill worker-1 (KILL)".
@@ -109,7 +110,7 @@ func (r *Record) Shortcoming() string {
 	case r.Scheduled || r.Harmless || r.Struck() || r.Unseen || r.Applied && r.What == "restart" && len(r.Nodes) > 0:
 		return ""
 	case r.Applied:
-		return fmt.Sprintf("%s touched nothing: %s (event %d)", r.Title(), r.whyUntouched(), r.Seq)
+		return fmt.Sprintf("%s touched nothing: %s (seq %d)", r.Title(), r.whyUntouched(), r.Seq)
 	case ended || r.Abandoned == nil:
 		return r.Title() + " was planned, and the run ended before it was applied"
 	}
@@ -120,6 +121,8 @@ func (r *Record) whyUntouched() string {
 	switch {
 	case len(r.Nodes) == 0:
 		return "it was given no nodes"
+	case len(r.Links) == 0 && len(r.To) > 0:
+		return strings.Join(r.To, ", ") + " did not end of it"
 	case len(r.Links) == 0:
 		return strings.Join(r.Dead, ", ") + " had exited before"
 	}
@@ -138,10 +141,21 @@ func (r *Record) whyUntouched() string {
 	return "no byte crossed, and nobody called"
 }
 
+// CutShort reports whether a log tells of something that ended the script: what it
+// had not come to then tells nothing.
+func CutShort(events []event.Event) bool {
+	return slices.ContainsFunc(events, func(e event.Event) bool {
+		f, ok := e.Detail.(event.Finding)
+		return ok && !f.Soft && verdict.Worse(verdict.Outcome(f.Outcome), verdict.Inconclusive)
+	})
+}
+
 // Findings returns what the lives of the faults in a log show about the run:
 // nothing, or why it is inconclusive. required is how many faults the script
-// wanted to touch something.
+// wanted to touch something. Of a run that was cut short, a fault that was not
+// applied is no finding.
 func Findings(events []event.Event, required int64) (all []verdict.Finding) {
+	cut := CutShort(events)
 	records := Records(events)
 	add := func(why string) {
 		all = append(all, verdict.Finding{Outcome: verdict.Inconclusive, Reason: why, During: verdict.AtEnd})
@@ -151,7 +165,7 @@ func Findings(events []event.Event, required int64) (all []verdict.Finding) {
 		if r.Struck() {
 			struck++
 		}
-		if why := r.Shortcoming(); why != "" {
+		if why := r.Shortcoming(); why != "" && (r.Applied || !cut) {
 			add(why)
 		}
 	}
@@ -189,6 +203,8 @@ func (r *Record) Outcome() string {
 	switch {
 	case r.Scheduled && r.Fired:
 		return "fired"
+	case r.Abandoned != nil && r.Touched != (event.Touched{}):
+		return TouchedText(r.Touched) + ", and was given up: " + r.Abandoned.Reason
 	case r.Abandoned != nil:
 		return "not applied: " + r.Abandoned.Reason
 	case r.Scheduled || !r.Applied:

@@ -122,9 +122,14 @@ func WriteJUnit(w io.Writer, s Summary) error {
 		}
 		c := testcase{Name: Visible(name), Classname: Visible(t.File), Time: inSeconds(t.DurationS), Out: Visible(t.Output), Err: Visible(strings.Join(t.Beside, "\n")),
 			Properties: []property{{"seed", fmt.Sprint(t.Seed)}, {"run", Visible(t.Folder)}, {"repeat", Visible(t.Repeat)}}}
-		first, _, _ := strings.Cut(t.Reason, "\n")
+		where := ""
+		if t.Where != "" {
+			where = t.Where + ": "
+		}
+		first := strings.Join(strings.Fields(strings.ReplaceAll(t.Reason, "\n", "; ")), " ")
+		first = first[:min(len(first), maxMessage)]
 		p := &problem{Message: Visible(first), Type: t.Outcome,
-			Text: Visible(fmt.Sprintf("%s: %s\n%s\nrun:    %s\nrepeat: %s\n", t.Where, t.Reason, t.Output, t.Folder, t.Repeat))}
+			Text: Visible(fmt.Sprintf("%s%s\n%s\nrun:    %s\nrepeat: %s\n", where, t.Reason, t.Output, t.Folder, t.Repeat))}
 		switch t.Outcome {
 		case "passed":
 		case "failed":
@@ -157,5 +162,8 @@ func WriteJUnit(w io.Writer, s Summary) error {
 	_, err := io.WriteString(w, "\n")
 	return err
 }
+
+// maxMessage bounds the message of a problem, which readers show in a line.
+const maxMessage = 300
 
 func inSeconds(s float64) string { return fmt.Sprintf("%.3f", s) }

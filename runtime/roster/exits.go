@@ -63,6 +63,9 @@ func (e End) Unasked() string {
 		return ""
 	}
 	for _, r := range e.Asked {
+		if r.asksNothing() {
+			continue
+		}
 		if r.asksFor(e) {
 			return ""
 		}
@@ -90,19 +93,35 @@ func (r Request) asksFor(e End) bool {
 
 // words returns what was done, and which ends it asks for.
 func (r Request) words() (asked, wanted string) {
-	if r.How == Signal {
-		if _, isStop := stopSignals[r.Signal]; !isStop {
-			return "sent " + r.Signal, "an end by it"
-		}
-		return "sent " + r.Signal, "exit code 0 or an end by it"
+	number, isStop := stopSignals[r.Signal]
+	switch {
+	case r.How != Signal:
+		return "asked to shut down", "exit code 0, TERM or 143"
+	case isStop:
+		return "sent " + r.Signal, fmt.Sprintf("exit code 0, %s or %d", r.Signal, 128+number)
 	}
-	return "asked to shut down", "exit code 0"
+	return "sent " + r.Signal, r.Signal
 }
 
-// harmful are the signals that by themselves kill a process as a crash does, or
-// stop it. A node cannot have asked for them.
-var harmful = []string{"KILL", "STOP", "TSTP", "TTIN", "TTOU", "ABRT", "BUS", "FPE", "ILL", "SEGV", "SYS", "TRAP", "XCPU", "XFSZ", "STKFLT"}
+// asksNothing reports whether a request is a signal that ends no process.
+func (r Request) asksNothing() bool {
+	return r.How == Signal && slices.Contains([]string{"CONT", "STOP", "TSTP", "TTIN", "TTOU", "CHLD", "URG", "WINCH"}, r.Signal)
+}
 
-// Harmful reports whether to send a signal is a fault. The others ask a process
-// to end, or tell it something: a clean stop is no harm.
-func Harmful(signal string) bool { return slices.Contains(harmful, signal) }
+// crashes are the signals that a process gets as it crashes. One that handles or
+// ignores them may live on.
+var crashes = map[string]int{"ILL": 4, "TRAP": 5, "ABRT": 6, "BUS": 7, "FPE": 8, "SEGV": 11, "STKFLT": 16, "XCPU": 24, "XFSZ": 25, "SYS": 31}
+
+// Harmful reports whether to send a signal is a fault: KILL, STOP, and those of a
+// crash. The others ask a process to end or to stop, or tell it something: a clean
+// stop is no harm.
+func Harmful(signal string) bool { return signal == "KILL" || signal == "STOP" || MayCrash(signal) }
+
+// MayCrash reports whether a signal is one of a crash, which a process may handle or
+// ignore: whether it did harm shows in how the process ends.
+func MayCrash(signal string) bool { return crashes[signal] > 0 }
+
+// CrashedBy reports whether a process ended by a signal, or by an exit that says so.
+func CrashedBy(signal string, code int, by string) bool {
+	return by == signal || by == "" && code == 128+crashes[signal]
+}

@@ -66,9 +66,10 @@ func TestUnaskedWords(t *testing.T) {
 		want string
 	}{
 		{End{Code: 1}, "nothing had asked it to"},
-		{End{Code: 1, Asked: []Request{{How: Shutdown}, {How: Stop, Signal: "TERM"}}}, "it was asked to shut down, and exit code 0 was expected"},
-		{End{Code: 3, Asked: []Request{{How: Signal, Signal: "KILL"}}}, "it was sent KILL, and an end by it was expected"},
-		{End{Code: 3, Asked: []Request{{How: Signal, Signal: "HUP"}, {How: Shutdown}}}, "it was sent HUP and asked to shut down, and exit code 0 or an end by it, or exit code 0 was expected"},
+		{End{Code: 1, Asked: []Request{{How: Shutdown}, {How: Stop, Signal: "TERM"}}}, "it was asked to shut down, and exit code 0, TERM or 143 was expected"},
+		{End{Code: 3, Asked: []Request{{How: Signal, Signal: "KILL"}}}, "it was sent KILL, and KILL was expected"},
+		{End{Code: 3, Asked: []Request{{How: Signal, Signal: "HUP"}, {How: Shutdown}}}, "it was sent HUP and asked to shut down, and exit code 0, HUP or 129, or exit code 0, TERM or 143 was expected"},
+		{End{Code: 3, Asked: []Request{{How: Signal, Signal: "CONT"}}}, "nothing had asked it to"},
 		{End{Code: -1, Signal: "KILL", Asked: []Request{{How: Stop}, {How: Kill}}}, "it ignored what it was asked, and had to be killed"},
 	} {
 		if got := test.e.Unasked(); got != test.want {
@@ -79,12 +80,12 @@ func TestUnaskedWords(t *testing.T) {
 
 // TestHarmful: which signals are faults.
 func TestHarmful(t *testing.T) {
-	for _, s := range strings.Fields("KILL STOP TSTP TTIN TTOU ABRT BUS FPE ILL SEGV SYS TRAP XCPU XFSZ") {
+	for _, s := range strings.Fields("KILL STOP ABRT BUS FPE ILL SEGV SYS TRAP XCPU XFSZ") {
 		if !Harmful(s) {
 			t.Errorf("%s is no harm", s)
 		}
 	}
-	for _, s := range strings.Fields("TERM INT QUIT HUP CONT USR1 USR2 WINCH URG CHLD PIPE ALRM IO") {
+	for _, s := range strings.Fields("TERM INT QUIT HUP TSTP TTIN TTOU CONT USR1 USR2 WINCH URG CHLD PIPE ALRM IO") {
 		if Harmful(s) {
 			t.Errorf("%s is harm", s)
 		}

@@ -162,6 +162,9 @@ func Conclude(findings []Finding) Verdict {
 	}
 	if d.Soft {
 		v.Where, v.Reason = "", fmt.Sprintf("%d soft failures:\n  %s", len(soft), strings.Join(soft, "\n  "))
+		if len(soft) == 1 {
+			v.Reason = "a soft failure: " + soft[0]
+		}
 	}
 	return v
 }

@@ -79,7 +79,7 @@ func TestDecides(t *testing.T) {
 		"told only":            {[]verdict.Finding{f(verdict.Passed, "a note")}, verdict.Passed, "", "", 0, "a note"},
 		"the first of two":     {[]verdict.Finding{f(verdict.Failed, "a", at("x:1:1")), f(verdict.Failed, "b")}, verdict.Failed, "a", "x:1:1", 1, "failed: b"},
 		"after inconclusive":   {[]verdict.Finding{f(verdict.Inconclusive, "a"), f(verdict.Failed, "b")}, verdict.Failed, "b", "", 1, "inconclusive: a"},
-		"after skipped":        {[]verdict.Finding{f(verdict.Failed, "a", soft, at("x:1:1")), f(verdict.Skipped, "b")}, verdict.Failed, "1 soft failures:\n  x:1:1: a", "", 1, "skipped: b"},
+		"after skipped":        {[]verdict.Finding{f(verdict.Failed, "a", soft, at("x:1:1")), f(verdict.Skipped, "b")}, verdict.Failed, "a soft failure: x:1:1: a", "", 1, "skipped: b"},
 		"hard before soft":     {[]verdict.Finding{f(verdict.Failed, "a", soft), f(verdict.Failed, "b", at("x:2:1"))}, verdict.Failed, "b", "x:2:1", 1, "failed: a"},
 		"all soft together":    {[]verdict.Finding{f(verdict.Failed, "a", soft), f(verdict.Skipped, "s"), f(verdict.Failed, "b", soft)}, verdict.Failed, "2 soft failures:\n  a\n  b", "", 1, "skipped: s"},
 		"soft at the end":      {[]verdict.Finding{f(verdict.Failed, "a", soft), f(verdict.Failed, "b", in(verdict.AtEnd))}, verdict.Failed, "b", "", 1, "failed: a"},
