@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/dagon-star/dagon-star/runtime/verdict"
 	"go.starlark.net/starlark"
@@ -58,12 +59,34 @@ func (h *Host) runPhase(p *phase, path string, body func(*starlark.Thread) error
 		s.leave(t)
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.onAlone, s.current, s.tasks = nil, nil, nil
-	if p.failed != nil {
-		return p.failed
+	first := p.failed
+	s.mu.Unlock()
+	if first == nil {
+		return err
 	}
-	return err
+	if err != nil {
+		h.alsoFailed(p, first, err, "")
+	}
+	return first
+}
+
+// alsoFailed adds an error of a phase to the findings that is not the first, which
+// ended its work: it has come up by itself. at is the place that spawned the task.
+func (h *Host) alsoFailed(p *phase, first, err error, at string) {
+	if Follows(err, first) || Follows(err, context.Cause(p.ctx)) {
+		return
+	}
+	f := verdict.Of(err)
+	f.During, f.Where = p.during, cmp.Or(Where(err), at)
+	h.run.Find(f)
+}
+
+// Follows reports whether a script's error is only that work was ended for a cause:
+// of a wait, or between two instructions, where the language keeps no more than its
+// text.
+func Follows(err, cause error) bool {
+	return cause != nil && (errors.Is(err, cause) || strings.Contains(err.Error(), cause.Error()))
 }
 
 // cancelPhase ends what computes in a phase without end. The waits of the main

@@ -134,10 +134,15 @@ func (h *Host) ended(t *task, result starlark.Value, err error) {
 	s, p := &h.scheduler, t.phase
 	s.mu.Lock()
 	failed := err != nil && t.cancelled == nil
-	if failed && p.failed == nil && p.ctx.Err() == nil {
+	isFirst := failed && p.failed == nil && p.ctx.Err() == nil
+	if isFirst {
 		p.failed, p.failedAt = err, t.at
 	}
+	first := p.failed
 	s.mu.Unlock()
+	if failed && !isFirst {
+		h.alsoFailed(p, first, err, t.at)
+	}
 	if failed {
 		p.abort(err)
 	}

@@ -377,3 +377,33 @@ func TestWait(t *testing.T) {
 		t.Error("a wait outside of a run")
 	}
 }
+
+// TestFailuresOfTasks: what comes up in several tasks at a time is found of each,
+// whichever was the first.
+func TestFailuresOfTasks(t *testing.T) {
+	for name, source := range map[string]string{"of two tasks": "spawn(g)", "of the main part": "w.wait()\nreal()"} {
+		called := 0
+		c := script.Config{TopologySource: ini(t, "node"), Source: []byte(`
+def wf(): sleep("20ms")
+w = spawn(wf)
+def f():
+    w.wait()
+    inconclusive("nothing shown")
+def g():
+    w.wait()
+    real()
+spawn(f)
+` + source + `
+sleep("1s")
+`), Builtins: starlark.StringDict{
+			"real": starlark.NewBuiltin("real", func(*starlark.Thread, *starlark.Builtin, starlark.Tuple, []starlark.Tuple) (starlark.Value, error) {
+				called++
+				return nil, errors.New("a real failure")
+			}),
+		}}
+		r, _ := run(t, c)
+		if called > 0 != (r.Outcome == runtime.Failed && r.Reason == "a real failure") {
+			t.Errorf("%s: it was called %d times: %s: %s, beside: %v", name, called, r.Outcome, r.Reason, r.Beside)
+		}
+	}
+}

@@ -28,6 +28,7 @@ type inspection struct {
 	hidden map[string]string // by what a script would call them, the nodes whose name there is a builtin's
 
 	inside    []*resolve.Function // functions that the text is in, the innermost last
+	catching  int                 // how many calls of catch and assert.fails the text is in: it may fail
 	unreached bool                // no run comes to the text: what is wrong with it is no mistake
 	hints     int                 // undefined names for which what was meant has been looked for
 }
@@ -83,17 +84,21 @@ func (p *plan) checkText(known map[string]starlark.Value) {
 
 // inspect checks a part of the text.
 func (i *inspection) inspect(part syntax.Node) {
-	var functions []bool // which of the nodes that the walk is in are functions
+	var inside []struct{ function, catches bool } // what the nodes are that the walk is in
 	syntax.Walk(part, func(n syntax.Node) bool {
 		if n == nil {
-			last := len(functions) - 1
-			if functions[last] {
+			last := len(inside) - 1
+			if inside[last].function {
 				i.inside = i.inside[:len(i.inside)-1]
 			}
-			functions = functions[:last]
+			if inside[last].catches {
+				i.catching--
+			}
+			inside = inside[:last]
 			return false
 		}
 		var function *resolve.Function
+		catches := false
 		switch n := n.(type) {
 		case *syntax.DefStmt:
 			function, _ = n.Function.(*resolve.Function)
@@ -108,12 +113,17 @@ func (i *inspection) inspect(part syntax.Node) {
 				if d, ok := i.docs[name]; ok && d.Callable && d.Family != "standard" {
 					i.checkCall(n, d)
 				}
+				catches = name == "catch" || name == "assert.fails"
+				if catches {
+					i.catching++
+				}
 				if i.p.topology.Settings.Links != topology.LinksDirect {
 					i.checkGiven(n)
 				}
 			}
 		}
-		if functions = append(functions, function != nil); function != nil {
+		inside = append(inside, struct{ function, catches bool }{function != nil, catches})
+		if function != nil {
 			i.inside = append(i.inside, function)
 		}
 		return true

@@ -17,7 +17,7 @@ import (
 // text shows which nodes they are. Where it does not show that, it is a mistake if
 // the fault could be done to no node at all.
 func (i *inspection) checkLinks(call *syntax.CallExpr, d builtins.Doc, positional []syntax.Expr, values map[string]syntax.Expr) {
-	if !slices.Contains(runtime.LinkFaults(), d.Name) || i.p.asked[d.Name] {
+	if !slices.Contains(runtime.LinkFaults(), d.Name) || i.p.asked[d.Name] || i.catching > 0 {
 		return
 	}
 	partial := values["partial"]
@@ -97,11 +97,8 @@ func (i *inspection) pairsOf(arguments []syntax.Expr) (pairs []link.Pair, ok boo
 }
 
 // checkGiven checks a fault of links that is given to a builtin which calls it, such
-// as after. What is given to catch may fail.
+// as after.
 func (i *inspection) checkGiven(call *syntax.CallExpr) {
-	if name := vocabularyName(call.Fn); name == "catch" || name == "assert.fails" {
-		return
-	}
 	for at, arg := range call.Args {
 		d, ok := i.docs[vocabularyName(arg)]
 		if !ok || i.p.config.Builtins[d.Name] != nil || !slices.Contains(runtime.LinkFaults(), d.Name) {

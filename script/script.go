@@ -219,16 +219,9 @@ func (r *Result) find(run *runtime.Run, host *builtins.Host, err error) {
 	if cause != nil {
 		found(cause)
 	}
-	if err != nil && !follows(err, cause) {
+	if err != nil && !builtins.Follows(err, cause) {
 		found(err)
 	}
-}
-
-// follows reports whether a script's error is only that the run's work was ended
-// for a cause: of a wait, or between two instructions, where the language keeps no
-// more than its text.
-func follows(err, cause error) bool {
-	return cause != nil && (errors.Is(err, cause) || strings.Contains(err.Error(), cause.Error()))
 }
 
 // backtrace are the places in files that led to an error, a line each, the

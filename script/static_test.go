@@ -31,6 +31,9 @@ func checked(t *testing.T, c Config, files map[string]string) (mistakes []string
 	t.Helper()
 	dir := written(t, files)
 	c.Script, c.TopologySource = filepath.Join(dir, "main.star"), []byte(oneNode)
+	if ini := files["main.ini"]; ini != "" {
+		c.TopologySource = []byte(ini)
+	}
 	err := Check(c)
 	if err == nil {
 		return nil

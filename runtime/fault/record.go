@@ -121,6 +121,8 @@ func (r *Record) whyUntouched() string {
 	switch {
 	case len(r.Nodes) == 0:
 		return "it was given no nodes"
+	case r.What == "pause" && len(r.To) > 0:
+		return strings.Join(r.To, ", ") + " had been stopped before"
 	case len(r.Links) == 0 && len(r.To) > 0:
 		return strings.Join(r.To, ", ") + " did not end of it"
 	case len(r.Links) == 0:
