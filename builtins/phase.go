@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/dagon-star/dagon-star/runtime/topology"
 	"github.com/dagon-star/dagon-star/runtime/verdict"
 	"go.starlark.net/starlark"
 )
@@ -180,7 +181,7 @@ func (h *Host) RunDeferred(ctx context.Context) {
 func (h *Host) runDeferred(ctx context.Context, path, during string, d deferred) error {
 	ctx, abort := context.WithCancelCause(ctx)
 	defer abort(nil)
-	grace := h.run.Settings().Grace
+	grace := cmp.Or(h.run.Settings().Grace, topology.DefaultSettings().Grace) // no grace is for nodes
 	ctx, cancel := context.WithTimeoutCause(ctx, grace, fmt.Errorf("the call did not end within %s", grace))
 	defer cancel()
 	p := &phase{ctx: ctx, abort: func(err error) { abort(err) }, during: during}

@@ -148,7 +148,9 @@ func (r *Run) conclude() (*Result, error) {
 	r.j.Lock()
 	for _, err := range released {
 		outcome := Passed
-		if lost := new(LogError); errors.As(err, &lost) {
+		var lost *LogError
+		var loose *containError
+		if errors.As(err, &lost) || errors.As(err, &loose) {
 			outcome = Failed
 		}
 		r.find(Finding{Outcome: outcome, Reason: err.Error(), Cause: err, During: verdict.AtEnd})

@@ -223,7 +223,9 @@ func (r *Run) release() []error {
 		errs = append(errs, r.drivers.control.Close())
 	}
 	if r.drivers.owned {
-		errs = append(errs, r.drivers.process.Close())
+		if err := r.drivers.process.Close(); err != nil {
+			errs = append(errs, &containError{err})
+		}
 	}
 	for _, n := range r.order {
 		if n.log != nil {
@@ -245,6 +247,9 @@ func (r *Run) release() []error {
 	r.endEnded()
 	return slices.DeleteFunc(errs, func(err error) bool { return err == nil })
 }
+
+// containError is the failing of what keeps the processes of a run.
+type containError struct{ error }
 
 // Containment tells how surely nothing of the run outlives it.
 func (r *Run) Containment() process.Containment { return r.drivers.process.Containment() }

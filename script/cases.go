@@ -8,6 +8,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"go.starlark.net/resolve"
 	"go.starlark.net/starlark"
 	"go.starlark.net/syntax"
 
@@ -103,6 +104,49 @@ func (p *plan) cases(functions map[string]testFunction) map[string][]test {
 		}
 	}
 	return all
+}
+
+// checkCasesChange finds what changes cases after it was made, or makes it in a branch:
+// the tests are known before anything of that is run.
+func (p *plan) checkCasesChange() {
+	isCases := func(e syntax.Expr) (at syntax.Position, is bool) {
+		for {
+			switch x := e.(type) {
+			case *syntax.IndexExpr:
+				e = x.X
+			case *syntax.Ident:
+				b, _ := x.Binding.(*resolve.Binding)
+				return x.NamePos, x.Name == "cases" && b != nil && b.Scope == resolve.Global
+			default:
+				return at, false
+			}
+		}
+	}
+	changes := []string{"append", "clear", "extend", "insert", "pop", "popitem", "remove", "setdefault", "update"}
+	top := map[syntax.Node]bool{}
+	for _, stmt := range p.main.file.Stmts {
+		if assign, ok := stmt.(*syntax.AssignStmt); ok && assign.Op == syntax.EQ {
+			_, isName := assign.LHS.(*syntax.Ident)
+			top[assign] = isName
+		}
+	}
+	syntax.Walk(p.main.file, func(n syntax.Node) bool {
+		var changed syntax.Expr
+		switch n := n.(type) {
+		case *syntax.AssignStmt:
+			if !top[n] {
+				changed = n.LHS
+			}
+		case *syntax.CallExpr:
+			if dot, ok := n.Fn.(*syntax.DotExpr); ok && slices.Contains(changes, dot.Name.Name) {
+				changed = dot.X
+			}
+		}
+		if at, is := isCases(changed); changed != nil && is {
+			p.mistake(at, "cases is changed here, which no test comes from: the tests are known before the script is run; make it whole where it is assigned")
+		}
+		return true
+	})
 }
 
 // maxLabel is how much of a case's arguments is in its name, in bytes.

@@ -35,7 +35,7 @@ func (i *inspection) checkLinks(call *syntax.CallExpr, d builtins.Doc, positiona
 	arguments := linkGroups(d.Name, positional, values)
 	for _, e := range arguments {
 		names, ok := i.nodesOf(e)
-		groups, known = append(groups, names), known && ok && len(names) > 0
+		groups, known = append(groups, names), known && ok
 	}
 	var err error
 	pairs, isDict := i.pairsOf(arguments)

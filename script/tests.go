@@ -187,6 +187,7 @@ func (p *plan) checkTestNames() {
 		p.checkHiddenTests()
 		return
 	}
+	p.checkCasesChange()
 	for _, b := range p.main.file.Module.(*resolve.Module).Globals {
 		if name := b.First.Name; strings.HasPrefix(name, testPrefix) && byName[name].def == nil {
 			p.mistake(b.First.NamePos, "%s has the name of a test, and is no function that def defines at the top level: write def %[1]s(): …, or give it another name", name)
@@ -195,6 +196,9 @@ func (p *plan) checkTestNames() {
 	for _, stmt := range p.main.file.Stmts {
 		switch s := stmt.(type) {
 		case *syntax.AssignStmt:
+			if to, ok := s.LHS.(*syntax.Ident); ok && byName[to.Name].def != nil {
+				p.mistake(to.NamePos, "%s is a test that def defines, and has another value from here on: give one of both another name", to.Name)
+			}
 			if to, ok := s.LHS.(*syntax.Ident); ok && (to.Name == "setup" || to.Name == "teardown") && isData(s.RHS) {
 				p.mistake(to.NamePos, "%s is no function: each test calls it, write def %[1]s(): …, or give it another name", to.Name)
 			}

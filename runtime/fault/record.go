@@ -130,7 +130,7 @@ func (r *Record) whyUntouched() string {
 	}
 	switch r.What {
 	case "net.refuse":
-		return "nobody called"
+		return "nobody is known to have called"
 	case "net.rate":
 		return "nothing that crossed had to wait, if anything did"
 	case "net.delay":
