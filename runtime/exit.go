@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -12,9 +13,14 @@ import (
 	"github.com/dagon-star/dagon-star/runtime/verdict"
 )
 
-// drainTimeout bounds how long a dead node's connection is read to its end.
-// Only a descendant that inherited the socket can keep it open.
-const drainTimeout = time.Second
+const (
+	// drainTimeout is how long a dead node's connection is read after it has last
+	// said something. Only a process outside of its tree that inherited the socket
+	// can keep it open.
+	drainTimeout = time.Second
+	// drainLimit bounds how long it is read in all.
+	drainLimit = time.Minute
+)
 
 // watchExit waits for a node's end and logs it: after its output and its
 // control connection have been read to their ends, for what it said last it
@@ -26,26 +32,25 @@ func (r *Run) watchExit(n *node, p process.Process, gone chan struct{}) {
 	port := n.port
 	n.port = nil
 	r.j.Unlock()
-	timer := time.NewTimer(drainTimeout)
-	defer timer.Stop()
+	limit := time.Now().Add(drainLimit)
 	if port != nil {
 		port.Close()
-		select {
-		case <-port.Heard():
-		case <-timer.C:
-			timer.Reset(0)
-		}
+		r.drain(n, port.Heard(), limit)
+	}
+	r.j.Lock()
+	isUnheard := r.shared != nil && n.conn == nil && !n.WasReady
+	r.j.Unlock()
+	if isUnheard { // its connection may still stand among others that wait
+		ctx, cancel := context.WithTimeout(r.ended, drainTimeout)
+		r.drivers.control.Settle(ctx)
+		cancel()
 	}
 	r.j.Lock()
 	conn := n.conn
 	r.j.Unlock()
-	if conn != nil {
-		select {
-		case <-conn.Closed():
-		case <-timer.C:
-			conn.Close()
-			<-conn.Closed()
-		}
+	if conn != nil && !r.drain(n, conn.Closed(), limit) {
+		conn.Close()
+		<-conn.Closed()
 	}
 	output := n.log.Tail(tailLines)
 
@@ -57,6 +62,30 @@ func (r *Run) watchExit(n *node, p process.Process, gone chan struct{}) {
 	n.process = nil
 	r.faults.Exited(n.Name)
 	r.exited(n, p, output)
+}
+
+// drain waits until what a dead node has said has been heard; false if it has said
+// nothing for the drainTimeout, or the limit has come, before that.
+func (r *Run) drain(n *node, heard <-chan struct{}, limit time.Time) bool {
+	count := func() int {
+		r.j.Lock()
+		defer r.j.Unlock()
+		return len(n.Messages)
+	}
+	timer := time.NewTimer(drainTimeout)
+	defer timer.Stop()
+	for last := count(); ; timer.Reset(drainTimeout) {
+		select {
+		case <-heard:
+			return true
+		case <-timer.C:
+		}
+		said := count()
+		if said == last || time.Now().After(limit) {
+			return false
+		}
+		last = said
+	}
 }
 
 // exited logs a node's end, and ends the run's work where nobody asked for it.

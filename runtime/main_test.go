@@ -10,6 +10,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/dagon-star/dagon-star/runtime/component"
+	"github.com/dagon-star/dagon-star/runtime/osc"
 	"github.com/dagon-star/dagon-star/runtime/process"
 )
 
@@ -47,7 +48,12 @@ func testNode(mode string) int {
 	}
 	defer home.Close()
 	home.Ready()
-	if mode == "exit-at-once" {
+	if mode == "talks-and-exits" {
+		for i := range manyWords {
+			home.Send(osc.NewMessage("/word", int32(i)))
+		}
+	}
+	if mode == "talks-and-exits" || mode == "exit-at-once" {
 		home.Done()
 		home.DoneShutdown()
 		return 0
@@ -64,3 +70,6 @@ func testNode(mode string) int {
 	home.DoneShutdown()
 	return 0
 }
+
+// manyWords are more messages than can be heard in no time.
+const manyWords = 100_000

@@ -279,16 +279,31 @@ func TestIncarnations(t *testing.T) {
 }
 
 // TestHeardOut: what a node said before it exited is heard before its exit,
-// however short it lived.
+// however short it lived, also where it shares a socket with others.
 func TestHeardOut(t *testing.T) {
-	r := begin(t, Config{Topology: ini(t, "node exit-at-once")})
-	for range 30 {
-		must(t, r.Fork("node", ForkOptions{}))
-		must(t, r.Wait(r.Reached([]string{"node"}, StateExited)))
-		info, _ := r.Node("node")
-		if !info.WasReady || !info.WasDone || !info.Finished {
-			t.Fatalf("%+v", info)
+	for _, listen := range []string{"", "127.0.0.1:0"} {
+		top := ini(t, "node exit-at-once")
+		top.Settings.Listen = listen
+		r := begin(t, Config{Topology: top})
+		for range 30 {
+			must(t, r.Fork("node", ForkOptions{}))
+			must(t, r.Wait(r.Reached([]string{"node"}, StateExited)))
+			info, _ := r.Node("node")
+			if !info.WasReady || !info.WasDone || !info.Finished {
+				t.Fatalf("%q: %+v", listen, info)
+			}
 		}
+	}
+}
+
+// TestHeardOutLong: a node that has said much is heard for as long as it takes.
+func TestHeardOutLong(t *testing.T) {
+	r := begin(t, Config{Topology: ini(t, "node talks-and-exits")})
+	must(t, r.Fork("node", ForkOptions{}))
+	must(t, r.Wait(r.Reached([]string{"node"}, StateExited)))
+	all, err := r.Messages("node", "/word")
+	if info, _ := r.Node("node"); err != nil || len(all) != manyWords || !info.Finished {
+		t.Errorf("%d messages, %v, %+v", len(all), err, info)
 	}
 }
 

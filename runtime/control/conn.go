@@ -20,6 +20,7 @@ type Conn struct {
 	hello  Hello   // once it is identified
 	speaks Dialect // "
 	since  time.Time
+	known  chan struct{} // closed when it is, or is not to be
 	closed chan struct{}
 
 	mu     sync.Mutex
@@ -58,6 +59,7 @@ func (c *Conn) end(reason string) error {
 
 func (c *Conn) run() {
 	identified, reason := c.identify()
+	close(c.known)
 	if identified {
 		<-c.s.places
 		c.osc.SetMaxFrame(c.s.o.MaxFrame)

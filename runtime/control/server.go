@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"sync"
@@ -173,6 +174,41 @@ func (s *Server) Close() error {
 	return nil
 }
 
+// Settle returns when whoever had connected to a port that nodes share before the
+// call has said who it is, or has ended; or when ctx is done.
+func (s *Server) Settle(ctx context.Context) {
+	s.mu.Lock()
+	var shared []*Port
+	for p := range s.ports {
+		if p.node == "" {
+			shared = append(shared, p)
+		}
+	}
+	s.mu.Unlock()
+	accepted := make(chan struct{})
+	s.running.Go(func() {
+		defer close(accepted)
+		for _, p := range shared {
+			p.listener.Settle() // where it fails, nobody can connect either
+		}
+	})
+	select {
+	case <-accepted:
+	case <-ctx.Done():
+		return
+	}
+	s.mu.Lock()
+	conns := slices.Collect(maps.Keys(s.conns))
+	s.mu.Unlock()
+	for _, c := range conns {
+		select {
+		case <-c.known:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // Port is one listening port.
 type Port struct {
 	s           *Server
@@ -254,7 +290,7 @@ func (s *Server) serve(p *Port, nc net.Conn) {
 		nc.Close()
 		return
 	}
-	c := &Conn{s: s, port: p, peer: nc.RemoteAddr().String(), since: time.Now(), closed: make(chan struct{}),
+	c := &Conn{s: s, port: p, peer: nc.RemoteAddr().String(), since: time.Now(), known: make(chan struct{}), closed: make(chan struct{}),
 		osc: osc.NewConn(nc, osc.ConnOptions{MaxFrame: s.o.MaxFirstFrame, FrameTimeout: s.o.FrameTimeout, WriteTimeout: s.o.WriteTimeout})}
 	c.osc.SetReadDeadline(c.since.Add(s.o.IdentifyTimeout))
 	s.mu.Lock()
