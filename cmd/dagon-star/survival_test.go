@@ -250,6 +250,10 @@ func survivors(mark string) []survivor {
 	var left []survivor
 	folders, _ := filepath.Glob("/proc/[0-9]*")
 	for _, folder := range folders {
+		threads, _ := filepath.Glob(filepath.Join(folder, "task/*/stat"))
+		if len(threads) > 1 { // its main thread may have ended
+			folder = filepath.Dir(threads[len(threads)-1])
+		}
 		environ, _ := os.ReadFile(filepath.Join(folder, "environ"))
 		cmdline, _ := os.ReadFile(filepath.Join(folder, "cmdline"))
 		if !bytes.Contains(environ, []byte("SURVIVAL="+mark+"\x00")) && !bytes.Contains(cmdline, []byte(mark+"\x00")) {
@@ -259,7 +263,7 @@ func survivors(mark string) []survivor {
 		if err != nil || stat[bytes.LastIndexByte(stat, ')')+2] == 'Z' {
 			continue
 		}
-		pid, _ := strconv.Atoi(filepath.Base(folder))
+		pid, _ := strconv.Atoi(strings.Split(folder, "/")[2])
 		name, _, _ := strings.Cut(string(cmdline), "\x00")
 		left = append(left, survivor{pid, name})
 	}

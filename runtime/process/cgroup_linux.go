@@ -206,7 +206,8 @@ func ownGroups() (map[string]bool, error) {
 	defer proc.close()
 	own := map[string]bool{}
 	for pid := os.Getpid(); pid > 0; {
-		text, err := proc.read(pid, "cgroup")
+		folder, _ := proc.teller(pid)
+		text, err := readAt(proc.dir, folder+"/cgroup")
 		if err != nil && !isGone(err) {
 			return nil, err
 		}

@@ -215,7 +215,7 @@ func (c *child) stopTree() (reached int, err error) {
 		for _, s := range members {
 			if !sent[s.pid] {
 				sent[s.pid] = true
-				if s.state == 'T' {
+				if s.isIn("T") {
 					stopped[s.pid] = true
 					continue
 				}

@@ -32,6 +32,10 @@ func init() {
 		}
 		fmt.Println("up")
 		time.Sleep(time.Hour)
+	case "headless-daemon": // it starts one that goes on without its main thread, and lives on
+		script := `(CHILD=headless HEADLESS=$1 setsid "$0" &); exec sleep 3600`
+		syscall.Exec("/bin/sh", []string{"sh", "-c", script, os.Args[0], argument}, os.Environ())
+		os.Exit(9)
 	case "headless": // it goes on without its main thread
 		goruntime.LockOSThread()
 		go func() {
@@ -157,6 +161,108 @@ func testHeadless(t *testing.T, d Driver) {
 	}
 	if p.Alive() {
 		t.Error("it is alive")
+	}
+}
+
+// testHeadlessDaemon: a daemon that goes on without its main thread, where alone
+// the kernel shows what it was executed with, is in its tree by that.
+func testHeadlessDaemon(t *testing.T, d Driver) {
+	word := fmt.Sprintf("%d-%s", os.Getpid(), d.Containment().Rung)
+	up := newLines("up\n")
+	p := start(t, d, "headless-daemon "+word, Spec{Stdout: up, Tag: "TAG=" + word})
+	<-up.seen
+	daemon := 0
+	eventually(t, "no main thread", func() bool {
+		files, _ := filepath.Glob("/proc/[0-9]*/task/*/environ")
+		for _, file := range files {
+			text, _ := os.ReadFile(file)
+			if strings.Contains("\x00"+string(text), "\x00HEADLESS="+word+"\x00") {
+				daemon, _ = strconv.Atoi(strings.Split(file, "/")[2])
+				return !alive(daemon)
+			}
+		}
+		return false
+	})
+	proc, err := openProc()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer proc.close()
+	is := func(what func(stat) bool) bool {
+		s, ok, err := proc.stat(daemon)
+		return ok && err == nil && what(s)
+	}
+	if !slices.ContainsFunc(FindMarked("HEADLESS"), func(s Seen) bool { return s.PID == daemon && s.Variables["HEADLESS"] == word }) {
+		t.Error("it is not found by its variables")
+	}
+	if reached, err := p.Pause(); reached != 2 || err != nil || !is(stat.stopped) {
+		t.Errorf("paused: reached %d, %v", reached, err)
+	}
+	if err := p.Resume(); err != nil || is(stat.stopped) {
+		t.Errorf("resumed: %v", err)
+	}
+	if d.Can(FaultLimitCPU) == nil {
+		if reached, err := p.Limit(Limits{CPU: 1}); reached != 2 || err != nil {
+			t.Errorf("limited: reached %d, %v", reached, err)
+		}
+		text, _ := os.ReadFile(procPath(daemon, "task/"+strconv.Itoa(lastThread(t, daemon))+"/cgroup"))
+		if !strings.Contains(string(text), groupPrefix) {
+			t.Errorf("limited: it is in %s", text)
+		}
+	}
+	// One that had been stopped before stays so.
+	if err := syscall.Kill(daemon, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "stopped", func() bool { return is(stat.stopped) })
+	if _, err := p.Pause(); err != nil {
+		t.Error(err)
+	}
+	if err := p.Resume(); err != nil || !is(stat.stopped) {
+		t.Errorf("resumed what was not paused: %v", err)
+	}
+	if reached, err := p.Signal(os.Kill, Tree); reached != 2 || err != nil || is(stat.runs) {
+		t.Errorf("killed: reached %d, %v", reached, err)
+	}
+}
+
+// lastThread is a thread of the process that is not its main one.
+func lastThread(t *testing.T, pid int) (last int) {
+	t.Helper()
+	threads, err := os.ReadDir(procPath(pid, "task"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, thread := range threads {
+		if n, _ := strconv.Atoi(thread.Name()); n != pid {
+			last = n
+		}
+	}
+	return last
+}
+
+// TestHasNoEnvironment: what a thread's stat says of its environment.
+func TestHasNoEnvironment(t *testing.T) {
+	for name, test := range map[string]struct {
+		flags, start, end string
+		want              bool
+	}{
+		"a program":         {"4194304", "140000", "140900", false},
+		"without variables": {"4194304", "140000", "140000", true},
+		"between programs":  {"4194304", "0", "0", false},
+		"between them yet":  {"4194304", "140000", "0", false},
+		"exiting":           {"4194308", "0", "0", true},
+		"exiting, with it":  {"4194308", "140000", "140900", true},
+		"the kernel's":      {"2129984", "0", "0", true},
+	} {
+		stat := slices.Repeat([][]byte{[]byte("0")}, 50)
+		stat[6], stat[47], stat[48] = []byte(test.flags), []byte(test.start), []byte(test.end)
+		if got := hasNoEnvironment(stat); got != test.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	if !hasNoEnvironment(nil) {
+		t.Error("one that is gone has an environment")
 	}
 }
 

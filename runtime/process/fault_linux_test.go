@@ -54,6 +54,7 @@ func TestFaults(t *testing.T) {
 			"Escaped":        testEscaped,
 			"Hidden":         testHidden,
 			"Headless":       testHeadless,
+			"HeadlessDaemon": testHeadlessDaemon,
 		} {
 			t.Run(string(rung)+"/"+name, func(t *testing.T) { test(t, newDriver(t, rung)) })
 		}

@@ -170,12 +170,16 @@ func (s stat) runs() bool { return s.state != 'Z' && s.state != 'X' || s.threads
 
 // stopped reports whether the process has stopped. One that is in a wait which
 // only a fatal signal ends stops before it goes on.
-func (s stat) stopped() bool {
+func (s stat) stopped() bool { return s.isIn("TtD") }
+
+// isIn reports whether the process is in one of the states: its main thread, or all
+// others where that has ended.
+func (s stat) isIn(states string) bool {
 	if s.state != 'Z' && s.state != 'X' {
-		return strings.IndexByte("TtD", s.state) >= 0
+		return strings.IndexByte(states, s.state) >= 0
 	}
-	for _, state := range s.of.threads(s.pid) {
-		if strings.IndexByte("TtDZX", state.state) < 0 {
+	for _, t := range s.of.threads(s.pid) {
+		if strings.IndexByte(states+"ZX", t.state) < 0 {
 			return false
 		}
 	}
@@ -267,28 +271,77 @@ func descendants(all []stat, in map[int]bool) {
 	}
 }
 
+// teller is the folder of /proc that tells what a process has, and its stat: that
+// of the process, which is its main thread's, or of another thread where the main
+// one has ended, which has nothing any more.
+func (p *procfs) teller(pid int) (folder string, stat [][]byte) {
+	own := strconv.Itoa(pid)
+	text, _ := readAt(p.dir, own+"/stat")
+	if stat = statFields(text); !isExiting(stat) {
+		return own, stat
+	}
+	threads, _ := p.numbers(own + "/task")
+	for _, n := range threads {
+		folder := own + "/task/" + strconv.Itoa(n)
+		text, err := readAt(p.dir, folder+"/stat")
+		if of := statFields(text); err == nil && n != pid && !isExiting(of) {
+			return folder, of
+		}
+	}
+	return own, stat
+}
+
+func isExiting(stat [][]byte) bool { return flagsOf(stat)&0x4 != 0 } // PF_EXITING of the kernel's sched.h
+
+func flagsOf(stat [][]byte) (flags uint64) {
+	if len(stat) > 6 {
+		flags, _ = strconv.ParseUint(string(stat[6]), 10, 64)
+	}
+	return flags
+}
+
+// readlinkOf reads a link in a process's folder.
+func (p *procfs) readlinkOf(pid int, file string) (string, error) {
+	own := strconv.Itoa(pid)
+	text, err := p.readlink(own + "/" + file)
+	if err != nil {
+		if folder, _ := p.teller(pid); folder != own {
+			return p.readlink(folder + "/" + file)
+		}
+	}
+	return text, err
+}
+
 // environ is the environment that a process was executed with. It is waited for
 // where the process is just being executed, and has none to be seen.
 func (p *procfs) environ(pid int) ([]byte, error) {
 	for w := (waiter{}); ; {
 		text, err := p.read(pid, "environ")
-		if err != nil || len(text) > 0 || !p.isExecuting(pid) || !w.wait(stoppedWithin) {
+		if len(text) > 0 || err != nil && !isGone(err) { // without a memory it is empty, or not there
 			return text, err
+		}
+		folder, stat := p.teller(pid)
+		if hasNoEnvironment(stat) {
+			return nil, nil
+		}
+		text, err = readAt(p.dir, folder+"/environ")
+		if len(text) > 0 || err != nil && !isGone(err) || !w.wait(stoppedWithin) {
+			return text, err // a thread that is gone may have left others
 		}
 	}
 }
 
-// isExecuting reports whether a process is between two programs: it has a memory,
-// and the end of its environment is nowhere in it.
-func (p *procfs) isExecuting(pid int) bool {
-	const exiting, kernelThread = 0x4, 0x200000 // PF_* of the kernel's sched.h
-	text, err := p.read(pid, "stat")
-	f := statFields(text)
-	if err != nil || len(f) <= 48 {
-		return false
+// hasNoEnvironment reports whether a thread's stat says that it has no environment,
+// and will have none: it is of a process that is gone, exits or is the kernel's, or
+// was executed with none. Between two programs it has a memory, and the end of its
+// environment is nowhere in it.
+func hasNoEnvironment(stat [][]byte) bool {
+	const kernelThread = 0x200000 // PF_KTHREAD of the kernel's sched.h
+	if len(stat) <= 48 || isExiting(stat) || flagsOf(stat)&kernelThread != 0 {
+		return true
 	}
-	flags, _ := strconv.ParseUint(string(f[6]), 10, 64)
-	return flags&(exiting|kernelThread) == 0 && string(f[48]) == "0"
+	start, end := string(stat[47]), string(stat[48])
+	return end != "0" && start == end
 }
 
 // hasVariable reports whether a process was executed with a variable, given with

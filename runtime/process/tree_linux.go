@@ -270,7 +270,7 @@ func (m *mark) on(s stat) (bool, error) {
 		}
 	}
 	if m.namespace != "" {
-		namespace, err := s.of.readlink(strconv.Itoa(s.pid) + "/ns/uts")
+		namespace, err := s.of.readlinkOf(s.pid, "ns/uts")
 		if err == nil && namespace == m.namespace {
 			return true, nil
 		}
