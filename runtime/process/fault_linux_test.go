@@ -80,7 +80,7 @@ func startTree(t *testing.T, d Driver, tag string) (Process, []int) {
 	<-up.seen
 	pids := []int{p.PID()}
 	for _, m := range FindMarked("TAG") {
-		if m.Variables["TAG"] == tag && m.PID != p.PID() {
+		if m.Variables["TAG"] == fmt.Sprintf("%s-%d", tag, os.Getpid()) && m.PID != p.PID() {
 			pids = append(pids, m.PID)
 		}
 	}
