@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -96,19 +95,22 @@ func (g *groups) dir(parent place, version int) (place, error) {
 	if g.made[p] != nil {
 		return p, nil
 	}
-	for try := 0; ; try++ {
-		if err := p.make(); err != nil {
+	var f *os.File
+	for w := (waiter{}); f == nil; {
+		err := p.make()
+		if err != nil {
 			return p, fmt.Errorf("cannot make a control group: %w", err)
 		}
-		f, err := lockGroup(p)
-		if err == nil {
-			g.made[p] = f
-			break
-		}
-		if try == 10 {
+		if f, err = lockGroup(p); err != nil && !w.wait(stoppedWithin) { // a sweep may hold it for a moment
 			return p, fmt.Errorf("cannot lock the control group %s: %w", p, err)
 		}
 	}
+	if err := p.prove(); err != nil {
+		p.rmdir()
+		f.Close()
+		return p, fmt.Errorf("cannot make a control group: %w", err)
+	}
+	g.made[p] = f
 	if version == 2 {
 		for _, c := range []string{"+cpu", "+memory"} {
 			p.write("cgroup.subtree_control", c) // where it is not to be had, find has said so
@@ -153,79 +155,6 @@ func (g *groups) close() error {
 	closeAll(g.all)
 	g.all = nil
 	return errors.Join(errs...)
-}
-
-// SweepGroups removes the control groups of runs that are dead, with what runs
-// in them, and returns their paths. A run that lives holds a lock on its own. Those
-// stay that this process or one of its ancestors is in.
-func SweepGroups() (removed []string, err error) {
-	all := hierarchies()
-	defer closeAll(all)
-	var own map[string]bool
-	seen := map[string]bool{}
-	var errs []error
-	for _, h := range all {
-		for _, above := range h.above() {
-			for _, p := range above.inside() {
-				name := filepath.Base(p.path)
-				if !strings.HasPrefix(name, groupPrefix) || seen[p.String()] {
-					continue
-				}
-				seen[p.String()] = true
-				if own == nil {
-					if own, err = ownGroups(); err != nil {
-						return nil, err
-					}
-				}
-				if own[name] {
-					continue
-				}
-				lock, err := lockGroup(p)
-				if err != nil { // it lives, or is another user's
-					continue
-				}
-				if err := removeGroup(p); err != nil {
-					errs = append(errs, err)
-				} else {
-					removed = append(removed, p.String())
-				}
-				lock.Close()
-			}
-		}
-	}
-	return removed, errors.Join(errs...)
-}
-
-// ownGroups are the names of the control groups that this process and its
-// ancestors are in.
-func ownGroups() (map[string]bool, error) {
-	proc, err := openProc()
-	if err != nil {
-		return nil, err
-	}
-	defer proc.close()
-	own := map[string]bool{}
-	for pid := os.Getpid(); pid > 0; {
-		folder, _ := proc.teller(pid)
-		text, err := readAt(proc.dir, folder+"/cgroup")
-		if err != nil && !isGone(err) {
-			return nil, err
-		}
-		for line := range strings.Lines(string(text)) {
-			for name := range strings.SplitSeq(strings.TrimSpace(line), "/") {
-				own[name] = true
-			}
-		}
-		s, ok, err := proc.stat(pid)
-		if err != nil {
-			return nil, err
-		}
-		if !ok {
-			break
-		}
-		pid = s.parent
-	}
-	return own, nil
 }
 
 // group is the control group of a tree: one in each hierarchy that is used.
@@ -311,35 +240,4 @@ func (n *group) remove() error {
 		errs = append(errs, removeGroup(p))
 	}
 	return errors.Join(errs...)
-}
-
-// removeGroup removes a group with all that are in it, killing what runs there.
-func removeGroup(p place) error {
-	for w := (waiter{}); ; {
-		err := removeOnce(p)
-		if err == nil || errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if !errors.Is(err, unix.EBUSY) || !w.wait(killedWithin) {
-			return fmt.Errorf("cannot remove a control group: %w", err)
-		}
-	}
-}
-
-func removeOnce(p place) error {
-	err := p.rmdir()
-	if err == nil || !errors.Is(err, unix.EBUSY) {
-		return err
-	}
-	for _, inside := range p.inside() {
-		removeOnce(inside)
-	}
-	if p.write("cgroup.kill", "1") != nil { // version 1, or a kernel before 5.14
-		for pid := range strings.FieldsSeq(p.read("cgroup.procs")) {
-			if pid, err := strconv.Atoi(pid); err == nil && pid > 1 {
-				unix.Kill(pid, unix.SIGKILL)
-			}
-		}
-	}
-	return p.rmdir()
 }

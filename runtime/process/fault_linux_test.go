@@ -269,7 +269,7 @@ func treeGroups(t *testing.T, d Driver) []string {
 	t.Helper()
 	var all []string
 	eachGroup(func(dir string) {
-		found, err := filepath.Glob(filepath.Join(dir, groupPrefix+testRun(t, d.Containment().Rung), "*", "cgroup.procs"))
+		found, err := filepath.Glob(filepath.Join(dir, groupPrefix+testRun(t, d.Containment().Rung), "[0-9]*", "cgroup.procs"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -381,6 +381,82 @@ func TestKilledWithLimits(t *testing.T) {
 			}
 			eventually(t, "no group", func() bool { return len(runGroups(t, run)) == 0 })
 		})
+	}
+}
+
+// TestSweepStrangersGroup: a group is left alone that is named as a run's, and that
+// no run has made, with what runs in it.
+func TestSweepStrangersGroup(t *testing.T) {
+	all := hierarchies()
+	defer closeAll(all)
+	made := false
+	for _, h := range all {
+		within := h.own().in(fmt.Sprint("strangers-", os.Getpid())) // where no other sweep looks
+		if within.make() != nil {
+			continue
+		}
+		for name, want := range map[string]bool{"ci.service": false, "0123456789abcdef": false, "0123456789abcde": false, "empty": true} {
+			if want {
+				name = "0123456789abcdef"
+			}
+			p := within.in(groupPrefix + name)
+			if err := p.make(); err != nil {
+				t.Fatal(err)
+			}
+			c := exec.Command("sleep", "3600")
+			if err := c.Start(); err != nil {
+				t.Fatal(err)
+			}
+			if !want {
+				if err := p.write("cgroup.procs", strconv.Itoa(c.Process.Pid)); err != nil {
+					p.in("x").make() // it takes no process, as cpuset's
+				}
+				made = true
+			}
+			was, err := sweepGroup(p)
+			if was != want || err != nil || p.has(".") == want {
+				t.Errorf("%s: removed: %v, there is one: %v, %v", p, was, p.has("."), err)
+			}
+			if !alive(c.Process.Pid) {
+				t.Errorf("%s: what runs in it was killed", p)
+			}
+			c.Process.Kill()
+			c.Wait()
+			if err := removeGroup(p); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := removeGroup(within); err != nil {
+			t.Error(err)
+		}
+	}
+	if !made {
+		t.Skip("no control groups can be made")
+	}
+}
+
+// TestProof: what a run has made is proven, and what is removed of it is proven to
+// the last.
+func TestProof(t *testing.T) {
+	if err := canGroup(""); err != nil {
+		t.Skip(err)
+	}
+	g := newGroups(testRun(t, Cgroup))
+	defer g.close()
+	n, err := g.make()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree := n.dirs[""]
+	run := place{tree.top, filepath.Dir(tree.path)}
+	if !run.isProven() || tree.isProven() {
+		t.Errorf("the run's is proven: %v, the tree's: %v", run.isProven(), tree.isProven())
+	}
+	if was, err := sweepGroup(run); was || err != nil || !run.isProven() {
+		t.Errorf("swept while its run holds it: %v, %v, proven: %v", was, err, run.isProven())
+	}
+	if err := removeGroup(run); err != nil || run.has(".") {
+		t.Errorf("removed: %v, there is one: %v", err, run.has("."))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -151,4 +152,30 @@ func (p place) inside() (all []place) {
 		}
 	}
 	return all
+}
+
+// prove makes the group a proven one of a run: the name alone is no proof, for a
+// stranger's may be named so, as the group of a systemd unit is.
+func (p place) prove() error {
+	proof, err := p.proof()
+	if err == nil {
+		err = proof.make()
+	}
+	return err
+}
+
+// isProven reports whether a run has made the group.
+func (p place) isProven() bool {
+	proof, err := p.proof()
+	return err == nil && proof.has(".")
+}
+
+// proof is the group in a run's group that only runs make, and that is removed
+// last. Its name says in which group it is, and that has no second one.
+func (p place) proof() (place, error) {
+	var s unix.Stat_t
+	if err := unix.Fstatat(int(p.top.Fd()), p.path, &s, 0); err != nil {
+		return place{}, &os.PathError{Op: "stat", Path: p.String(), Err: err}
+	}
+	return p.in("made-by-dagon-star-" + strconv.FormatUint(s.Ino, 10)), nil
 }
