@@ -56,7 +56,14 @@ Exit code: 0; 1 where something is left that it could not remove.
 		} else if !p.Killed {
 			what, code = fmt.Sprintf("left alone: %v", p.Err), 1
 		}
-		fmt.Fprintf(c.stdout, "  process %d of %s, run %s in %s: %s\n", p.PID, line(p.Node), line(p.Run), line(p.Folder), what)
+		who := fmt.Sprintf("process %d of %s, run %s in %s", p.PID, line(p.Node), line(p.Run), line(p.Folder))
+		switch {
+		case p.Keeper:
+			who = fmt.Sprintf("process %d, the keeper of run %s", p.PID, line(p.Run))
+		case p.Folder == "":
+			who = fmt.Sprintf("process %d of run %s", p.PID, line(p.Run))
+		}
+		fmt.Fprintf(c.stdout, "  %s: %s\n", who, what)
 	}
 	for _, path := range swept.Groups {
 		fmt.Fprintf(c.stdout, "  control group %s: removed\n", path)

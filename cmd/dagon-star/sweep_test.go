@@ -18,19 +18,20 @@ import (
 const orphaning = "fork(a)\nawait_ready(a)\nprint('up')\nsleep('1h')"
 
 // TestSweep kills orchestrators with their keepers on the lowest rung that the
-// command has, and finds what they leave swept by the next run and by doctor,
-// while a run that lives keeps all that it has.
+// command has, or when those have been stopped, and finds what they leave swept by
+// the next run and by doctor, while a run that lives keeps all that it has.
 func TestSweep(t *testing.T) {
 	programs := programs(t)
 	lives := background(t, programs, "lives")
-	for _, by := range []string{"run", "doctor"} {
-		r := background(t, programs, by)
+	for _, how := range []string{"run killed", "doctor killed", "run stopped", "doctor stopped"} {
+		by, what, _ := strings.Cut(how, " ")
+		r := background(t, programs, by+"-"+what)
 		helpers := r.helpers()
 		if len(helpers) != 1 {
 			t.Fatalf("keepers %v, want one", helpers)
 		}
 		r.command.Process.Signal(syscall.SIGSTOP) // or it would bury its keeper, and sweep
-		syscall.Kill(helpers[0], syscall.SIGKILL)
+		syscall.Kill(helpers[0], map[string]syscall.Signal{"killed": syscall.SIGKILL, "stopped": syscall.SIGSTOP}[what])
 		r.command.Process.Kill()
 		r.command.Wait()
 		args := []string{"doctor"}
@@ -42,7 +43,7 @@ func TestSweep(t *testing.T) {
 		c.Env = append(os.Environ(), "PATH="+programs+":"+os.Getenv("PATH"), "GORACE=atexit_sleep_ms=0")
 		out, _ := c.CombinedOutput()
 		// Any other run of this machine may have swept it before.
-		t.Logf("%s:\n%s", by, out)
+		t.Logf("%s:\n%s", how, out)
 		for deadline := time.Now().Add(10 * time.Second); len(survivors(r.mark)) > 0; time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("%v are left", survivors(r.mark))

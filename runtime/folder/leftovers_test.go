@@ -34,18 +34,20 @@ func TestLeftovers(t *testing.T) {
 		all  []p
 		want string
 	}{
-		"born in the life":          {[]p{sweep, {60, 1, 150, "dead"}}, "60 killed"},
-		"born as it began":          {[]p{sweep, {60, 1, 100, "dead"}}, "60 killed"},
-		"born as it ended":          {[]p{sweep, {60, 1, 200, "dead"}}, "60 out of life"},
-		"born before it":            {[]p{sweep, {60, 1, 99, "dead"}}, "60 out of life"},
-		"born before a reboot":      {[]p{sweep, {60, 1, 150, "rebooted"}}, "60 out of life"},
-		"a run that lives":          {[]p{sweep, {60, 1, 150, "alive"}}, ""},
-		"unknown":                   {[]p{sweep, {60, 1, 150, "gone"}}, "60 unknown"},
-		"a daemon's late child":     {[]p{sweep, {60, 1, 150, "dead"}, {61, 60, 250, "dead"}}, "60 killed, 61 killed"},
-		"its number is lower":       {[]p{sweep, {60, 61, 250, "dead"}, {61, 1, 150, "dead"}}, "60 killed, 61 killed"},
-		"a child without variables": {[]p{sweep, {60, 1, 150, "dead"}, {61, 60, 150, ""}, {62, 61, 250, "dead"}}, "60 killed, 61 killed, 62 killed"},
-		"a late orphan":             {[]p{sweep, {60, 1, 250, "dead"}}, "60 out of life"},
-		"the shell of the sweep":    {[]p{{40, 1, 250, "dead"}, {50, 40, 300, "dead"}, {60, 40, 260, "dead"}}, "60 out of life"},
+		"a keeper, with what it keeps": {[]p{sweep, {60, 1, 150, "keeper"}, {61, 60, 150, "alive"}, {62, 61, 250, ""}}, "60 killed, 61 killed, 62 killed"},
+		"a keeper above the sweep":     {[]p{{40, 1, 150, "keeper"}, {50, 40, 300, ""}, {60, 40, 150, ""}}, ""},
+		"born in the life":             {[]p{sweep, {60, 1, 150, "dead"}}, "60 killed"},
+		"born as it began":             {[]p{sweep, {60, 1, 100, "dead"}}, "60 killed"},
+		"born as it ended":             {[]p{sweep, {60, 1, 200, "dead"}}, "60 out of life"},
+		"born before it":               {[]p{sweep, {60, 1, 99, "dead"}}, "60 out of life"},
+		"born before a reboot":         {[]p{sweep, {60, 1, 150, "rebooted"}}, "60 out of life"},
+		"a run that lives":             {[]p{sweep, {60, 1, 150, "alive"}}, ""},
+		"unknown":                      {[]p{sweep, {60, 1, 150, "gone"}}, "60 unknown"},
+		"a daemon's late child":        {[]p{sweep, {60, 1, 150, "dead"}, {61, 60, 250, "dead"}}, "60 killed, 61 killed"},
+		"its number is lower":          {[]p{sweep, {60, 61, 250, "dead"}, {61, 1, 150, "dead"}}, "60 killed, 61 killed"},
+		"a child without variables":    {[]p{sweep, {60, 1, 150, "dead"}, {61, 60, 150, ""}, {62, 61, 250, "dead"}}, "60 killed, 61 killed, 62 killed"},
+		"a late orphan":                {[]p{sweep, {60, 1, 250, "dead"}}, "60 out of life"},
+		"the shell of the sweep":       {[]p{{40, 1, 250, "dead"}, {50, 40, 300, "dead"}, {60, 40, 260, "dead"}}, "60 out of life"},
 		"a shell that a node left": {[]p{{40, 1, 150, "dead"}, {50, 40, 300, "dead"}, {60, 40, 260, "dead"}, {61, 40, 160, "dead"}},
 			"60 out of life, 61 killed"},
 		"what the sweep has started": {[]p{{40, 1, 150, "dead"}, {50, 40, 160, "dead"}, {60, 50, 170, "dead"}, {61, 60, 180, "other"}}, ""},
@@ -56,7 +58,9 @@ func TestLeftovers(t *testing.T) {
 		var all []process.Seen
 		for _, p := range test.all {
 			seen := process.Seen{PID: p.pid, Parent: p.parent, Began: p.began}
-			if p.run != "" {
+			if p.run == "keeper" {
+				seen.Abandoned = "dead"
+			} else if p.run != "" {
 				seen.Variables = map[string]string{"DAGON_RUN": p.run, "DAGON_NAME": "x", Variable: "/f"}
 			}
 			all = append(all, seen)
@@ -67,6 +71,47 @@ func TestLeftovers(t *testing.T) {
 			got = append(got, fmt.Sprint(l.PID, " ", what))
 		}
 		if got := strings.Join(got, ", "); got != test.want {
+			t.Errorf("%s: %q, want %q", name, got, test.want)
+		}
+	}
+}
+
+// TestTurn: whose turn it is of what was found.
+func TestTurn(t *testing.T) {
+	for name, test := range map[string]struct {
+		found   string // k keeper, s stopped keeper, p process, e one to be left alone
+		patient bool
+		want    string
+	}{
+		"nothing":                   {"", true, ""},
+		"a process":                 {"p", true, "p again"},
+		"one to be left alone":      {"e", true, "e"},
+		"a keeper that goes on":     {"pk", true, " again waits"},
+		"a keeper that does not":    {"pk", false, "p again"},
+		"nothing of what it keeps":  {"k", false, "k again"},
+		"a stopped keeper":          {"ps", true, "p again"},
+		"a stopped keeper alone":    {"es", true, "es again"},
+		"a stopped and one that is": {"psk", true, " again waits"},
+	} {
+		var found []Leftover
+		for i, c := range test.found {
+			l := Leftover{PID: i, Keeper: c == 'k' || c == 's', seen: process.Seen{Stopped: c == 's'}}
+			if c == 'e' {
+				l.Err = ErrUnknownRun
+			}
+			found = append(found, l)
+		}
+		turn, got := turnOf(found, test.patient), ""
+		for _, l := range turn.now {
+			got += test.found[l.PID : l.PID+1]
+		}
+		if turn.again {
+			got += " again"
+		}
+		if turn.waits {
+			got += " waits"
+		}
+		if got != test.want {
 			t.Errorf("%s: %q, want %q", name, got, test.want)
 		}
 	}

@@ -13,8 +13,9 @@ import (
 type Leftover struct {
 	PID    int
 	Run    string // the run's id
-	Node   string
-	Folder string // of the run
+	Keeper bool   // it was the keeper of the run's processes
+	Node   string // "" where it is not known
+	Folder string // of the run; "" where it is not known
 	// Killed reports that the run is dead, and the process has been killed. Err is
 	// why not.
 	Killed bool
@@ -42,36 +43,44 @@ var (
 // Sweep finds what runs that are dead have left on this machine, of this user's
 // as far as it may be seen, and removes it: processes, and control groups, by
 // their names. A process was left by a run if it has the run's id and folder in its
-// environment, and began while the run lived; and so was all that descends from
-// it. A run that lives holds locks on its folder and its groups. Every run begins
+// environment, and began while the run lived; so was a keeper whose orchestrator is
+// dead, if it does not end; and so was all that descends from them. A run that lives holds locks on its folder and its groups. Every run begins
 // with a sweep.
 //
 // A sweep never kills this process, its ancestors, or what it has started.
 func Sweep() SweepResult {
 	var s SweepResult
-	lives := lives{}
-	for try := 0; try < sweeps; try++ { // what is killed may have been forking
+	lives, listed := lives{}, map[int]uint64{}
+	var killed []process.Seen
+	patience := time.Now().Add(keepersEndWithin)
+	for try := 0; try < sweeps; { // what is killed may have been forking
 		all, err := process.Look("DAGON_RUN", "DAGON_NAME", Variable)
 		if err != nil {
 			s.Err = err
 			break
 		}
-		found := false
-		for _, left := range leftovers(all, os.Getpid(), process.Now().Boot, lives.of) {
+		turn := turnOf(leftovers(all, os.Getpid(), process.Now().Boot, lives.of), time.Now().Before(patience))
+		for _, left := range turn.now {
 			if left.Err == nil {
-				found = true
 				left.Err = left.seen.Kill()
 				left.Killed = left.Err == nil
-			} else if try > 0 {
-				continue
+				killed = append(killed, left.seen)
 			}
-			s.Processes = append(s.Processes, left)
+			if began, again := listed[left.PID]; !again || began != left.seen.Began {
+				listed[left.PID] = left.seen.Began
+				s.Processes = append(s.Processes, left)
+			}
 		}
-		if !found {
+		if !turn.again {
 			break
 		}
-		time.Sleep(time.Millisecond)
+		pause := 10 * time.Millisecond
+		if !turn.waits {
+			try, pause = try+1, time.Millisecond
+		}
+		time.Sleep(pause)
 	}
+	process.AwaitEnd(killed) // a keeper holds its groups until it is gone
 	var err error
 	s.Groups, err = process.SweepGroups()
 	s.Err = errors.Join(s.Err, err)
@@ -80,6 +89,40 @@ func Sweep() SweepResult {
 
 // sweeps bounds how often a sweep looks again after it has killed something.
 const sweeps = 100
+
+// keepersEndWithin is how long a keeper may take that has not been stopped, and
+// that ends what it keeps: better than a sweep can.
+const keepersEndWithin = 15 * time.Second
+
+// turn is what one look of a sweep leads to.
+type turn struct {
+	now   []Leftover // to be killed, or told of where they have an Err
+	again bool       // there is to be another look
+	waits bool       // for a keeper that is to end by itself
+}
+
+// turnOf decides whose turn it is. A keeper is killed when nothing is left of what
+// it keeps, which it is the parent of as long as it is there; one that goes on is
+// given time, if there is.
+func turnOf(found []Leftover, patient bool) (t turn) {
+	var keepers []Leftover
+	for _, l := range found {
+		switch {
+		case l.Keeper && patient && !l.seen.Stopped:
+			return turn{again: true, waits: true}
+		case l.Keeper:
+			keepers = append(keepers, l)
+		default:
+			t.now = append(t.now, l)
+			t.again = t.again || l.Err == nil
+		}
+	}
+	if !t.again {
+		t.now = append(t.now, keepers...)
+	}
+	t.again = t.again || len(keepers) > 0
+	return t
+}
 
 // state is what can be known of a run.
 type state int
@@ -152,6 +195,10 @@ func leftovers(all []process.Seen, self int, boot string, of func(claim) (state,
 	}
 	left := map[int]Leftover{} // what has the variables of a run that is not known to live
 	for _, p := range all {
+		if p.Abandoned != "" && !spared(p.PID) {
+			left[p.PID] = Leftover{PID: p.PID, seen: p, Run: p.Abandoned, Keeper: true}
+			continue
+		}
 		l := Leftover{PID: p.PID, seen: p, Run: p.Variables["DAGON_RUN"], Node: p.Variables["DAGON_NAME"], Folder: p.Variables[Variable]}
 		if l.Run == "" || l.Folder == "" || spared(p.PID) {
 			continue
@@ -180,7 +227,7 @@ func leftovers(all []process.Seen, self int, boot string, of func(claim) (state,
 		switch {
 		case ok && !ancestors[above]:
 			by := left[above]
-			by.PID, by.seen = p.PID, p
+			by.PID, by.seen, by.Keeper = p.PID, p, false
 			found = append(found, by)
 		case says:
 			found = append(found, own)

@@ -356,7 +356,7 @@ func runGroups(t *testing.T, run string) (all []string) {
 
 // TestKilledWithLimits: an orchestrator that is killed while limits are in force
 // leaves no process, and what it leaves of control groups is gone at once with a
-// keeper, and with the next sweep without.
+// keeper that outlives it, and with the next sweep without.
 func TestKilledWithLimits(t *testing.T) {
 	if err := Can(FaultLimitCPU); err != nil {
 		t.Skip(err)
@@ -376,11 +376,112 @@ func TestKilledWithLimits(t *testing.T) {
 			for _, pid := range pids {
 				eventually(t, fmt.Sprint(pid), func() bool { return !alive(pid) })
 			}
-			if rung == Bare {
+			if rung == Bare || rung == Sealed {
 				eventually(t, "the sweep", func() bool { SweepGroups(); return len(runGroups(t, run)) == 0 })
 			}
 			eventually(t, "no group", func() bool { return len(runGroups(t, run)) == 0 })
 		})
+	}
+}
+
+// TestAbandoned: a keeper that was stopped before its orchestrator was killed is
+// seen to be abandoned, and with it what it keeps ends; of a sealed one there is
+// nothing to be seen, whatever limits are in force. That of one that lives is not.
+func TestAbandoned(t *testing.T) {
+	for _, rung := range rungs() {
+		for _, mode := range []string{"orchestrate ", "orchestrate-limited "} {
+			if rung == Bare || mode == "orchestrate-limited " && Can(FaultLimitCPU) != nil {
+				continue
+			}
+			t.Run(mode+string(rung), func(t *testing.T) {
+				c, pids := orchestrator(t, mode+string(rung))
+				defer SweepGroups()
+				run := fmt.Sprint("test-", c.Process.Pid)
+				keeper := func(of func(Seen) bool) (found []Seen) {
+					all, err := Look()
+					if err != nil {
+						t.Fatal(err)
+					}
+					return slices.DeleteFunc(all, func(s Seen) bool { return !of(s) })
+				}
+				kept := keeper(func(s Seen) bool { return s.Parent == c.Process.Pid })
+				if len(kept) != 1 || kept[0].Abandoned != "" {
+					t.Fatalf("keepers while it lives: %+v", kept)
+				}
+				if err := syscall.Kill(kept[0].PID, syscall.SIGSTOP); err != nil {
+					t.Fatal(err)
+				}
+				eventually(t, "stopped", func() bool {
+					return len(keeper(func(s Seen) bool { return s.PID == kept[0].PID && s.Stopped && s.Abandoned == "" })) == 1
+				})
+				c.Process.Kill()
+				waitUnreaped(t, c.Process.Pid) // dead, and there still
+				if rung != Sealed {
+					left := keeper(func(s Seen) bool { return s.Abandoned == run })
+					if len(left) != 1 || left[0].PID != kept[0].PID || !left[0].Stopped {
+						t.Errorf("abandoned: %+v, want %d", left, kept[0].PID)
+					}
+					if err := kept[0].Kill(); err != nil {
+						t.Error(err)
+					}
+					AwaitEnd(kept)
+				}
+				c.Wait()
+				for _, pid := range append(pids, kept[0].PID) {
+					eventually(t, fmt.Sprint(pid), func() bool { return !alive(pid) })
+				}
+			})
+		}
+	}
+}
+
+// waitUnreaped waits until a child has ended, and leaves it unreaped.
+func waitUnreaped(t *testing.T, pid int) {
+	t.Helper()
+	var info unix.Siginfo
+	for {
+		err := unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOWAIT, nil)
+		if err == nil {
+			return
+		}
+		if err != unix.EINTR {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestKeeps: whose command line is a keeper's.
+func TestKeeps(t *testing.T) {
+	for command, want := range map[string]string{
+		keeperName + "\x00supervised\x00abc\x00":         "abc",
+		keeperName + "\x00supervised\x00\x00":            "",
+		keeperName + "\x00supervised\x00":                "",
+		keeperName + "\x00supervised\x00abc\x00more\x00": "",
+		"grep\x00" + keeperName + "\x00abc\x00":          "",
+		"":                                               "",
+	} {
+		if got, ok := keeps([]byte(command)); got != want || ok != (want != "") {
+			t.Errorf("%q: %q, %v", command, got, ok)
+		}
+	}
+}
+
+// TestReferred: whom the fdinfo of a pidfd says it refers to.
+func TestReferred(t *testing.T) {
+	for info, want := range map[string]struct {
+		pid  int
+		dead bool
+	}{
+		"pos:\t0\nflags:\t02000002\nPid:\t77\nNSpid:\t77\n": {77, false},
+		"pos:\t0\nPid:\t-1\nNSpid:\t-1\n":                   {0, true},
+		"pos:\t0\nPid:\t0\nNSpid:\t0\n":                     {0, false}, // of another namespace
+		"pos:\t0\nflags:\t02\n":                             {0, false}, // no pidfd
+		"pos:\t0\nPid:\tx\n":                                {0, false},
+		"":                                                  {0, false},
+	} {
+		if pid, dead := referred([]byte(info)); pid != want.pid || dead != want.dead {
+			t.Errorf("%q: %d, %v", info, pid, dead)
+		}
 	}
 }
 

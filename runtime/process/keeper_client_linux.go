@@ -102,6 +102,12 @@ func startKeeper(rung Rung, run string, attr *syscall.SysProcAttr) (*kept, error
 		return nil, err
 	}
 	defer null.Close()
+	attached := []*os.File{null, null, os.Stderr, theirs}
+	if self, err := unix.PidfdOpen(os.Getpid(), 0); err == nil { // what a keeper is known to be abandoned by
+		file := os.NewFile(uintptr(self), "self")
+		defer file.Close()
+		attached = append(attached, file)
+	}
 	k := &kept{rung: rung, run: run, conn: conn.(*net.UnixConn), dead: make(chan struct{}),
 		waiting: map[uint64]*question{}, children: map[uint64]*remote{}}
 	k.encoder = gob.NewEncoder(&k.buffer)
@@ -113,7 +119,7 @@ func startKeeper(rung Rung, run string, attr *syscall.SysProcAttr) (*kept, error
 		defer goruntime.UnlockOSThread()
 		var err error
 		k.process, err = os.StartProcess("/proc/self/exe", []string{keeperName, string(rung), run},
-			&os.ProcAttr{Dir: "/", Files: []*os.File{null, null, os.Stderr, theirs}, Sys: attr})
+			&os.ProcAttr{Dir: "/", Files: attached, Sys: attr})
 		forked <- err
 		if err == nil {
 			<-release

@@ -21,6 +21,11 @@ import (
 // keeperName is the argv[0] of a keeper: what it is known by, also to people.
 const keeperName = "dagon-star-keeper"
 
+// driverFile is the file of a keeper that is a pidfd of its driver, where the
+// kernel has such: by it others see whether the driver is dead, whose namespace
+// and folder they need not know.
+const driverFile = 4
+
 // called tells that this program calls Keeper, so that it can be executed once
 // more as one. It is a fact about the program, and only ever becomes true.
 var called atomic.Bool
@@ -62,7 +67,6 @@ type keeper struct {
 	orphans  *os.File // see trees
 	requests *rightsReader
 	decoder  *gob.Decoder
-	main     chan func() // done on the main thread
 	forking  sync.WaitGroup
 
 	mu       sync.Mutex
@@ -74,6 +78,7 @@ type keeper struct {
 func keep(rung Rung, run string) {
 	socket := os.NewFile(3, "driver")
 	unix.CloseOnExec(3)
+	unix.CloseOnExec(driverFile)
 	conn, err := net.FileConn(socket)
 	socket.Close()
 	if err != nil {
@@ -81,7 +86,7 @@ func keep(rung Rung, run string) {
 		return
 	}
 	k := &keeper{rung: rung, requests: &rightsReader{conn: conn.(*net.UnixConn)}, encoder: gob.NewEncoder(conn),
-		children: map[uint64]*child{}, main: make(chan func())}
+		children: map[uint64]*child{}}
 	k.decoder = gob.NewDecoder(k.requests)
 	// Handled, and not ignored: that would be inherited.
 	signals := make(chan os.Signal, 16)
@@ -107,8 +112,6 @@ func keep(rung Rung, run string) {
 			soon = nil
 			signal.Notify(signals, unix.SIGCHLD) // before it looks: no end is missed
 			k.reap()
-		case do := <-k.main:
-			do()
 		case id := <-over:
 			err := k.end()
 			if id != 0 {
@@ -250,11 +253,6 @@ func (k *keeper) do(r request) reply {
 	case r.Op == opResume:
 		err = c.resume()
 	case r.Op == opLimit:
-		if r.Limits != (Limits{}) && k.rung == Sealed {
-			// Control groups outlive the namespace: the keeper no longer dies at
-			// once with its driver, but sees that it is gone, and removes them.
-			k.main <- func() { unix.Prctl(unix.PR_SET_PDEATHSIG, 0, 0, 0, 0) }
-		}
 		answer.Reached, err = c.limit(r.Limits)
 	default:
 		err = fmt.Errorf("the keeper knows no operation %d", r.Op)

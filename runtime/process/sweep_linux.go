@@ -18,6 +18,8 @@ type Seen struct {
 	Began       uint64            // in clock ticks since boot
 	User        int               // whose it is
 	Variables   map[string]string // those that were looked for
+	Abandoned   string            // the run whose keeper it is, if its driver is dead
+	Stopped     bool
 	stat        stat
 }
 
@@ -36,9 +38,9 @@ func Look(names ...string) ([]Seen, error) {
 		if !s.runs() || unix.Fstatat(int(proc.dir.Fd()), strconv.Itoa(s.pid), &of, 0) != nil {
 			continue
 		}
-		s.of = nil // which is closed
 		p := Seen{PID: s.pid, Parent: s.parent, User: int(of.Uid), Variables: map[string]string{}, stat: s}
 		p.Began, _ = strconv.ParseUint(s.began, 10, 64)
+		p.Abandoned, p.Stopped = proc.abandoned(s), s.isIn("Tt")
 		environment, _ := proc.environ(s.pid)
 		for variable := range bytes.SplitSeq(environment, []byte{0}) {
 			for _, name := range names {
@@ -47,6 +49,7 @@ func Look(names ...string) ([]Seen, error) {
 				}
 			}
 		}
+		p.stat.of = nil // which is closed
 		seen = append(seen, p)
 	}
 	return seen, err
@@ -68,6 +71,64 @@ func (s Seen) Kill() error {
 	defer proc.close()
 	s.stat.of = proc
 	return s.stat.send(syscall.SIGKILL)
+}
+
+// AwaitEnd waits until none of the processes runs, which have been killed, or for
+// five seconds: what dies may hold locks for a moment yet.
+func AwaitEnd(killed []Seen) {
+	proc, err := openProc()
+	if err != nil {
+		return
+	}
+	defer proc.close()
+	seen := map[int]stat{}
+	for _, s := range killed {
+		s.stat.of = proc
+		seen[s.PID] = s.stat
+	}
+	for w := (waiter{}); anyRuns(seen) && w.wait(killedWithin); {
+	}
+}
+
+// abandoned is the run whose keeper a process is, if its driver is dead; else "".
+func (p *procfs) abandoned(s stat) string {
+	command, _ := p.read(s.pid, "cmdline")
+	run, ok := keeps(command)
+	if !ok {
+		return ""
+	}
+	info, _ := p.read(s.pid, "fdinfo/"+strconv.Itoa(driverFile))
+	driver, dead := referred(info)
+	if driver > 0 { // it may be what is left of a dead one, which nobody reaps
+		is, ok, err := p.stat(driver)
+		dead = err == nil && (!ok || !is.runs())
+	}
+	if !dead {
+		return ""
+	}
+	return run
+}
+
+// keeps returns the run that a process keeps, if its command line is a keeper's.
+func keeps(command []byte) (run string, ok bool) {
+	f := strings.Split(string(command), "\x00")
+	if len(f) != 4 || f[0] != keeperName || f[2] == "" {
+		return "", false
+	}
+	return f[2], true
+}
+
+// referred is the process that a pidfd refers to, as its fdinfo says
+// (pidfd_open(2)): 0 for one that cannot be seen from here, and for one that is
+// gone, which is dead.
+func referred(info []byte) (pid int, dead bool) {
+	for line := range strings.Lines(string(info)) {
+		if text, ok := strings.CutPrefix(line, "Pid:"); ok {
+			pid, err := strconv.Atoi(strings.TrimSpace(text))
+			return max(pid, 0), err == nil && pid == -1
+		}
+	}
+	return 0, false
 }
 
 // Moment is a point of time in the terms of Seen.Began.

@@ -10,6 +10,8 @@ type Seen struct {
 	Began       uint64            // in clock ticks since boot
 	User        int               // whose it is
 	Variables   map[string]string // those that were looked for
+	Abandoned   string            // the run whose keeper it is, if its driver is dead
+	Stopped     bool
 }
 
 // Look finds nothing: another process's environment is not to be seen here.
@@ -20,6 +22,9 @@ func FindMarked(...string) []Seen { return nil }
 
 // Kill says that it cannot be done.
 func (Seen) Kill() error { return syscall.EINVAL }
+
+// AwaitEnd does nothing: nothing has been killed.
+func AwaitEnd([]Seen) {}
 
 // Moment is a point of time in the terms of Seen.Began.
 type Moment struct {
