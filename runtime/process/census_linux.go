@@ -50,7 +50,7 @@ func (l *local) lookOut() {
 		began := time.Now()
 		all, err := l.processes()
 		for i := range all {
-			all[i].environment, _ = all[i].of.environ(all[i].pid) // nil is read again
+			all[i].environment, _ = all[i].environ() // nil is read again
 		}
 		took := time.Since(began)
 		for _, seen := range waiting {

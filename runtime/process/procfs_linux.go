@@ -314,14 +314,17 @@ func (p *procfs) readlinkOf(pid int, file string) (string, error) {
 
 // environ is the environment that a process was executed with. It is waited for
 // where the process is just being executed, and has none to be seen.
-func (p *procfs) environ(pid int) ([]byte, error) {
+func (s stat) environ() ([]byte, error) {
+	p, headless := s.of, s.state == 'Z' || s.state == 'X'
 	for w := (waiter{}); ; {
-		text, err := p.read(pid, "environ")
-		if len(text) > 0 || err != nil && !isGone(err) { // without a memory it is empty, or not there
+		text, err := p.read(s.pid, "environ")
+		// Where there is no memory it is empty, or not there, or, as it is nobody's,
+		// to be read by root alone.
+		if len(text) > 0 || err != nil && !isGone(err) && !headless {
 			return text, err
 		}
-		folder, stat := p.teller(pid)
-		if hasNoEnvironment(stat) {
+		folder, fields := p.teller(s.pid)
+		if hasNoEnvironment(fields) {
 			return nil, nil
 		}
 		text, err = readAt(p.dir, folder+"/environ")
@@ -350,7 +353,7 @@ func (s stat) hasVariable(variable []byte) (bool, error) {
 	environment := s.environment
 	if environment == nil {
 		var err error
-		if environment, err = s.of.environ(s.pid); err != nil {
+		if environment, err = s.environ(); err != nil {
 			return false, err
 		}
 	}

@@ -41,7 +41,7 @@ func Look(names ...string) ([]Seen, error) {
 		p := Seen{PID: s.pid, Parent: s.parent, User: int(of.Uid), Variables: map[string]string{}, stat: s}
 		p.Began, _ = strconv.ParseUint(s.began, 10, 64)
 		p.Abandoned, p.Stopped = proc.abandoned(s), s.isIn("Tt")
-		environment, _ := proc.environ(s.pid)
+		environment, _ := s.environ()
 		for variable := range bytes.SplitSeq(environment, []byte{0}) {
 			for _, name := range names {
 				if value, ok := strings.CutPrefix(string(variable), name+"="); ok {
