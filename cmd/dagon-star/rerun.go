@@ -9,6 +9,7 @@ import (
 
 	"github.com/dagon-star/dagon-star/runtime/event"
 	"github.com/dagon-star/dagon-star/runtime/report"
+	"github.com/dagon-star/dagon-star/runtime/userfile"
 	"github.com/dagon-star/dagon-star/script"
 )
 
@@ -152,7 +153,7 @@ func readRun(run, runs string) (recipe *script.Recipe, events []event.Event, fol
 	if recipe, err = script.ReadRecipe(folder); err != nil {
 		return nil, nil, "", err
 	}
-	file, err := os.Open(filepath.Join(folder, "events.jsonl"))
+	file, _, err := userfile.Open(filepath.Join(folder, "events.jsonl"))
 	if err != nil {
 		return nil, nil, "", err
 	}

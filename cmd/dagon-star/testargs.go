@@ -15,6 +15,7 @@ import (
 	"github.com/dagon-star/dagon-star/runtime"
 	"github.com/dagon-star/dagon-star/runtime/exact"
 	"github.com/dagon-star/dagon-star/runtime/report"
+	"github.com/dagon-star/dagon-star/runtime/userfile"
 	"github.com/dagon-star/dagon-star/script"
 )
 
@@ -63,7 +64,7 @@ func lastTime(f *pflag.FlagSet, record string) (last report.Summary, err error) 
 			return last, fmt.Errorf("dagon-star test: --rerun-failed runs those that failed the last time as they were, and --%s was given: leave one of both out", name)
 		}
 	}
-	data, err := os.ReadFile(record)
+	data, err := userfile.Read(record, maxSummary)
 	if err != nil {
 		return last, fmt.Errorf("dagon-star test: --rerun-failed: %w; it is written by each dagon-star test", err)
 	}
@@ -101,3 +102,6 @@ func flagsGiven(f *pflag.FlagSet, c script.Config) (args []string) {
 	}
 	return args
 }
+
+// maxSummary bounds the summary that is read back, in bytes.
+const maxSummary = 256 << 20
