@@ -92,7 +92,7 @@ func (r *Run) drain(n *node, heard <-chan struct{}, limit time.Time) bool {
 // The lock is held.
 func (r *Run) exited(n *node, p process.Process, output []string) {
 	exit := p.Exit()
-	why := roster.End{Code: exit.Code, Signal: exit.Signal, Asked: n.Asked, Done: n.WasDone, MayExit: n.MayExit}.Unasked()
+	why := roster.End{Code: exit.Code, Signal: exit.Signal, Asked: n.Asked, Done: n.WasDone, MayExit: n.MayExit && !n.endedBefore}.Unasked()
 	exited := event.Exited{
 		PID: p.PID(), Code: exit.Code, Signal: exit.Signal, Expected: why == "", Why: why,
 		UserS: exit.User.Seconds(), SystemS: exit.System.Seconds(), MaxRSSKB: exit.MaxRSS >> 10, Left: exit.Left,

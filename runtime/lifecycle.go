@@ -101,7 +101,7 @@ func (r *Run) start(n *node, incarnation int, home string, o ForkOptions) ([]str
 	}
 	n.token, n.process, n.gone, n.options = token, p, make(chan struct{}), o
 	n.showsToken = n.spec.Component != "" && len(n.spec.Wrapper) == 0 // a wrapper may keep the environment back
-	n.blows = nil
+	n.blows, n.endedBefore = nil, false
 	clear(n.returned)
 	clear(n.outputRead)
 	return argv, nil
@@ -183,14 +183,16 @@ func (r *Run) shutdown(by string, names []string) error {
 }
 
 // MayExit allows the nodes to exit unasked, from now on and in all their
-// incarnations.
+// incarnations. One that has ended before is judged without it.
 func (r *Run) MayExit(names []string) error {
 	r.j.Lock()
 	defer r.j.Unlock()
 	for _, name := range names {
-		if _, err := r.node(name); err != nil {
+		n, err := r.node(name)
+		if err != nil {
 			return err
 		}
+		n.endedBefore = n.endedBefore || !n.MayExit && n.process != nil && !n.process.Alive()
 		r.j.Append(name, event.Asked{By: "script", How: roster.MayExit})
 	}
 	return nil

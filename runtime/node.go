@@ -35,13 +35,14 @@ type node struct {
 	spec *topology.Node
 	host string
 
-	token      string // of the present incarnation
-	showsToken bool   // it has shown it, or will: who does not is another
-	returned   map[string]int
-	outputRead map[string]int64
-	options    ForkOptions // of the present incarnation
-	blows      []blow      // signals of a crash that it was sent, of the present incarnation
-	env        []string    // what the ini and the script set, of the present incarnation
+	token       string // of the present incarnation
+	showsToken  bool   // it has shown it, or will: who does not is another
+	returned    map[string]int
+	outputRead  map[string]int64
+	options     ForkOptions // of the present incarnation
+	endedBefore bool        // its present incarnation, before it was allowed to exit
+	blows       []blow      // signals of a crash that it was sent, of the present incarnation
+	env         []string    // what the ini and the script set, of the present incarnation
 
 	log     *process.Log
 	process process.Process

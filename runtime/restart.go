@@ -100,5 +100,9 @@ func (r *Run) stopOne(ctx context.Context, t target) (reached int, err error) {
 	if ctx.Err() != nil {
 		return 1, context.Cause(ctx)
 	}
-	return 1, r.stop(ctx, never, "fault", t)
+	err = r.stop(ctx, never, "fault", t)
+	if connected && errors.Is(err, os.ErrProcessDone) { // of what it was asked meanwhile
+		err = nil
+	}
+	return 1, err
 }

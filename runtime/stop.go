@@ -45,6 +45,7 @@ func (r *Run) ShutdownTopology(ctx context.Context) error {
 func (r *Run) stopAll(leave, hurry context.Context, by string) {
 	r.stopping.Lock()
 	defer r.stopping.Unlock()
+	r.askAll(by)
 	grace := r.cfg.Settings.Grace
 	deadline := time.Now().Add(grace)
 	for _, role := range shutdownOrder {
@@ -87,6 +88,18 @@ func (r *Run) stopAll(leave, hurry context.Context, by string) {
 		})
 	}
 	stopped.Wait()
+}
+
+// askAll logs that all nodes are asked to end from now on: one may end as another
+// does, before its own turn has come.
+func (r *Run) askAll(by string) {
+	r.j.Lock()
+	defer r.j.Unlock()
+	for _, n := range r.order {
+		if n.Alive() && n.process != nil && n.process.Alive() {
+			r.j.Append(n.Name, event.Asked{By: by, How: roster.RunEnd})
+		}
+	}
 }
 
 func (r *Run) wasAsked(name string) bool {

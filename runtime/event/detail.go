@@ -146,7 +146,7 @@ type Exited struct {
 // which lived when it was asked. Which ends it makes asked-for, package roster says.
 type Asked struct {
 	By     string `json:"by"`               // "script", "fault" or "end"
-	How    string `json:"how"`              // as package roster names it: "shutdown", "stop", "signal", "kill", "may_exit"
+	How    string `json:"how"`              // as package roster names it: "shutdown", "end", "stop", "signal", "kill", "may_exit"
 	Signal string `json:"signal,omitempty"` // "TERM", …; "" for a message
 }
 

@@ -10,6 +10,9 @@ import (
 const (
 	// Shutdown is the /shutdown message.
 	Shutdown = "shutdown"
+	// RunEnd is that the run, or its topology, is being shut down, in whose order the
+	// node's turn has not come.
+	RunEnd = "end"
 	// Stop is the stop signal, by which a restart and the end of the run ask.
 	Stop = "stop"
 	// Signal is a signal that a script has sent, itself or by a fault, or KILL by
@@ -45,7 +48,7 @@ var stopSignals = map[string]int{"HUP": 1, "INT": 2, "QUIT": 3, "TERM": 15}
 //
 //	asked                     asked-for ends
 //	nothing                   exit 0 after it has reported done; any if it may exit
-//	shutdown, stop            exit 0; the signal TERM, or 128 + it
+//	shutdown, stop, the end   exit 0; the signal TERM, or 128 + it
 //	signal S                  S; for TERM, INT, QUIT and HUP also exit 0 and 128 + S
 //	kill after a grace        none
 //
@@ -84,7 +87,7 @@ func (e End) clean() bool { return e.Code == 0 && e.Signal == "" }
 
 func (r Request) asksFor(e End) bool {
 	signal := r.Signal
-	if r.How == Shutdown || r.How == Stop {
+	if r.How == Shutdown || r.How == Stop || r.How == RunEnd {
 		signal = "TERM"
 	}
 	number, isStop := stopSignals[signal]

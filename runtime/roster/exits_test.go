@@ -19,6 +19,7 @@ var asked = map[string]struct {
 	"nothing":         {nil, ""},
 	"shutdown":        {[]Request{{How: Shutdown}}, "0 TERM 143"},
 	"stop":            {[]Request{{How: Stop, Signal: "TERM"}}, "0 TERM 143"},
+	"the end":         {[]Request{{How: RunEnd}}, "0 TERM 143"},
 	"shutdown, stop":  {[]Request{{How: Shutdown}, {How: Stop, Signal: "TERM"}}, "0 TERM 143"},
 	"signal TERM":     {[]Request{{How: Signal, Signal: "TERM"}}, "0 TERM 143"},
 	"signal INT":      {[]Request{{How: Signal, Signal: "INT"}}, "0 INT 130"},
