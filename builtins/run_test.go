@@ -215,6 +215,14 @@ shutdown_topology()
 `)
 }
 
+// TestUncalled: a function as a condition, which is always true, is a mistake.
+func TestUncalled(t *testing.T) {
+	passes(t, `
+for f in (lambda: check(are_we_ready), lambda: assert.true(lambda: False), lambda: check(fork, soft = True)):
+    assert.contains(catch(f).message, "which is always true: call it")
+`)
+}
+
 // TestSoft: soft failures are recorded, and fail the run at its end.
 func TestSoft(t *testing.T) {
 	r, out := run(t, script.Config{Source: []byte(`

@@ -50,7 +50,11 @@ func verdicts() family {
 		}},
 		{"require_faults", "n", "Has the run be inconclusive, unless it fails, if by its end fewer than n faults have touched something: killed, stopped or limited a process, held, delayed or lost what crossed a link. It may be called at any time. Example: require_faults(3).", requireFaults},
 		{"check", "condition, message=None, soft=False", "Fails the run unless the condition is true. Example: check(worker_1.restarts == 0, \"worker 1 was restarted\").", func(c *call) (starlark.Value, error) {
-			return c.assert(c.truth("condition"), "check failed")
+			holds, err := c.condition()
+			if err != nil {
+				return nil, err
+			}
+			return c.assert(holds, "check failed")
 		}},
 		{"check_same", "sent, received, transform=None, ordered=False, message=None, soft=False", "Fails the run unless every payload was received as often as it was sent, and no other was; with ordered=True also in the same order. Each side is what records() returns, or a list of records or of strings. transform is called with each payload of sent, and returns what is expected for it: a string, or a list of strings. The error tells what is missing, extra and duplicated, and the first of each with its place and time, seconds since the start. A run in which a comparison compared no records is inconclusive, unless it fails. Example: check_same(records(\"giles-sender/sent.txt\"), records(\"giles-receiver/received.txt\"), transform=lambda p: str(int(p) // 2)).", checkSame},
 		{"check_subset", "part, whole, transform=None, message=None, soft=False", "Fails the run unless every payload of part is in whole, at least as often: check_subset(received, sent) where some may be lost, and nothing may come twice; check_subset(sent, received) where nothing may be lost. transform is called with each payload of whole; all else is as for check_same. Where part is empty it has compared no records. Example: check_subset(records(\"giles-receiver/received.txt\"), records(\"giles-sender/sent.txt\")).", checkSubset},
@@ -59,7 +63,11 @@ func verdicts() family {
 			return c.assert(false, "failed")
 		}},
 		{"assert.true", "condition, message=None, soft=False", "Fails the run unless the condition is true. Example: assert.true(output(leader), \"the leader is silent\").", func(c *call) (starlark.Value, error) {
-			return c.assert(c.truth("condition"), "assertion failed")
+			holds, err := c.condition()
+			if err != nil {
+				return nil, err
+			}
+			return c.assert(holds, "assertion failed")
 		}},
 		{"assert.eq", "x, y, message=None, soft=False", "Fails the run unless x == y. Example: assert.eq(leader.exit_code, 0).", compare(syntax.EQL, "!=")},
 		{"assert.ne", "x, y, message=None, soft=False", "Fails the run unless x != y. Example: assert.ne(messages(leader), []).", compare(syntax.NEQ, "==")},
@@ -108,6 +116,15 @@ func (c *call) assert(holds bool, format string, args ...any) (starlark.Value, e
 	c.host.run.Find(f)
 	c.host.print("soft failure: " + f.String())
 	return nil, nil
+}
+
+// condition is the argument of that name. A function is always true: it was to be
+// called.
+func (c *call) condition() (bool, error) {
+	if fn, ok := c.arg("condition").(starlark.Callable); ok {
+		return false, c.wrong("condition", "got the function %s, which is always true: call it", fn.Name())
+	}
+	return c.truth("condition"), nil
 }
 
 func compare(op syntax.Token, otherwise string) func(*call) (starlark.Value, error) {

@@ -134,7 +134,7 @@ func (r *Record) whyUntouched() string {
 	case "net.rate":
 		return "nothing that crossed had to wait, if anything did"
 	case "net.delay":
-		return "no byte crossed"
+		return "no byte was held up"
 	case "net.drop_connections", "net.corrupt":
 		return "it hit nothing of what crossed, if anything did"
 	case "net.loss", "net.duplicate", "net.reorder":

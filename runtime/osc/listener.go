@@ -1,6 +1,7 @@
 package osc
 
 import (
+	"fmt"
 	"net"
 	"sync"
 	"time"
@@ -61,11 +62,12 @@ func (l *Listener) Accept() (net.Conn, error) {
 // Settle returns when every connection that was made before the call has been
 // returned by Accept, which another goroutine keeps calling: it makes one of
 // its own, which comes after them all. It is net.ErrClosed where the listener
-// is closed meanwhile.
+// is closed meanwhile, and an error where Accept has not come to it within 5 s, as it
+// cannot where the process has no files left.
 func (l *Listener) Settle() error {
 	settled := make(chan struct{})
 	l.mu.Lock()
-	c, err := net.DialTimeout("tcp", l.Addr().String(), 10*time.Second)
+	c, err := net.DialTimeout("tcp", l.Addr().String(), settleWithin)
 	if err == nil {
 		l.markers[c.LocalAddr().String()] = settled
 	}
@@ -74,13 +76,23 @@ func (l *Listener) Settle() error {
 		return err
 	}
 	defer c.Close()
+	timer := time.NewTimer(settleWithin)
+	defer timer.Stop()
 	select {
 	case <-settled:
 		return nil
 	case <-l.closed:
 		return net.ErrClosed
+	case <-timer.C:
+		l.mu.Lock()
+		delete(l.markers, c.LocalAddr().String())
+		l.mu.Unlock()
+		return fmt.Errorf("%s: connections that wait are not accepted", l.Addr())
 	}
 }
+
+// settleWithin bounds how long Settle waits.
+const settleWithin = 5 * time.Second
 
 // Close stops listening. Connections that were not accepted are reset. A process
 // that is just being forked may hold the socket until it executes its program: on
