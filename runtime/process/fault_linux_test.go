@@ -55,6 +55,9 @@ func TestFaults(t *testing.T) {
 			"Hidden":         testHidden,
 			"Headless":       testHeadless,
 			"HeadlessDaemon": testHeadlessDaemon,
+			"Undumpable":     testUndumpable,
+			"Unknown":        testUnknown,
+			"KeeperStuck":    testKeeperStuck,
 		} {
 			t.Run(string(rung)+"/"+name, func(t *testing.T) { test(t, newDriver(t, rung)) })
 		}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	goruntime "runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -206,15 +207,52 @@ func (k *kept) kill() {
 	k.conn.Close()
 }
 
-// giveUp kills a keeper that does not do what it is asked to: it may have been
-// stopped, and only SIGKILL ends such a one.
+// giveUp ends a keeper that does not do what it is asked to. It is told to end,
+// also where it has been stopped, which it does when it has killed all that it
+// keeps. One that does not react is killed.
 func (k *kept) giveUp() {
-	k.mu.Lock()
-	if k.failure == nil {
+	k.fail(errors.New("the keeper of the run's processes did not end them in time, and was told to end itself"))
+	k.process.Signal(unix.SIGCONT)
+	k.conn.CloseWrite() // it has no driver any more
+	timer := time.NewTimer(killedWithin)
+	defer timer.Stop()
+	select {
+	case <-k.dead:
+	case <-timer.C:
+		k.mu.Lock()
 		k.failure = errors.New("the keeper of the run's processes did not end them in time, and was killed")
+		k.mu.Unlock()
+		k.killBelow()
 	}
-	k.mu.Unlock()
 	k.kill()
+}
+
+// fail sees to it that the keeper is asked nothing more, for a reason.
+func (k *kept) fail(why error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.failure == nil {
+		k.failure = why
+	}
+}
+
+// killBelow kills what descends from a keeper that does not do it itself, and is
+// dead in a moment: then it could not be told from what is another's.
+func (k *kept) killBelow() {
+	for w := (waiter{}); k.rung != Sealed; { // where the kernel does it
+		all, err := k.proc.processes(nil)
+		keeps := slices.ContainsFunc(all, func(s stat) bool { return s.pid == k.process.Pid && s.parent == os.Getpid() && s.runs() })
+		left := below(all, k.process.Pid)
+		if err == nil && (!keeps || len(left) == 0) {
+			return
+		}
+		for _, s := range left {
+			s.send(unix.SIGKILL)
+		}
+		if !w.wait(killedWithin) {
+			return
+		}
+	}
 }
 
 // ask sends a request and waits for its reply. What it forks is told to ended.
@@ -256,6 +294,7 @@ func (k *kept) await(q *question) (reply, error) {
 		k.mu.Lock()
 		k.failure = fmt.Errorf("the keeper of the run's processes did not answer within %s, and was killed", answersWithin)
 		k.mu.Unlock()
+		k.killBelow()
 		k.process.Kill()
 		<-k.dead
 		r, ok = <-q.answer // or what it has forked after all would be lost

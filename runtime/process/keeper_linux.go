@@ -96,8 +96,13 @@ func keep(rung Rung, run string) {
 	if err != nil {
 		return
 	}
-	k.local = newLocal(trees{rung: rung, proc: k.proc, groups: newGroups(run), orphans: k.orphans, hostProc: k.hostProc,
-		namespaces: new(sync.Map), slacks: newSlacks()})
+	t := trees{rung: rung, proc: k.proc, groups: newGroups(run), orphans: k.orphans, hostProc: k.hostProc, namespaces: new(sync.Map)}
+	if rung == Sealed {
+		t.slacks = newSlacks()
+	} else {
+		t.serials = newSerials()
+	}
+	k.local = newLocal(t)
 	over := make(chan uint64)
 	go func() { over <- k.serve() }()
 	var soon <-chan time.Time
@@ -283,14 +288,10 @@ func (k *keeper) end() error {
 func (k *keeper) left() []stat {
 	all, _ := k.proc.processes(nil) // again until nothing is left
 	self := os.Getpid()
-	in := map[int]bool{self: true}
 	if k.rung == Sealed {
-		for _, s := range all {
-			in[s.pid] = true
-		}
+		return slices.DeleteFunc(all, func(s stat) bool { return !s.runs() || s.pid == self })
 	}
-	descendants(all, in)
-	return slices.DeleteFunc(all, func(s stat) bool { return !in[s.pid] || !s.runs() || s.pid == self })
+	return below(all, self)
 }
 
 // dropInheritable sees to it that this thread's children have none of the

@@ -71,9 +71,9 @@ type Driver interface {
 // Reaper is a Driver that has a last means where its processes do not end
 // although they were killed.
 type Reaper interface {
-	// KillKeeper kills the keeper, which should have ended them, with all that is
-	// left in its care, and returns when that is gone. Nothing can be started
-	// after it.
+	// KillKeeper has the keeper, which should have ended them, end with all that is
+	// in its care, and kills it if it does not, with them. It returns when that is
+	// gone. Nothing can be started after it.
 	KillKeeper()
 }
 

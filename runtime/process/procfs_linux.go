@@ -259,18 +259,6 @@ func (p *procfs) processes(without func(pid int) bool) ([]stat, error) {
 	return all, nil
 }
 
-// descendants adds to the processes that are in those whose parent is.
-func descendants(all []stat, in map[int]bool) {
-	for found := true; found; {
-		found = false
-		for _, s := range all {
-			if !in[s.pid] && in[s.parent] {
-				in[s.pid], found = true, true
-			}
-		}
-	}
-}
-
 // teller is the folder of /proc that tells what a process has, and its stat: that
 // of the process, which is its main thread's, or of another thread where the main
 // one has ended, which has nothing any more.

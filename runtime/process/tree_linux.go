@@ -26,6 +26,7 @@ const maxRSSUnit = 1 << 10
 //     process leaves by making one of its own alone (unshare(2)); and a timer slack,
 //     which it leaves by setting another (see slacks);
 //   - cgroup: a control group for each tree;
+//   - cgroup, supervised: a limit that limits nothing (see serials);
 //   - all: a variable of the environment, which execve(2) can drop.
 //
 // A process is lost that gives up all. Beside the marks there are the process
@@ -41,7 +42,8 @@ type trees struct {
 	hostProc *os.File
 	// namespaces are those that trees which have not ended were born in.
 	namespaces *sync.Map
-	slacks     *slacks // nil where it is no mark
+	slacks     *slacks  // nil where it is no mark
+	serials    *serials // "
 }
 
 type mark struct {
@@ -50,6 +52,8 @@ type mark struct {
 	namespace string
 	others    *sync.Map // the namespaces of all trees
 	slack     uint64    // the timer slack that the tree was born with; 0 where it is no mark
+	serial    uint64    // 0 where it is no mark
+	serials   *serials  // which gave it
 	tag       []byte    // as it stands in an environment, with a 0 before and after it
 	group     *group    // of the tree, nil where it has none
 	files     uint64    // the soft limit before it was limited; 0 where it is not
@@ -105,7 +109,9 @@ func (k trees) fork(m *mark, im image, attr *syscall.ProcAttr) (pid int, err err
 	default:
 		attr.Sys.Pdeathsig = syscall.SIGKILL
 	}
-	if pid, err = syscall.ForkExec(im.path, im.argv, attr); err != nil {
+	m.serials = k.serials
+	m.serial, pid, err = k.serials.fork(func() (int, error) { return syscall.ForkExec(im.path, im.argv, attr) })
+	if err != nil {
 		k.unmark(m)
 		if m.group != nil {
 			m.group.remove()
@@ -227,8 +233,12 @@ func (c *child) membersOf(all []stat) ([]stat, error) {
 		if in[pid] || errors.Is(err, fs.ErrPermission) && !(c.local.trees.adopts() && isOrphan(all, pid, self)) {
 			continue
 		}
+		leader, ok, unseen := c.local.trees.proc.stat(c.id)
+		if ok && unseen == nil && foreign(all, pid, leader, c.local.leads) {
+			continue
+		}
 		if !c.local.trees.proc.isEnding(pid) { // which is root's, whosever it was
-			return nil, fmt.Errorf("cannot see whose process %d is: %w", pid, err)
+			return nil, fmt.Errorf("cannot see whose process %d is, which no parent, session, group, limit or start time tells either: %w", pid, err)
 		}
 	}
 	if len(in) == 1 {
@@ -237,30 +247,19 @@ func (c *child) membersOf(all []stat) ([]stat, error) {
 	return slices.DeleteFunc(slices.Clone(all), func(s stat) bool { return !in[s.pid] || !s.runs() || s.pid == c.id }), nil
 }
 
-// isOrphan reports whether a process descends from the keeper, and not by way of
-// the leader of a tree, which is not among all.
-func isOrphan(all []stat, pid, keeper int) bool {
-	for range all {
-		at := slices.IndexFunc(all, func(s stat) bool { return s.pid == pid })
-		if pid == keeper || at < 0 {
-			break
-		}
-		pid = all[at].parent
-	}
-	return pid == keeper
+func (l *local) leads(pid int) bool {
+	_, leads := l.leaders.Load(pid)
+	return leads
 }
 
 // processes are all but those that are the leaders of trees: none of them is
 // another tree's.
 func (l *local) processes() ([]stat, error) {
-	return l.trees.proc.processes(func(pid int) bool {
-		_, leads := l.leaders.Load(pid)
-		return leads
-	})
+	return l.trees.proc.processes(l.leads)
 }
 
 // on reports whether a process bears the mark. The environment, which costs most
-// to read, is not asked of what is where another tree was born. An error is why it
+// to read, is not asked of what bears another tree's. An error is why it
 // cannot be known.
 func (m *mark) on(s stat) (bool, error) {
 	var unread error
@@ -288,6 +287,13 @@ func (m *mark) on(s stat) (bool, error) {
 	}
 	if m.slack != 0 && slackOf(s) == m.slack {
 		return true, nil
+	}
+	if m.serial != 0 {
+		if serial := serialOf(s); serial == m.serial {
+			return true, nil
+		} else if m.serials.gave(serial) {
+			return false, nil
+		}
 	}
 	if m.tag != nil {
 		has, err := s.hasVariable(m.tag)

@@ -1,0 +1,44 @@
+package runtime
+
+import (
+	"github.com/dagon-star/dagon-star/runtime/fault"
+	"github.com/dagon-star/dagon-star/runtime/verdict"
+)
+
+// Find adds a finding: something that bears on the verdict. It does nothing once
+// the run has ended.
+func (r *Run) Find(f verdict.Finding) {
+	r.j.Lock()
+	defer r.j.Unlock()
+	r.find(f)
+}
+
+func (r *Run) find(f verdict.Finding) {
+	if !r.j.Closed() {
+		r.findings = append(r.findings, f)
+		r.j.Append("", f.Event())
+	}
+}
+
+// RequireFaults has the run be inconclusive unless at least n faults touch
+// something; of several calls the largest n holds.
+func (r *Run) RequireFaults(n int64) {
+	r.j.Lock()
+	defer r.j.Unlock()
+	r.required = max(r.required, n)
+}
+
+// Schedule logs that the script means to do a fault: see fault.Schedule.
+func (r *Run) Schedule(what, where string) *fault.Schedule { return r.faults.Schedule(what, where) }
+
+// interrupt ends the run's work, or is a finding where that has ended.
+func (r *Run) interrupt(cause error) {
+	r.j.Lock()
+	defer r.j.Unlock()
+	if r.ending {
+		f := verdict.Of(cause)
+		f.During = verdict.AtEnd
+		r.find(f)
+	}
+	r.abort(cause)
+}
