@@ -59,6 +59,7 @@ func pollExit(pidfd int) bool {
 // signalTree sends a signal to the leader first, which so cannot replace what
 // else is hit.
 func (c *child) signalTree(sig syscall.Signal) (hit []int, err error) {
+	fresh := c.births()
 	members, unseen := c.members() // before it: a leader that has ended does not know its own any more
 	if unseen != nil && sig != unix.SIGKILL {
 		return nil, unseen
@@ -77,14 +78,20 @@ func (c *child) signalTree(sig syscall.Signal) (hit []int, err error) {
 		return nil, err
 	}
 	hit = []int{c.id}
+	fresh.hit[c.id] = true
 	errs := []error{unseen}
 	for _, s := range members {
+		fresh.hit[s.pid] = true
 		switch err := s.send(sig); {
 		case err == nil, sig == unix.SIGKILL && errors.Is(err, unix.ESRCH): // the end of the leader may end others
 			hit = append(hit, s.pid)
 		case !errors.Is(err, unix.ESRCH):
 			errs = append(errs, fmt.Errorf("cannot signal process %d: %w", s.pid, err))
 		}
+	}
+	if sig != unix.SIGKILL && sig != unix.SIGCONT { // the end of the leader sees to it; who is new goes on
+		born, err := c.signalBorn(sig, fresh)
+		hit, errs = append(hit, born...), append(errs, err)
 	}
 	return hit, errors.Join(errs...)
 }
@@ -119,6 +126,7 @@ func (c *child) sweep(usage *syscall.Rusage) (swept, left []int, err error) {
 	c.mu.Lock()
 	seen := maps.Clone(c.mark.killed)
 	c.mu.Unlock()
+	fresh := c.births()
 	switch {
 	case anyRuns(seen):
 	case l.trees.rung == Cgroup && !c.mark.group.populated():
@@ -127,7 +135,8 @@ func (c *child) sweep(usage *syscall.Rusage) (swept, left []int, err error) {
 		l.reaping.Lock()
 		defer l.reaping.Unlock()
 		// The top of whatever outlives the leader was given to this process.
-		if adopted, err := l.trees.adopted(); err == nil && len(adopted) == 0 {
+		fresh = c.births()
+		if !c.hasOrphans(fresh) {
 			return nil, nil, nil
 		}
 	default:
@@ -141,6 +150,9 @@ func (c *child) sweep(usage *syscall.Rusage) (swept, left []int, err error) {
 			if err != nil || len(members) > 0 {
 				break
 			}
+			if _, ours := fresh.chase(unix.SIGKILL); ours {
+				break
+			}
 			looks++
 		}
 		if looks == sureAfter {
@@ -150,14 +162,17 @@ func (c *child) sweep(usage *syscall.Rusage) (swept, left []int, err error) {
 	if seen == nil {
 		seen = map[int]stat{}
 	}
-	for w, quiet := (waiter{}), 0; ; {
+	for w := (waiter{}); ; {
 		members, unseen := c.members()
-		for _, s := range members {
+		find := func(s stat) {
 			if _, again := seen[s.pid]; !again {
 				seen[s.pid] = s
 				swept = append(swept, s.pid)
 				left = append(left, l.trees.numberOutside(s.pid))
 			}
+		}
+		for _, s := range members {
+			find(s)
 			s.send(syscall.SIGKILL)
 		}
 		dying := anyRuns(seen) || unseen != nil
@@ -169,13 +184,38 @@ func (c *child) sweep(usage *syscall.Rusage) (swept, left []int, err error) {
 				}
 			}
 		}
-		if quiet++; len(members) > 0 || dying {
-			quiet = 0
+		sure, born := fresh.sure(len(members) == 0 && !dying, unix.SIGKILL)
+		for _, s := range born {
+			find(s)
 		}
-		if quiet == sureAfter || !w.wait(killedWithin) {
+		if sure {
+			return swept, left, unseen
+		}
+		if !w.wait(killedWithin) {
+			if fresh.ours || unseen == nil && len(members) == 0 && !dying {
+				unseen = errors.Join(unseen, fresh.err())
+			}
 			return swept, left, unseen
 		}
 	}
+}
+
+// hasOrphans reports whether something may have been given to this process that is
+// the tree's. A list of what was is not of one moment if somebody is born meanwhile.
+func (c *child) hasOrphans(fresh *births) bool {
+	for range sureAfter {
+		before := fresh.last
+		if adopted, err := c.local.trees.adopted(); err != nil || len(adopted) > 0 {
+			return true
+		}
+		if _, ours := fresh.chase(unix.SIGKILL); ours {
+			return true
+		}
+		if fresh.last == before {
+			return false
+		}
+	}
+	return false
 }
 
 // reap reaps a child if it has ended.
@@ -198,7 +238,8 @@ func (c *child) stopTree() (reached int, err error) {
 		return 0, nil
 	}
 	stopped, sent := map[int]bool{}, map[int]bool{}
-	for w, quiet := (waiter{}), 0; ; {
+	fresh := c.births()
+	for w := (waiter{}); ; {
 		members, err := c.members()
 		if err != nil {
 			return reached, err
@@ -230,13 +271,18 @@ func (c *child) stopTree() (reached int, err error) {
 			}
 		}
 		c.paused, c.stopped = true, stopped
-		if quiet++; len(running) > 0 {
-			quiet = 0
+		sure, born := fresh.sure(len(running) == 0, unix.SIGSTOP)
+		for _, s := range born {
+			sent[s.pid] = true
+			reached++
 		}
-		if quiet == sureAfter {
+		if sure {
 			return reached, nil
 		}
 		if !w.wait(stoppedWithin) {
+			if fresh.ours || len(running) == 0 {
+				return reached, fresh.err()
+			}
 			return reached, fmt.Errorf("processes %v did not stop within %s", running, stoppedWithin)
 		}
 	}

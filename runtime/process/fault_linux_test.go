@@ -58,6 +58,7 @@ func TestFaults(t *testing.T) {
 			"Undumpable":     testUndumpable,
 			"Unknown":        testUnknown,
 			"KeeperStuck":    testKeeperStuck,
+			"Relay":          testRelay,
 		} {
 			t.Run(string(rung)+"/"+name, func(t *testing.T) { test(t, newDriver(t, rung)) })
 		}

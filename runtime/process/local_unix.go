@@ -122,6 +122,7 @@ type child struct {
 	killed bool  // the whole tree, on request, while it had not ended
 	byKill bool  // SIGKILL ended it
 	swept  []int // what of the tree was killed after it
+	loose  error // why something of the tree may run on
 }
 
 func (c *child) pid() int { return c.id }
@@ -132,12 +133,13 @@ func (c *child) watch() (e Exit) {
 	// Until it is reaped its number is not given to another, so that what is
 	// left of its tree can be found without a doubt about whose it is.
 	var usage syscall.Rusage
-	swept, left, err := c.sweep(&usage)
-	if err != nil {
-		e.note(fmt.Errorf("what it left cannot be known: %w", err))
+	swept, left, loose := c.sweep(&usage)
+	if loose != nil {
+		e.note(fmt.Errorf("what it left cannot be known: %w", loose))
 	}
 	c.mu.Lock()
 	var status syscall.WaitStatus
+	var err error
 	var own syscall.Rusage
 	c.local.leaders.Delete(c.id) // before its number can be another's
 	for {
@@ -147,7 +149,7 @@ func (c *child) watch() (e Exit) {
 	}
 	c.reaped = true
 	c.byKill = err == nil && status.Signaled() && status.Signal() == syscall.SIGKILL
-	c.swept = swept
+	c.swept, c.loose = swept, loose
 	if !c.killed || !c.byKill { // or it has not outlived its leader
 		e.Left = left
 	}
@@ -227,6 +229,9 @@ func (c *child) awaitKilled(hit []int, to Reach, err error) (reached int, _ erro
 	if err == nil && !c.byKill {
 		hit = slices.DeleteFunc(hit, func(pid int) bool { return pid == c.id })
 		err = os.ErrProcessDone
+	}
+	if to == Tree && c.loose != nil && (err == nil || errors.Is(err, os.ErrProcessDone)) {
+		return len(hit), fmt.Errorf("process %d has ended, and what it has started may run on: %w", c.id, c.loose)
 	}
 	return len(hit), err
 }

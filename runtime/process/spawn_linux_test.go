@@ -17,7 +17,7 @@ import (
 )
 
 // compile compiles a C program of testdata.
-func compile(b *testing.B, name string, flags ...string) string {
+func compile(b testing.TB, name string, flags ...string) string {
 	b.Helper()
 	path := filepath.Join(b.TempDir(), name)
 	c := exec.Command("cc", append([]string{"-O2", "-Wall", "-o", path, "testdata/" + name + ".c"}, flags...)...)

@@ -40,7 +40,8 @@ type trees struct {
 	orphans *os.File
 	// hostProc is the machine's own /proc, where this process sees another.
 	hostProc *os.File
-	// namespaces are those that trees which have not ended were born in.
+	// namespaces are those that trees which have not ended were born in, with whose
+	// they are.
 	namespaces *sync.Map
 	slacks     *slacks  // nil where it is no mark
 	serials    *serials // "
@@ -92,7 +93,7 @@ func (k trees) fork(m *mark, im image, attr *syscall.ProcAttr) (pid int, err err
 			return 0, err
 		}
 		m.others = k.namespaces
-		m.others.Store(m.namespace, nil)
+		m.others.Store(m.namespace, m)
 		m.slack = k.slacks.take()
 	case Cgroup:
 		if m.group, err = k.groups.make(); err != nil {
@@ -159,7 +160,7 @@ func (k trees) numberOutside(pid int) int {
 // unmark gives back the marks of a tree of which nothing is left.
 func (k trees) unmark(m *mark) {
 	if m.others != nil {
-		m.others.Delete(m.namespace)
+		m.others.CompareAndDelete(m.namespace, m)
 	}
 	k.slacks.give(m.slack)
 }
@@ -270,11 +271,9 @@ func (m *mark) on(s stat) (bool, error) {
 	}
 	if m.namespace != "" {
 		namespace, err := s.of.readlinkOf(s.pid, "ns/uts")
-		if err == nil && namespace == m.namespace {
-			return true, nil
-		}
-		if _, anothers := m.others.Load(namespace); anothers {
-			return false, nil
+		// Its number is given to another's once nobody is in it.
+		if whose, of := m.others.Load(namespace); err == nil && of {
+			return whose == m, nil
 		}
 		note(err)
 	}

@@ -1,0 +1,161 @@
+package process
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// births sees whether processes are born while a tree is looked at: a list of
+// processes is not of one moment, and one that forks and exits while it is made
+// hides its child.
+type births struct {
+	of    *child
+	last  int          // the number that was given last; 0 where that is not known
+	hit   map[int]bool // those that were signalled
+	ours  bool         // the last look showed that the tree forks
+	quiet int
+}
+
+// sureQuiet is how much quiet makes sure. A look that shows nothing, and during which
+// nobody was born, is worth quietLook: two make sure, for one that is just being
+// born shows a moment later. On a machine on which others fork all the time there are
+// no such looks. One during which nobody of the tree was seen to be born is worth 1.
+const (
+	sureQuiet = 6
+	quietLook = 3
+)
+
+// chasedFor bounds how long a tree is chased at a time that forks on.
+const chasedFor = 5 * time.Millisecond
+
+func (c *child) births() *births {
+	return &births{of: c, last: c.local.trees.proc.lastNumber(), hit: map[int]bool{}}
+}
+
+// sure is told after each look whether it has shown all of the tree as it shall be,
+// and reports whether that can be believed. What of the tree was born meanwhile is
+// sent the signal, and returned.
+func (b *births) sure(asItShallBe bool, sig syscall.Signal) (sure bool, born []stat) {
+	before := b.last
+	born, b.ours = b.chase(sig)
+	b.quiet = quietAfter(b.quiet, asItShallBe, b.ours, b.last != before)
+	return b.quiet >= sureQuiet, born
+}
+
+// quietAfter is how much quiet there is after one more look.
+func quietAfter(quiet int, asItShallBe, ours, others bool) int {
+	switch {
+	case !asItShallBe || ours:
+		return 0
+	case others:
+		return quiet + 1
+	}
+	return quiet + quietLook
+}
+
+func (b *births) err() error {
+	return fmt.Errorf("the processes that process %d has started fork on, faster than they can be signalled", b.of.id)
+}
+
+// chase signals those of the tree that have been given numbers since: the newest
+// first, for one may live for some microseconds only.
+func (b *births) chase(sig syscall.Signal) (born []stat, ours bool) {
+	const again, most = 4, 64 // a number is given before the process can be seen
+	proc := b.of.local.trees.proc
+	for began := time.Now(); b.last > 0; {
+		now := proc.lastNumber()
+		if now == b.last || now == 0 || time.Since(began) > chasedFor {
+			return born, ours
+		}
+		for pid := now; pid > max(b.last-again, now-most, 1); pid-- {
+			if b.hit[pid] || b.of.local.leads(pid) {
+				continue
+			}
+			if s, is := b.strike(pid, sig); is {
+				ours, b.hit[pid] = true, true
+				born = append(born, s)
+			}
+		}
+		b.last = now
+	}
+	return born, ours
+}
+
+// passesOn reports whether a process that has had the signal may start others which
+// have not.
+func passesOn(sig syscall.Signal) bool { return sig != unix.SIGKILL && sig != unix.SIGSTOP }
+
+// strike signals a process if it is one of the tree that runs, and that none has
+// started which has had the signal.
+func (b *births) strike(pid int, sig syscall.Signal) (s stat, ours bool) {
+	c := b.of
+	pidfd, err := unix.PidfdOpen(pid, 0) // of a thread there is none
+	if err != nil {
+		return s, false
+	}
+	defer unix.Close(pidfd)
+	s, ok, err := c.local.trees.proc.stat(pid)
+	if err != nil || !ok || !s.runs() {
+		return s, false
+	}
+	if b.hit[s.parent] && passesOn(sig) {
+		return s, false
+	}
+	if ours = s.group == c.id || s.session == c.id || s.parent == c.id || b.hit[s.parent]; !ours {
+		ours, _ = c.mark.on(s)
+	}
+	return s, ours && !s.isIn("T") && unix.PidfdSendSignal(pidfd, sig, nil, 0) == nil
+}
+
+// signalBorn signals what of a tree was born while it was signalled, by a process
+// that was not: until nothing such is to be seen.
+func (c *child) signalBorn(sig syscall.Signal, fresh *births) (hit []int, err error) {
+	missed := 0
+	for w, first := (waiter{}), true; ; first = false {
+		sure, born := fresh.sure(missed == 0, sig)
+		for _, s := range born {
+			hit = append(hit, s.pid)
+		}
+		if sure || first && fresh.quiet == quietLook || !c.alive() { // nobody was born at all
+			return hit, nil
+		}
+		if !w.wait(stoppedWithin) {
+			return hit, fresh.err()
+		}
+		members, err := c.members()
+		if err != nil {
+			return hit, err
+		}
+		missed = 0
+		for _, s := range members {
+			if fresh.hit[s.pid] || fresh.hit[s.parent] && passesOn(sig) {
+				continue
+			}
+			missed++
+			if s.send(sig) == nil {
+				fresh.hit[s.pid] = true
+				hit = append(hit, s.pid)
+			}
+		}
+	}
+}
+
+// lastNumber is the number that a process or thread of this PID namespace was given
+// last; 0 where that is not known.
+func (p *procfs) lastNumber() int {
+	text, err := readAt(p.dir, "loadavg")
+	if err != nil {
+		return 0
+	}
+	f := bytes.Fields(text)
+	if len(f) == 0 {
+		return 0
+	}
+	n, _ := strconv.Atoi(string(f[len(f)-1]))
+	return n
+}
