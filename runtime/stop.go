@@ -143,9 +143,10 @@ func (r *Run) terminate(hurry context.Context, by string, t target) error {
 		if err == nil {
 			_, err = t.process.Signal(process.ContinueSignal, process.Tree)
 		}
-		if err != nil {
+		if errors.Is(err, os.ErrProcessDone) {
 			return err
 		}
+		// What TERM has not reached, such as a tree that forks without end, KILL may.
 		timer := time.NewTimer(r.cfg.Settings.Grace)
 		defer timer.Stop()
 		select {
