@@ -79,37 +79,30 @@ func TestLeftovers(t *testing.T) {
 // TestTurn: whose turn it is of what was found.
 func TestTurn(t *testing.T) {
 	for name, test := range map[string]struct {
-		found   string // k keeper, s stopped keeper, p process, e one to be left alone
-		patient bool
-		want    string
+		found string // k keeper, p process, e one to be left alone
+		want  string
 	}{
-		"nothing":                   {"", true, ""},
-		"a process":                 {"p", true, "p again"},
-		"one to be left alone":      {"e", true, "e"},
-		"a keeper that goes on":     {"pk", true, " again waits"},
-		"a keeper that does not":    {"pk", false, "p again"},
-		"nothing of what it keeps":  {"k", false, "k again"},
-		"a stopped keeper":          {"ps", true, "p again"},
-		"a stopped keeper alone":    {"es", true, "es again"},
-		"a stopped and one that is": {"psk", true, " again waits"},
+		"nothing":                  {"", ""},
+		"a process":                {"p", "p again"},
+		"one to be left alone":     {"e", "e"},
+		"a keeper":                 {"pk", "p again"},
+		"nothing of what it keeps": {"k", "k again"},
+		"another's beside it":      {"ek", "ek again"},
 	} {
 		var found []Leftover
 		for i, c := range test.found {
-			l := Leftover{PID: i, Keeper: c == 'k' || c == 's', seen: process.Seen{Stopped: c == 's'}}
+			l := Leftover{PID: i, Keeper: c == 'k'}
 			if c == 'e' {
 				l.Err = ErrUnknownRun
 			}
 			found = append(found, l)
 		}
-		turn, got := turnOf(found, test.patient), ""
+		turn, got := turnOf(found), ""
 		for _, l := range turn.now {
 			got += test.found[l.PID : l.PID+1]
 		}
 		if turn.again {
 			got += " again"
-		}
-		if turn.waits {
-			got += " waits"
 		}
 		if got != test.want {
 			t.Errorf("%s: %q, want %q", name, got, test.want)

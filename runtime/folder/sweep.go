@@ -44,22 +44,21 @@ var (
 // as far as it may be seen, and removes it: processes, and control groups, by
 // their names. A process was left by a run if it has the run's id and folder in its
 // environment, and began while the run lived; so was a keeper whose orchestrator is
-// dead, if it does not end; and so was all that descends from them. A run that lives holds locks on its folder and its groups. Every run begins
-// with a sweep.
+// dead; and so was all that descends from them. A run that lives holds locks on its
+// folder and its groups. Every run begins with a sweep.
 //
 // A sweep never kills this process, its ancestors, or what it has started.
 func Sweep() SweepResult {
 	var s SweepResult
 	lives, listed := lives{}, map[int]uint64{}
 	var killed []process.Seen
-	patience := time.Now().Add(keepersEndWithin)
-	for try := 0; try < sweeps; { // what is killed may have been forking
+	for range sweeps { // what is killed may have been forking
 		all, err := process.Look("DAGON_RUN", "DAGON_NAME", Variable)
 		if err != nil {
 			s.Err = err
 			break
 		}
-		turn := turnOf(leftovers(all, os.Getpid(), process.Now().Boot, lives.of), time.Now().Before(patience))
+		turn := turnOf(leftovers(all, os.Getpid(), process.Now().Boot, lives.of))
 		for _, left := range turn.now {
 			if left.Err == nil {
 				left.Err = left.seen.Kill()
@@ -74,11 +73,7 @@ func Sweep() SweepResult {
 		if !turn.again {
 			break
 		}
-		pause := 10 * time.Millisecond
-		if !turn.waits {
-			try, pause = try+1, time.Millisecond
-		}
-		time.Sleep(pause)
+		time.Sleep(time.Millisecond)
 	}
 	process.AwaitEnd(killed) // a keeper holds its groups until it is gone
 	var err error
@@ -90,26 +85,18 @@ func Sweep() SweepResult {
 // sweeps bounds how often a sweep looks again after it has killed something.
 const sweeps = 100
 
-// keepersEndWithin is how long a keeper may take that has not been stopped, and
-// that ends what it keeps: better than a sweep can.
-const keepersEndWithin = 15 * time.Second
-
 // turn is what one look of a sweep leads to.
 type turn struct {
 	now   []Leftover // to be killed, or told of where they have an Err
 	again bool       // there is to be another look
-	waits bool       // for a keeper that is to end by itself
 }
 
 // turnOf decides whose turn it is. A keeper is killed when nothing is left of what
-// it keeps, which it is the parent of as long as it is there; one that goes on is
-// given time, if there is.
-func turnOf(found []Leftover, patient bool) (t turn) {
+// it keeps, which it is the parent of as long as it is there.
+func turnOf(found []Leftover) (t turn) {
 	var keepers []Leftover
 	for _, l := range found {
 		switch {
-		case l.Keeper && patient && !l.seen.Stopped:
-			return turn{again: true, waits: true}
 		case l.Keeper:
 			keepers = append(keepers, l)
 		default:

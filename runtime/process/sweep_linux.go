@@ -19,7 +19,6 @@ type Seen struct {
 	User        int               // whose it is
 	Variables   map[string]string // those that were looked for
 	Abandoned   string            // the run whose keeper it is, if its driver is dead
-	Stopped     bool
 	stat        stat
 }
 
@@ -40,7 +39,7 @@ func Look(names ...string) ([]Seen, error) {
 		}
 		p := Seen{PID: s.pid, Parent: s.parent, User: int(of.Uid), Variables: map[string]string{}, stat: s}
 		p.Began, _ = strconv.ParseUint(s.began, 10, 64)
-		p.Abandoned, p.Stopped = proc.abandoned(s), s.isIn("Tt")
+		p.Abandoned = proc.abandoned(s)
 		environment, _ := s.environ()
 		for variable := range bytes.SplitSeq(environment, []byte{0}) {
 			for _, name := range names {

@@ -11,7 +11,6 @@ type Seen struct {
 	User        int               // whose it is
 	Variables   map[string]string // those that were looked for
 	Abandoned   string            // the run whose keeper it is, if its driver is dead
-	Stopped     bool
 }
 
 // Look finds nothing: another process's environment is not to be seen here.
