@@ -73,7 +73,6 @@ type Life struct {
 	book    *Book
 	plan    Plan
 	doer    Doer
-	apply   *Step
 	nodes   []string // that it is in force on
 	applied bool
 	touched bool // what it touched is in the log
@@ -88,9 +87,9 @@ func (b *Book) Plan(p Plan, d Doer) *Step {
 		l.nodes = slices.Clone(p.Nodes)
 		b.lives = append(b.lives, l)
 	}
-	l.apply = b.step(p.Lasting || p.Turn, l.do, l.abandon)
-	l.apply.life = l
-	return l.apply
+	apply := b.step(p.Lasting || p.Turn, l.do, l.abandon)
+	apply.life = l
+	return apply
 }
 
 // Nodes are the names of the nodes on which the fault is in force.
