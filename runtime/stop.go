@@ -136,15 +136,15 @@ func (r *Run) stop(leave, hurry context.Context, by string, t target) error {
 // once in a hurry. Each is a request, as long as it lives. One that is stopped is
 // let go on, for it could not hear.
 func (r *Run) terminate(hurry context.Context, by string, t target) error {
-	kill := event.Asked{By: by, How: roster.Kill, Signal: "KILL"}
+	kill, asked := event.Asked{By: by, How: roster.Kill, Signal: "KILL"}, false
 	if hurry.Err() == nil {
 		_, err := r.ask(t, event.Asked{By: by, How: roster.Stop, Signal: "TERM"},
 			func() (int, error) { return t.process.Signal(syscall.SIGTERM, process.Tree) })
-		if err == nil {
-			_, err = t.process.Signal(process.ContinueSignal, process.Tree)
-		}
 		if errors.Is(err, os.ErrProcessDone) {
 			return err
+		}
+		if asked = err == nil; asked {
+			_, _ = t.process.Signal(process.ContinueSignal, process.Tree) // TERM may have ended it
 		}
 		// What TERM has not reached, such as a tree that forks without end, KILL may.
 		timer := time.NewTimer(r.cfg.Settings.Grace)
@@ -160,6 +160,9 @@ func (r *Run) terminate(hurry context.Context, by string, t target) error {
 		kill.How = roster.Signal
 	}
 	_, err := r.ask(t, kill, func() (int, error) { return t.process.Signal(os.Kill, process.Tree) })
+	if asked && errors.Is(err, os.ErrProcessDone) { // of TERM
+		return nil
+	}
 	return err
 }
 
