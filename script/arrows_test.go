@@ -19,12 +19,13 @@ const module = "github.com/dagon-star/dagon-star"
 var mayTouch = map[string]string{
 	"runtime/event":              "runtime/exact",
 	"runtime/exact":              "",
+	"runtime/clock":              "",
 	"runtime/verdict":            "runtime/event",
 	"runtime/roster":             "runtime/event",
-	"runtime/journal":            "runtime/event runtime/roster",
-	"runtime/fault":              "runtime/event runtime/journal runtime/verdict",
+	"runtime/journal":            "runtime/clock runtime/event runtime/roster",
+	"runtime/fault":              "runtime/clock runtime/event runtime/journal runtime/verdict",
 	"runtime/report":             "runtime/event runtime/fault runtime/exact",
-	"runtime/link":               "runtime/osc",
+	"runtime/link":               "runtime/clock runtime/osc",
 	"runtime/osc":                "",
 	"runtime/control":            "runtime/osc",
 	"runtime/component":          "runtime/control runtime/osc",
@@ -35,9 +36,9 @@ var mayTouch = map[string]string{
 	"runtime/userfile":           "",
 	"runtime/record":             "runtime/userfile",
 	"runtime/internal/allocated": "",
-	"runtime": "runtime/address runtime/control runtime/event runtime/fault runtime/folder runtime/journal runtime/link runtime/osc " +
+	"runtime": "runtime/address runtime/clock runtime/control runtime/event runtime/fault runtime/folder runtime/journal runtime/link runtime/osc " +
 		"runtime/process runtime/roster runtime/topology runtime/verdict",
-	"builtins":        "runtime runtime/control runtime/event runtime/fault runtime/link runtime/osc runtime/process runtime/record runtime/roster runtime/topology runtime/userfile runtime/verdict",
+	"builtins":        "runtime runtime/clock runtime/control runtime/event runtime/fault runtime/link runtime/osc runtime/process runtime/record runtime/roster runtime/topology runtime/userfile runtime/verdict",
 	"script":          "builtins scenarios runtime runtime/event runtime/exact runtime/fault runtime/link runtime/process runtime/topology runtime/userfile runtime/verdict",
 	"scenarios":       "",
 	"scenarios/buffy": "runtime/component runtime/control runtime/osc runtime/record",
