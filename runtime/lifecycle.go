@@ -102,7 +102,6 @@ func (r *Run) start(n *node, incarnation int, home string, o ForkOptions) ([]str
 	n.token, n.process, n.gone, n.options = token, p, make(chan struct{}), o
 	n.showsToken = n.spec.Component != "" && len(n.spec.Wrapper) == 0 // a wrapper may keep the environment back
 	n.blows, n.endedBefore = nil, false
-	clear(n.returned)
 	clear(n.outputRead)
 	return argv, nil
 }

@@ -101,10 +101,12 @@ func TestLifecycle(t *testing.T) {
 		t.Errorf("a wait after the end: %v", err)
 	}
 
+	all, err := event.Collect(result.Events())
+	must(t, err)
 	var log bytes.Buffer
 	w := event.NewWriter(&log)
 	n := int64(0)
-	for _, e := range result.Events {
+	for _, e := range all {
 		switch e.Kind() {
 		case event.KindAwait, event.KindAwaitEnded: // whether it began before what it awaits came is chance
 		default:
@@ -136,11 +138,11 @@ func TestLifecycle(t *testing.T) {
 	defer file.Close()
 	read, err := event.Read(file)
 	must(t, err)
-	if len(read) != len(result.Events) || !event.Finished(read) {
-		t.Errorf("the file has %d events, the result %d", len(read), len(result.Events))
+	if len(read) != len(all) || !event.Finished(read) {
+		t.Errorf("the file has %d events, the result %d", len(read), len(all))
 	}
-	if !reflect.DeepEqual(observed, result.Events) {
-		t.Errorf("%d events were observed of %d", len(observed), len(result.Events))
+	if !reflect.DeepEqual(observed, all) {
+		t.Errorf("%d events were observed of %d", len(observed), len(all))
 	}
 }
 
@@ -157,7 +159,10 @@ func TestRefusals(t *testing.T) {
 		for refused := false; !refused; {
 			must(t, r.Wait(r.Change(time.Minute)))
 			info, _ := r.Node("node")
-			refused = slices.ContainsFunc(r.Events(), func(e event.Event) bool { return e.Kind() == event.KindRefused })
+			for e, err := range r.Events() {
+				must(t, err)
+				refused = refused || e.Kind() == event.KindRefused
+			}
 			if info.Connected {
 				t.Fatalf("%s is connected", mode)
 			}
@@ -224,16 +229,17 @@ func TestToken(t *testing.T) {
 		}
 	}
 	reasons := map[string]int{}
-	must(t, r.Wait(Condition{What: "refusals", Check: func() journal.Answer {
+	must(t, r.Wait(Condition{What: "refusals", Always: true, Check: func(string) journal.Answer {
 		clear(reasons)
 		n := 0
-		for _, e := range r.j.Events() {
+		_, _, err := r.j.Find(0, r.j.Next(), func(e event.Event) bool {
 			if d, ok := e.Detail.(event.Refused); ok {
 				reasons[d.Reason]++
 				n++
 			}
-		}
-		return journal.Answer{Met: n == 9}
+			return false
+		})
+		return journal.Answer{Met: n == 9, Err: err}
 	}}))
 	if reasons["the token is not that of node: DAGON_TOKEN of its environment is expected"] != 6 || len(reasons) != 4 {
 		t.Errorf("%v", reasons)
@@ -392,7 +398,7 @@ func TestLogWithoutEnd(t *testing.T) {
 			}
 		}})
 		r.j.Lock()
-		r.j.Write(event.NewWriter(full{refused}))
+		r.j.Write(event.NewWriter(full{refused}), nil)
 		r.j.Unlock()
 		result, err := r.End(nil)
 		if result.Outcome != want || (err == nil) != (want == Passed) || !slices.Equal(observed, []string{string(want)}) {

@@ -160,7 +160,11 @@ func faultLives(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		for _, folder := range folders {
 			struck := 0
-			for _, r := range fault.Records(readLogOf(ts, folder)) {
+			var faults fault.Tales
+			for _, e := range readLogOf(ts, folder) {
+				faults.Apply(e)
+			}
+			for _, r := range faults.Records() {
 				lasts := slices.Contains([]string{"pause", "limit"}, r.What) || len(r.Links) > 0 && r.What != "net.reset"
 				switch {
 				case r.Scheduled && r.Fired, r.Abandoned != nil && r.Abandoned.By == "script", r.Harmless:

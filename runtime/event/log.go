@@ -78,9 +78,12 @@ var ErrNotALog = errors.New("not an event log: the first line must be run_starte
 
 // Read reads a log back, all of it: see All. The events before an error are
 // returned too.
-func Read(r io.Reader) ([]Event, error) {
+func Read(r io.Reader) ([]Event, error) { return Collect(All(r)) }
+
+// Collect gathers events in memory, up to the first error.
+func Collect(all iter.Seq2[Event, error]) ([]Event, error) {
 	var events []Event
-	for e, err := range All(r) {
+	for e, err := range all {
 		if err != nil {
 			return events, err
 		}
