@@ -19,9 +19,13 @@ const lostAfter = time.Second
 // handler is the Run as the control socket sees it.
 type handler Run
 
-// handOver is how long a connection waits for the node's older one to end, where it
-// does not prove that it is the same node by its token.
-const handOver = time.Second
+// A connection of a node that has connected before waits so long for what was said on
+// the older ones to be heard, and then for the last to end, where it does not prove by
+// its token that it is the same node.
+const (
+	hearBefore = 10 * time.Second
+	handOver   = time.Second
+)
 
 // Ready believes a connection, or says why not. Where only this machine reaches
 // the socket, a node need not show its token, for a program that knows nothing
@@ -33,36 +37,32 @@ const handOver = time.Second
 // that one has ended then, or gives way to one that shows the token.
 func (h *handler) Ready(c *control.Conn, hello control.Hello) error {
 	r := (*Run)(h)
-	for waited := false; ; waited = true {
+	r.j.Lock()
+	n := r.nodes[hello.Name]
+	again := n != nil && (n.conn != nil || n.losses > 0)
+	r.j.Unlock()
+	if before := c.Before(again || hello.ForNode != ""); len(before) > 0 {
+		ctx, cancel := context.WithTimeout(r.ended, hearBefore)
+		r.drivers.control.Settle(ctx, before, nil, false)
+		cancel()
+	}
+	timer := time.NewTimer(handOver)
+	defer timer.Stop()
+	for {
 		older, proven, err := r.believe(c, hello)
 		if older == nil {
 			return err
 		}
-		ctx, cancel := context.WithTimeout(r.ended, handOver)
-		r.drivers.control.Settle(ctx, []*control.Conn{older}, nil, false)
 		if proven {
 			older.Close(fmt.Sprintf("it has connected again, from %s", c.Peer()))
 		}
 		select {
 		case <-older.Closed():
+			continue
 		case <-c.Stopping():
-			waited = true
-		case <-ctx.Done():
-			waited = true
+		case <-timer.C:
 		}
-		cancel()
-		if waited && !isClosed(older.Closed()) {
-			return fmt.Errorf("%s is already connected, from %s", hello.Name, older.Peer())
-		}
-	}
-}
-
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
+		return fmt.Errorf("%s is already connected, from %s", hello.Name, older.Peer())
 	}
 }
 

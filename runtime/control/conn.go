@@ -21,6 +21,7 @@ type Conn struct {
 	hello  Hello   // once it is identified
 	speaks Dialect // "
 	since  time.Time
+	number int64 // in the order in which they were accepted
 	first  []*osc.Message // what came in one packet with what identified it
 	batch  []*osc.Message // heard and not passed on
 	bytes  int            // of their packets
@@ -28,6 +29,7 @@ type Conn struct {
 
 	mu     sync.Mutex
 	reason string // why this side ended it, or ""
+	claims string // whose it says it is, "" while it has not
 }
 
 // Name is the node's name.
@@ -44,6 +46,26 @@ func (c *Conn) Closed() <-chan struct{} { return c.closed }
 
 // Stopping is closed when the Server closes.
 func (c *Conn) Stopping() <-chan struct{} { return c.s.stop.Done() }
+
+// Before returns the connections to the same port that were accepted before this one,
+// have not ended, and say that they are the same node's; where unsaid, those too that
+// have not said whose they are.
+func (c *Conn) Before(unsaid bool) []*Conn {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	var before []*Conn
+	for o := range c.s.conns {
+		if o.port != c.port || o.number >= c.number {
+			continue
+		}
+		o.mu.Lock()
+		if o.claims == c.hello.Name || unsaid && o.claims == "" {
+			before = append(before, o)
+		}
+		o.mu.Unlock()
+	}
+	return before
+}
 
 // Close ends the connection, for a reason that Handler.Disconnected is told.
 func (c *Conn) Close(reason string) error { return c.end(reason) }
@@ -124,6 +146,9 @@ func (c *Conn) identify() (identified, cut bool, reason string) {
 	}
 	hello.ForNode, hello.ForIncarnation = c.port.node, c.port.incarnation
 	c.hello, c.speaks = hello, dialect
+	c.mu.Lock()
+	c.claims = hello.Name
+	c.mu.Unlock()
 	c.osc.SetReadDeadline(time.Time{})
 	if err := c.s.handler.Ready(c, hello); err != nil {
 		return false, true, err.Error()

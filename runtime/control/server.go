@@ -119,6 +119,7 @@ type Server struct {
 	closed    bool
 	ports     map[*Port]bool
 	conns     map[*Conn]bool
+	accepted  int64
 	strangers []*Conn           // they have not spoken yet; the oldest first
 	refusals  map[source]*tally // of the present second; nil where none is counted
 }
@@ -322,6 +323,8 @@ func (s *Server) serve(p *Port, nc net.Conn) {
 		c.osc.Close()
 		return
 	}
+	s.accepted++
+	c.number = s.accepted
 	s.conns[c] = true
 	s.strangers = append(s.strangers, c)
 	p.conns.Add(1)
