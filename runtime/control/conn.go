@@ -21,7 +21,7 @@ type Conn struct {
 	hello  Hello   // once it is identified
 	speaks Dialect // "
 	since  time.Time
-	number int64 // in the order in which they were accepted
+	number int64          // in the order in which they were accepted
 	first  []*osc.Message // what came in one packet with what identified it
 	batch  []*osc.Message // heard and not passed on
 	bytes  int            // of their packets
