@@ -82,16 +82,14 @@ func parseReceived(line []byte) (e Event, ok bool) {
 	p.token(`,"t":`)
 	seconds := p.integer()
 	p.token(".")
-	digits := len(p.rest)
-	micros := p.integer()
-	digits -= len(p.rest)
+	micros := p.micros()
 	p.token(`,"kind":"received","node":`)
 	node := p.text()
 	p.token(`,"address":`)
 	address := p.text()
 	p.token(`,"args":[`)
 	args := p.args()
-	if !p.ok || digits != 6 || micros < 0 || seconds < 0 || seconds > math.MaxInt64/int64(time.Second)-1 {
+	if !p.ok || seconds < 0 || seconds > math.MaxInt64/int64(time.Second)-1 {
 		return e, false
 	}
 	d := Received{Address: string(address), Args: args}
@@ -123,6 +121,19 @@ func (p *plainLine) token(want string) {
 	p.rest = p.rest[len(want):]
 }
 
+// micros reads six digits.
+func (p *plainLine) micros() (n int64) {
+	for range 6 {
+		if !p.ok || len(p.rest) == 0 || p.rest[0] < '0' || p.rest[0] > '9' {
+			p.ok = false
+			return 0
+		}
+		n = 10*n + int64(p.rest[0]-'0')
+		p.rest = p.rest[1:]
+	}
+	return n
+}
+
 // integer reads a number without a fraction, of at most 18 digits.
 func (p *plainLine) integer() (n int64) {
 	i, negative := 0, false
@@ -137,7 +148,7 @@ func (p *plainLine) integer() (n int64) {
 		}
 		n = 10*n + int64(p.rest[i]-'0')
 	}
-	if i == first {
+	if i == first || i > first+1 && p.rest[first] == '0' {
 		p.ok = false
 		return 0
 	}
