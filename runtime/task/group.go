@@ -33,9 +33,9 @@ func (e *StuckError) Error() string { return fmt.Sprintf("task %s did not come b
 // is done, all waits of the group end with its cause. A task that does not come back
 // within patience then, or at once when hurry is done, is left: the error is a
 // *StuckError.
-func (s *Scheduler) Run(ctx context.Context, path string, patience time.Duration, hurry <-chan struct{}, interrupt func(error), body func(*Task)) error {
+func (s *Scheduler) Run(ctx context.Context, path string, patience time.Duration, hurry <-chan struct{}, owner Owner, body func(*Task)) error {
 	g := &Group{ctx: ctx, tasks: map[*Task]bool{}}
-	first := s.task(g, path, interrupt, func(t *Task) {
+	first := s.task(g, path, owner, func(t *Task) {
 		body(t)
 		g.finish(t)
 	})
@@ -48,7 +48,7 @@ func (s *Scheduler) Run(ctx context.Context, path string, patience time.Duration
 		return &StuckError{first}
 	}
 	g.tasks[first] = true
-	s.enter(first, 0, false)
+	s.enter(first, 0, sleeps)
 	s.goOn()
 	s.mu.Unlock()
 	select {
@@ -100,9 +100,9 @@ func (s *Scheduler) endGroup(g *Group) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, t := range g.inOrder() {
-		t.interrupt(context.Cause(g.ctx))
-		t.applies = false // it does not wait for its fault
-		t.wake(t.waiting)
+		t.owner.Interrupt(context.Cause(g.ctx))
+		t.rank = sleeps // it does not wait for its fault
+		t.wake(t.waiting, sleeps)
 	}
 }
 

@@ -71,21 +71,22 @@ type simulated struct {
 	number    int
 	inLine    bool
 	cancelled bool
+	woken     bool // its wait has ended before its time
 	over      bool
 	first     bool
 	joiners   []*simulated
 	joined    *simulated // whom it waits for
 }
 
-func (m *model) enter(t *simulated, due time.Duration, applies bool) {
-	t.due, t.applies, t.number, t.inLine = due, applies, m.count, true
+func (m *model) enter(t *simulated, due time.Duration) {
+	t.due, t.number, t.inLine = due, m.count, true
 	m.count++
 }
 
 func (m *model) spawn(path string, ops []op, delay time.Duration) *simulated {
 	t := &simulated{path: path, ops: ops}
 	m.tasks = append(m.tasks, t)
-	m.enter(t, m.now+delay, false)
+	m.enter(t, m.now+delay)
 	return t
 }
 
@@ -94,26 +95,16 @@ func (m *model) run() []string {
 	for {
 		var next *simulated
 		for _, t := range m.tasks {
-			if t.inLine && (next == nil || cmp.Or(cmp.Compare(t.due, next.due), compareBool(t.applies, next.applies), cmp.Compare(t.number, next.number)) < 0) {
+			if t.inLine && (next == nil || cmp.Or(cmp.Compare(t.due, next.due), cmp.Compare(t.number, next.number)) < 0) {
 				next = t
 			}
 		}
 		if next == nil {
 			return m.trace
 		}
-		m.now, next.inLine = next.due, false
+		m.now, next.inLine, next.woken = next.due, false, false
 		m.turn(next)
 	}
-}
-
-func compareBool(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case a:
-		return 1
-	}
-	return -1
 }
 
 // turn runs a task until it waits.
@@ -128,11 +119,9 @@ func (m *model) turn(t *simulated) {
 		t.at++
 		switch o.kind {
 		case "sleep":
-			m.enter(t, m.now+max(o.d, time.Microsecond), false)
+			m.enter(t, m.now+max(o.d, time.Microsecond))
 			return
-		case "apply":
-			m.enter(t, m.now, true)
-			return
+		case "apply": // it goes on before all others
 		case "spawn":
 			t.children = append(t.children, m.spawn(fmt.Sprintf("%s/%d", t.path, len(t.children)+1), m.p[o.of], o.d))
 		case "join":
@@ -143,7 +132,7 @@ func (m *model) turn(t *simulated) {
 			other.joiners = append(other.joiners, t)
 			t.joined = other
 			if o.d != never {
-				m.enter(t, m.now+o.d, false)
+				m.enter(t, m.now+o.d)
 			}
 			return
 		case "cancel":
@@ -162,12 +151,12 @@ func (m *model) turn(t *simulated) {
 	}
 	t.over = true
 	for _, j := range t.joiners {
-		m.enter(j, m.now, false)
+		m.wake(j)
 	}
 	m.trace = append(m.trace, fmt.Sprintf("%s over %s", t.path, m.now))
 	alone := slices.DeleteFunc(slices.Clone(m.tasks), func(o *simulated) bool { return o.over })
 	if len(alone) == 1 && alone[0].first && alone[0].at == len(alone[0].ops) && !alone[0].inLine && alone[0].joined == nil {
-		m.enter(alone[0], m.now, false)
+		m.enter(alone[0], m.now)
 	}
 }
 
@@ -176,8 +165,14 @@ func (m *model) cancel(t *simulated) {
 		return
 	}
 	t.cancelled = true
-	if !(t.inLine && t.applies) {
-		m.enter(t, m.now, false)
+	m.wake(t)
+}
+
+// wake ends a task's wait. One whose wait has ended has its place.
+func (m *model) wake(t *simulated) {
+	if !t.woken {
+		t.woken = true
+		m.enter(t, m.now)
 	}
 }
 

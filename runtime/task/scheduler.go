@@ -9,15 +9,13 @@
 //   - Every task that is to go on by itself stands in one line, ordered by the time at
 //     which it does: one that sleeps, one that was spawned, one whose wait has ended.
 //     Of two at the same time, the one that came first goes first. One that applies a
-//     fault goes after all others of its time, in the order in which faults were
-//     planned; it stands in the line while the fault is being applied, and nobody
-//     behind it goes on before.
+//     fault stays the first of its time: nobody goes on before the fault is applied.
 //   - The first in the line goes on when its time has come. Script time follows the
 //     run's clock while all tasks wait. It stands still while one runs, and it never
 //     passes the first in the line.
 //
 // A task that waits for something else, as for what a node says, stands in no line. It
-// goes on at the script time at which that came.
+// goes on at the script time at which that came, also while a fault is being applied.
 package task
 
 import (
@@ -142,10 +140,19 @@ func (s *Scheduler) look() {
 	s.seen = seen
 }
 
+// rank orders those in the line that go on at the same time.
+type rank int8
+
+const (
+	waited  rank = iota // for what is no task's doing
+	applies             // a fault
+	sleeps              // or begins, or waited for another task
+)
+
 // enter has a task stand in the line, from wherever it was. The lock is held.
-func (s *Scheduler) enter(t *Task, due time.Duration, applies bool) {
+func (s *Scheduler) enter(t *Task, due time.Duration, r rank) {
 	s.look()
-	t.due, t.applies, t.unready, t.number = max(due, s.now), applies, applies, s.count
+	t.due, t.rank, t.unready, t.number = max(due, s.now), r, r == applies, s.count
 	s.count++
 	if t.place < 0 {
 		heap.Push(&s.line, t)
@@ -220,8 +227,8 @@ func (l line) Less(i, j int) bool {
 	switch {
 	case a.due != b.due:
 		return a.due < b.due
-	case a.applies != b.applies:
-		return b.applies
+	case a.rank != b.rank:
+		return a.rank < b.rank
 	}
 	return a.number < b.number
 }

@@ -10,24 +10,29 @@ import (
 	"github.com/dagon-star/dagon-star/runtime/clock"
 )
 
+// Owner is who has made a task.
+type Owner interface {
+	// Interrupt ends what the task computes, for a reason. It is called with the
+	// scheduler's lock held.
+	Interrupt(why error)
+}
+
 // Task is one task. Its methods are for the task itself, while it runs, except those
 // that say otherwise.
 type Task struct {
-	s     *Scheduler
-	group *Group
-	path  string // its place in the tree of spawns
-	body  func(*Task)
-	goOn  chan struct{} // nil until its first turn
-	// interrupt is called, once and under the scheduler's lock, when the task has been
-	// ended: it ends what the task computes.
-	interrupt func(error)
-	children  int
-	limits    []*Limit
+	s        *Scheduler
+	group    *Group
+	path     string // its place in the tree of spawns
+	body     func(*Task)
+	goOn     chan struct{} // nil until its first turn
+	owner    Owner
+	children int
+	limits   []*Limit
 
 	// Under the scheduler's lock.
 	place   int // in the line; -1 where it stands in none
 	due     time.Duration
-	applies bool
+	rank    rank
 	unready bool // what it applies has not been done yet
 	number  int64
 	waiting int64 // which of its waits it is in; 0 for none
@@ -50,6 +55,9 @@ type joining struct {
 // Path is the task's place in the tree of spawns, such as "main/2/1". It may be called
 // from any goroutine.
 func (t *Task) Path() string { return t.path }
+
+// Owner is who has made the task. It may be called from any goroutine.
+func (t *Task) Owner() Owner { return t.owner }
 
 // Now is the script time, which stands still while the task runs.
 func (t *Task) Now() time.Duration {
@@ -97,10 +105,10 @@ func (t *Task) Over() bool {
 
 // Spawn makes a task that is to run body after a delay, 0 for at once. body runs, in
 // the task's own turn, however the task ends: it finds out by Err whether it is to do
-// anything. interrupt may be nil.
-func (t *Task) Spawn(delay time.Duration, interrupt func(error), body func(*Task)) *Task {
+// anything.
+func (t *Task) Spawn(delay time.Duration, owner Owner, body func(*Task)) *Task {
 	t.children++
-	child := t.s.task(t.group, t.path+"/"+strconv.Itoa(t.children), interrupt, body)
+	child := t.s.task(t.group, t.path+"/"+strconv.Itoa(t.children), owner, body)
 	s := t.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -109,15 +117,12 @@ func (t *Task) Spawn(delay time.Duration, interrupt func(error), body func(*Task
 		delay = 0
 	}
 	child.waiting = toBegin
-	s.enter(child, clock.Later(s.now, delay), false)
+	s.enter(child, clock.Later(s.now, delay), sleeps)
 	return child
 }
 
-func (s *Scheduler) task(g *Group, path string, interrupt func(error), body func(*Task)) *Task {
-	if interrupt == nil {
-		interrupt = func(error) {}
-	}
-	return &Task{s: s, group: g, path: path, body: body, interrupt: interrupt, place: -1}
+func (s *Scheduler) task(g *Group, path string, owner Owner, body func(*Task)) *Task {
+	return &Task{s: s, group: g, path: path, body: body, owner: owner, place: -1}
 }
 
 // start begins the task's turn. The lock is held.
@@ -146,14 +151,14 @@ func (t *Task) end() {
 	t.over = true
 	delete(t.group.tasks, t)
 	for _, j := range t.joining {
-		j.task.wake(j.wait)
+		j.task.wake(j.wait, sleeps)
 	}
 	t.joining = nil
 	if t.done != nil {
 		close(t.done)
 	}
 	if len(t.group.tasks) == 1 && t.group.finishing != nil {
-		t.group.finishing.wake(forOthers)
+		t.group.finishing.wake(forOthers, sleeps)
 	}
 	s.leave()
 	s.running.done()
@@ -185,17 +190,16 @@ func (t *Task) wait(w wait) (woken bool, err error) {
 	t.waiting, t.woken = this, false
 	switch {
 	case w.applies:
-		s.enter(t, s.now, true)
-		t.unready = true
+		s.enter(t, s.now, applies)
 	case w.until != never:
-		s.enter(t, w.until, false)
+		s.enter(t, w.until, sleeps)
 	}
 	s.mu.Unlock()
 	if w.begin != nil {
 		w.begin(func() {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			t.wake(this)
+			t.wake(this, waited)
 		})
 	}
 	s.mu.Lock()
@@ -224,7 +228,7 @@ const (
 )
 
 // wake ends a wait, if the task is still in it. The lock is held.
-func (t *Task) wake(wait int64) {
+func (t *Task) wake(wait int64, r rank) {
 	if wait == 0 || t.waiting != wait {
 		return
 	}
@@ -232,7 +236,7 @@ func (t *Task) wake(wait int64) {
 	if t.applying() {
 		t.unready = false // it has its place
 	} else {
-		t.s.enter(t, 0, false)
+		t.s.enter(t, 0, r)
 	}
 	t.s.goOn()
 }
@@ -256,10 +260,10 @@ func (t *Task) Wait(begin func(wake func())) error {
 	return err
 }
 
-// Apply applies a fault: it lets the other tasks of the same time run, and takes no
-// script time. plan is called at once, and returns what does it, which gets a context
-// that is done when the task's group is to end at once. A task that is cancelled
-// meanwhile goes on when it is done.
+// Apply applies a fault. It takes no script time, and no other task goes on meanwhile,
+// except one that waited for what is no task's doing. plan is called at once, and
+// returns what applies it, which gets a context that is done when the task's group is
+// to end at once. A task that is cancelled meanwhile goes on when it is applied.
 func (t *Task) Apply(plan func() (func(context.Context) error, error)) error {
 	if err := t.Err(); err != nil {
 		return err
@@ -389,13 +393,13 @@ func (t *Task) cancel(why error) {
 		return
 	}
 	t.ended = why
-	t.interrupt(why)
+	t.owner.Interrupt(why)
 	if !t.applying() {
-		t.wake(t.waiting)
+		t.wake(t.waiting, sleeps)
 	}
 }
 
-func (t *Task) applying() bool { return t.applies && t.place >= 0 }
+func (t *Task) applying() bool { return t.rank == applies && t.place >= 0 }
 
 // Limit is a script time by which a task's waits must have ended.
 type Limit struct {

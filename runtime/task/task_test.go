@@ -28,6 +28,11 @@ type real struct {
 	trace []string
 }
 
+// nobody computes nothing.
+type nobody struct{}
+
+func (nobody) Interrupt(error) {}
+
 var errGivenUp = errors.New("given up")
 
 func (r *real) run(t *testing.T) []string {
@@ -62,7 +67,7 @@ func (r *real) run(t *testing.T) []string {
 						}, nil
 					})
 				case "spawn":
-					children = append(children, x.Spawn(o.d, nil, body(r.p[o.of])))
+					children = append(children, x.Spawn(o.d, nobody{}, body(r.p[o.of])))
 				case "join":
 					x.Join(children[o.of], o.d)
 				case "cancel":
@@ -71,7 +76,7 @@ func (r *real) run(t *testing.T) []string {
 			}
 		}
 	}
-	if err := s.Run(t.Context(), "m", time.Minute, nil, nil, body(r.p[0])); err != nil {
+	if err := s.Run(t.Context(), "m", time.Minute, nil, nobody{}, body(r.p[0])); err != nil {
 		t.Error(err)
 	}
 	s.mu.Lock()
