@@ -237,6 +237,10 @@ func contained(f func() (starlark.Value, error)) (v starlark.Value, err error) {
 
 // Where is the innermost place of an error that is in a file, or "".
 func Where(err error) string {
+	var stuck *StuckError
+	if errors.As(err, &stuck) {
+		return stuck.At
+	}
 	var evaluated *starlark.EvalError
 	if !errors.As(err, &evaluated) {
 		return ""

@@ -220,7 +220,6 @@ func (r *Result) find(run *runtime.Run, host *builtins.Host, err error) {
 	var stuck *builtins.StuckError
 	switch {
 	case errors.As(err, &stuck):
-		where = stuck.At
 		found(stuck)
 	case cause != nil:
 		found(cause)
