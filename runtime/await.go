@@ -109,7 +109,6 @@ func (r *Run) MessageFrom(name, address string, sinceNow bool) (Condition, func(
 				of = n.Messages
 				return journal.Answer{Met: true}
 			}
-			from = r.j.Next()
 			return n.awaited()
 		}}, func() Message { return found }
 }

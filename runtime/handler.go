@@ -135,7 +135,7 @@ func (h *handler) Disconnected(c *control.Conn, reason string, cut bool) {
 	r.j.Append(c.Name(), event.Disconnected{Peer: c.Peer(), Reason: reason, Cut: cut})
 	n.losses++
 	incarnation, loss := n.Incarnation, n.losses
-	time.AfterFunc(lostAfter, func() {
+	r.clock.AfterFunc(lostAfter, func() {
 		r.j.Lock()
 		defer r.j.Unlock()
 		if n.Alive() && n.Incarnation == incarnation && n.conn == nil && n.losses == loss {

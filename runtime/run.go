@@ -134,7 +134,8 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 	r.j = journal.New(journal.Options{
 		Roster:  roster.New(names, func(name string) bool { return cfg.Topology.Node(name).MayExit }),
 		Elapsed: r.Elapsed, Timeout: cfg.Settings.Timeout, Fold: r.tales.Apply,
-		Ended: r.watchEnded, Failed: r.abort, Settle: r.settle, Tail: r.tail,
+		AfterFunc: func(d time.Duration, f func()) journal.Timer { return r.clock.AfterFunc(d, f) },
+		Ended:     r.watchEnded, Failed: r.abort, Settle: r.settle, Tail: r.tail,
 	})
 	r.faults = fault.NewBook(r.j)
 	r.work, r.abortWork = context.WithCancelCause(context.WithoutCancel(ctx))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,6 +30,19 @@ type ledger struct {
 	refuse map[string]string // why a name is not believed
 	counts map[string]int    // of refusals, by reason
 	paused pause             // of every node
+}
+
+func (l *ledger) pause(from, to time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.paused = pause{from, to}
+}
+
+// forget takes the lines with a text out.
+func (l *ledger) forget(text string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = slices.DeleteFunc(l.lines, func(line string) bool { return strings.Contains(line, text) })
 }
 
 // pause is a time in which nodes are paused.
@@ -77,6 +91,9 @@ func (l *ledger) Received(c *Conn, all []*osc.Message) {
 func (l *ledger) Paused(node string, from, to time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if node != "" && !l.paused.to.IsZero() {
+		l.note("asked of %s", node)
+	}
 	return l.paused.in(from, to)
 }
 

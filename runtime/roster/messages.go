@@ -94,8 +94,8 @@ func (m *Messages) Span(address string, seq int64) (from, to int64, ok bool) {
 }
 
 // Give gives out the first message to an address, from a seq on and before the seq end
-// of the log, that has not been given out. find finds the first in a part of the log;
-// its error is that the log cannot be read.
+// of the log, that has not been given out. find finds the first in a part of the log,
+// and what it found last is what is given; its error is that the log cannot be read.
 func (m *Messages) Give(address string, seq, end int64, find func(from, to int64) (int64, bool, error)) (int64, bool, error) {
 	c := m.cursors[address]
 	if c == nil {
@@ -106,9 +106,11 @@ func (m *Messages) Give(address string, seq, end int64, find func(from, to int64
 		m.cursors[address] = c
 	}
 	if i, _ := slices.BinarySearch(c.back, seq); i < len(c.back) {
-		given := c.back[i]
-		c.back = slices.Delete(c.back, i, i+1)
-		return given, true, nil
+		given, found, err := find(c.back[i], c.back[i]+1)
+		if found && err == nil {
+			c.back = slices.Delete(c.back, i, i+1)
+		}
+		return given, found, err
 	}
 	skips := seq > c.next // what is before seq may still be wanted
 	for at := max(seq, c.next); ; {
