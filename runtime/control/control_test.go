@@ -191,7 +191,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		"http":            {[]byte("GET / HTTP/1.0\r\n\r\n"), false, "neither a size prefix nor SLIP"},
 		"too large":       {[]byte{0, 0, 8, 0}, false, "a frame of 2048 bytes, over the limit of 1024"},
-		"zero":            {[]byte{0, 0, 0, 0}, false, "a frame of 0 bytes"},
+		"zero":            {[]byte{0, 0, 0, 0}, false, "malformed: an empty packet"},
 		"half a frame":    {ready[:10], false, "half a frame, and no more within 5ms"},
 		"closed in frame": {ready[:10], true, "closed inside a frame"},
 		"closed":          {nil, true, "closed without saying who it is"},
@@ -200,7 +200,7 @@ func TestRefusals(t *testing.T) {
 		"no name":         {frame(t, osc.SizePrefix, "/ready"), false, "had 0 arguments"},
 		"a number":        {frame(t, osc.SizePrefix, "/ready", int32(1)), false, "argument 1 of /ready was a int32"},
 		"not believed":    {frame(t, osc.SizePrefix, "/ready", "stranger"), false, "no node is named so"},
-		"malformed":       {[]byte("\x00\x00\x00\x08/x\x00\x00xxxx"), false, "malformed: no type tags"},
+		"malformed":       {[]byte("\x00\x00\x00\x08/x\x00\x00xxxx"), false, "malformed: arguments without type tags"},
 		"unknown type":    {[]byte("\x00\x00\x00\x08/x\x00\x00,z\x00\x00"), false, "malformed: unknown type tag"},
 		"bundle":          {append([]byte{0, 0, 0, 16}, "#bundle\x00\x00\x00\x00\x00\x00\x00\x00\x01"...), false, "malformed: a bundle"},
 	} {
@@ -247,8 +247,8 @@ received x /done [x]`
 	// A node that breaks the protocol is disconnected, with the reason; a
 	// message of a type that is not known is passed over.
 	c.Write([]byte("\x00\x00\x00\x08/x\x00\x00,z\x00\x00"))
-	c.Write([]byte("\x00\x00\x00\x09"))
-	l.wait(t, "disconnected x: malformed: a frame of 9 bytes")
+	c.Write([]byte("\x00\x10\x00\x04"))
+	l.wait(t, "disconnected x: malformed: a frame of 1048580 bytes")
 }
 
 // TestStrangers: a thousand who connect and say nothing are refused, each told

@@ -50,6 +50,7 @@ var positive = []struct {
 		Packet{Bundle: &Bundle{Time: 1, Elements: []Packet{msg("/a", true), msg("/b", nil)}}}},
 	{"P22", "2362756e646c650000000000000000010000001c2362756e646c65000000000000000001000000082f6100002c540000000000082f6200002c4e0000",
 		Packet{Bundle: &Bundle{Time: 1, Elements: []Packet{{Bundle: &Bundle{Time: 1, Elements: []Packet{msg("/a", true)}}}, msg("/b", nil)}}}},
+	{"N1, as older senders have it", "2f780000", msg("/x")},
 	{"P24", "2fc3a9002c730000c5bcc3b300000000", msg("/é", "żó")},
 }
 
@@ -57,7 +58,7 @@ func msg(address string, args ...any) Packet { return Packet{Message: NewMessage
 
 // negative are packets that a strict decoder refuses.
 var negative = []struct{ id, hex, want string }{
-	{"N1", "2f780000", "less than 8"},
+	{"N1", "2f7800000000000100000002", "without type tags"},
 	{"N2", "2f7800002c6900000000", "multiple of 4"},
 	{"N3", "2f7800002c690000", "cut short"},
 	{"N4", "2f7800002c74000000000001", "cut short"},
@@ -95,6 +96,9 @@ func TestPositive(t *testing.T) {
 		if !reflect.DeepEqual(got, v.want) {
 			t.Errorf("%s: got %v, want %v", v.id, got, v.want)
 		}
+		if v.id[0] == 'N' { // it is encoded with type tags
+			b = append(b, ",\x00\x00\x00"...)
+		}
 		if again, err := AppendPacket([]byte("before"), got); err != nil || !bytes.Equal(again, append([]byte("before"), b...)) {
 			t.Errorf("%s: encoded again as %x (%v), want %x", v.id, again, err, b)
 		}
@@ -114,8 +118,8 @@ func TestNegative(t *testing.T) {
 			t.Errorf("%s: got %v, err %v, want one with %q", v.id, got, err, v.want)
 			continue
 		}
-		if broken.UnknownTag != (v.id == "N16") {
-			t.Errorf("%s: UnknownTag is %v", v.id, broken.UnknownTag)
+		if broken.UnknownTag != (v.id == "N16") || broken.EndsStream {
+			t.Errorf("%s: UnknownTag is %v, EndsStream %v", v.id, broken.UnknownTag, broken.EndsStream)
 		}
 	}
 }
@@ -176,18 +180,19 @@ func TestLimits(t *testing.T) {
 // framing are streams, each the same whole and byte by byte.
 var framing = []struct {
 	name, hex string
-	frames    int
-	end       string // the error after them
+	frames    int    // messages
+	end       string // the error after them, behind those of the frames that are refused by themselves
 }{
 	{"one", m3, 1, "EOF"},
 	{"two", m3 + m3, 2, "EOF"},
 	{"and a bit", m3 + "000000", 1, "unexpected EOF"},
 	{"most of one", m3[:40], 0, "unexpected EOF"},
 	{"empty", "", 0, "EOF"},
-	{"size 0", "00000000", 0, "0 bytes"},
+	{"size 0", "00000000" + m3, 1, "an empty packet; EOF"},
 	{"top bit", "80000000", 0, "neither a size prefix nor SLIP"},
 	{"all bits", "ffffffff", 0, "neither a size prefix nor SLIP"},
-	{"size 6", "00000006aabbccddeeff", 0, "6 bytes"},
+	{"size 6", "00000006aabbccddeeff" + m3, 1, "a multiple of 4; EOF"},
+	{"size 4", "000000042f780000" + m3, 2, "EOF"},
 	{"too large", "00100004", 0, "over the limit"},
 	{"large second", m3 + "01000000", 1, "over"},
 	{"http", "474554202f0d0a", 0, "neither"},
@@ -198,8 +203,8 @@ var framing = []struct {
 	{"slip doubled first end", "c0c0" + p3 + "c0", 1, "EOF"},
 	{"slip cut", "c0" + p3, 0, "unexpected EOF"},
 	{"slip escapes", "c02f737461727400002c6900000000dbdcdbddc0", 1, "EOF"},
-	{"slip bad escape", "c02f78db00c0", 0, "escape"},
-	{"slip cut escape", "c02f78dbc0", 0, "escape"},
+	{"slip bad escape", "c02f78db00c0c0" + p3 + "c0", 1, "escape of byte 0x00; EOF"},
+	{"slip cut escape", "c02f78dbc0" + p3 + "c0", 1, "inside an escape; EOF"},
 }
 
 const (
@@ -215,20 +220,24 @@ func TestFraming(t *testing.T) {
 			"with the error": iotest.DataErrReader(bytes.NewReader(data)), "half": iotest.HalfReader(bytes.NewReader(data)),
 		} {
 			reader := NewReader(r, MaxFrame)
-			n := 0
+			n, end := 0, ""
 			var err error
-			for {
+			for whole := true; whole; {
 				var packet []byte
-				if packet, err = reader.Next(); err != nil {
-					break
+				var broken *ProtocolError
+				packet, err = reader.Next()
+				if whole = err == nil || errors.As(err, &broken) && !broken.EndsStream; err == nil {
+					_, err = Parse(packet)
 				}
-				if _, err := Parse(packet); err != nil {
-					t.Errorf("%s, %s: frame %d: %v", v.name, how, n, err)
+				if err == nil {
+					n++
+				} else {
+					end += "; " + err.Error()
 				}
-				n++
 			}
-			if n != v.frames || !strings.Contains(err.Error(), v.end) || strings.HasPrefix(v.end, "EOF") && err != io.EOF {
-				t.Errorf("%s, %s: %d frames and %v, want %d and %s", v.name, how, n, err, v.frames, v.end)
+			if n != v.frames || !strings.HasSuffix(end, v.end) && !strings.Contains(err.Error(), v.end) ||
+				strings.HasSuffix(v.end, "EOF") && v.end != "unexpected EOF" && err != io.EOF {
+				t.Errorf("%s, %s: %d frames and %q, want %d and %s", v.name, how, n, end, v.frames, v.end)
 			}
 			if _, again := reader.Next(); again != err {
 				t.Errorf("%s, %s: after %v came %v", v.name, how, err, again)
