@@ -132,6 +132,30 @@ func (r *Reader) Next() ([]byte, error) {
 	return r.slow()
 }
 
+// Items appends the arguments of the next packets, as far as they have been read,
+// are messages of a template whose tags are s, sh or h, and there is room in
+// items without an allocation. They are good until the next call of Next.
+func (r *Reader) Items(t *Template, items []Item) []Item {
+	if r.framing != SizePrefix || r.err != nil {
+		return items
+	}
+	have := r.buf[r.start:r.end]
+	for len(items) < cap(items) && len(have) >= 4 {
+		size := be.Uint32(have)
+		if size > uint32(len(have)-4) || size > uint32(r.max) {
+			break
+		}
+		item, ok := t.Item(have[4 : 4+size])
+		if !ok {
+			break
+		}
+		items = append(items, item)
+		have = have[4+size:]
+	}
+	r.start = r.end - len(have)
+	return items
+}
+
 func (r *Reader) slow() ([]byte, error) {
 	for {
 		if r.err == nil && r.end > r.start {

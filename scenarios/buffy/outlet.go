@@ -36,7 +36,7 @@ func template(address, tags string) *osc.Template {
 // queueData queues a message on a connection: as a string where it can be one.
 func queueData(c *osc.Conn, m message) error {
 	if m.numbered {
-		err := c.QueueStringInt64(dataTemplate, m.payload, m.id)
+		_, err := c.QueueItems(dataTemplate, []osc.Item{{String: m.payload, Int64: m.id}})
 		if !unsendable(err) {
 			return err
 		}
