@@ -29,8 +29,18 @@ type Record struct {
 
 // Append appends the line of a record.
 func Append(dst []byte, t time.Time, payload []byte) []byte {
+	return AppendPayload(AppendTime(dst, t), payload)
+}
+
+// AppendTime appends the beginning of a record's line, and AppendPayload the rest:
+// messages that went through together share a beginning.
+func AppendTime(dst []byte, t time.Time) []byte {
 	dst = strconv.AppendInt(dst, t.UnixMicro(), 10)
-	dst = append(dst, ", "...)
+	return append(dst, ", "...)
+}
+
+// AppendPayload appends the rest of the line that AppendTime began.
+func AppendPayload(dst, payload []byte) []byte {
 	if plain(payload) {
 		dst = append(dst, payload...)
 	} else {
