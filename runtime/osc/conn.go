@@ -201,14 +201,12 @@ func (c *Conn) QueueItems(t *Template, items []Item) (n int, err error) {
 			return n, err
 		}
 		if c.sendFraming() == SLIP {
-			if !t.itemized() {
-				return n, t.mismatch("s, sh or h")
-			}
-			dst, err = t.appendItem(dst, 0, &items[n])
+			start := len(c.pending)
+			dst, some, err := t.AppendFrames(dst[:start], items[n:], start+1)
 			if err = c.end(dst, err); err != nil {
 				return n, err
 			}
-			n++
+			n += some
 			continue
 		}
 		limit := flushSize

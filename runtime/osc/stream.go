@@ -136,24 +136,21 @@ func (r *Reader) Next() ([]byte, error) {
 // are messages of a template whose tags are s, sh or h, and there is room in
 // items without an allocation. They are good until the next call of Next.
 func (r *Reader) Items(t *Template, items []Item) []Item {
-	if r.framing != SizePrefix || r.err != nil {
+	if r.framing != SizePrefix || r.err != nil || !t.itemized() {
 		return items
 	}
-	have := r.buf[r.start:r.end]
-	for len(items) < cap(items) && len(have) >= 4 {
+	have, n := r.buf[r.start:r.end], len(items)
+	items = items[:cap(items)]
+	for n < len(items) && len(have) >= 4 {
 		size := be.Uint32(have)
-		if size > uint32(len(have)-4) || size > uint32(r.max) {
+		if size > uint32(len(have)-4) || size > uint32(r.max) || !t.read(have[4:4+size], &items[n]) {
 			break
 		}
-		item, ok := t.Item(have[4 : 4+size])
-		if !ok {
-			break
-		}
-		items = append(items, item)
+		n++
 		have = have[4+size:]
 	}
 	r.start = r.end - len(have)
-	return items
+	return items[:n]
 }
 
 func (r *Reader) slow() ([]byte, error) {

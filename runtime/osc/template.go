@@ -201,7 +201,19 @@ func (t *Template) AppendStringInt64(dst []byte, s string, n int64) ([]byte, err
 	if t.shape != tagSH {
 		return dst, t.mismatch("sh")
 	}
-	return t.appendItem(dst, 0, &Item{bytesOf(s), n})
+	h := len(t.header)
+	size := h + (len(s)+4)&^3 + 8
+	start := len(dst)
+	if cap(dst)-start < size+8 {
+		dst = slices.Grow(dst, size+8)
+	}
+	out := dst[start : start+size+8]
+	t.putHeader(out)
+	if !putText(out[h:], bytesOf(s)) {
+		return dst[:start], errNUL
+	}
+	be.PutUint64(out[size-8:], uint64(n))
+	return dst[:start+size], nil
 }
 
 // AppendInt64 appends the packet of a message with the tag h.
@@ -219,20 +231,29 @@ func (t *Template) AppendFrames(dst []byte, items []Item, limit int) ([]byte, in
 	if !t.itemized() {
 		return dst, 0, t.mismatch("s, sh or h")
 	}
+	h := len(t.header)
 	for i := range items {
-		if len(dst) >= limit {
+		start := len(dst)
+		if start >= limit {
 			return dst, i, nil
 		}
-		start := len(dst)
-		var err error
-		if dst, err = t.appendItem(dst, 4, &items[i]); err != nil {
-			return dst, i, err
-		}
-		size := len(dst) - start - 4
+		size := t.sizeOf(&items[i])
 		if size > MaxFrame {
-			return dst[:start], i, tooLarge(size)
+			return dst, i, tooLarge(size)
 		}
-		be.PutUint32(dst[start:], uint32(size))
+		if cap(dst)-start < size+12 {
+			dst = slices.Grow(dst, size+12)
+		}
+		out := dst[start : start+size+12]
+		be.PutUint32(out, uint32(size))
+		t.putHeader(out[4:])
+		if t.shape != tagH && !putText(out[4+h:], items[i].String) {
+			return dst, i, errNUL
+		}
+		if t.shape != tagS {
+			be.PutUint64(out[size-4:], uint64(items[i].Int64))
+		}
+		dst = dst[:start+4+size]
 	}
 	return dst, len(items), nil
 }
@@ -244,54 +265,51 @@ func tooLarge(size int) error {
 // itemized reports whether the arguments are those of an Item.
 func (t *Template) itemized() bool { return t.shape == tagS || t.shape == tagSH || t.shape == tagH }
 
-// appendItem appends a packet of an itemized template, behind so many bytes that
-// are to be set.
-func (t *Template) appendItem(dst []byte, before int, item *Item) ([]byte, error) {
-	h, start := len(t.header), len(dst)
-	size := h
+// sizeOf is how many bytes a packet of an itemized template has.
+func (t *Template) sizeOf(item *Item) int {
+	size := len(t.header)
 	if t.shape != tagH {
 		size += (len(item.String) + 4) &^ 3
 	}
 	if t.shape != tagS {
 		size += 8
 	}
-	if cap(dst)-start < before+size+8 {
-		dst = slices.Grow(dst, before+size+8)
-	}
-	out := dst[start+before : start+before+size+8]
-	t.putHeader(out)
-	if t.shape != tagH && !putText(out[h:], item.String) {
-		return dst[:start], errNUL
-	}
-	if t.shape != tagS {
-		be.PutUint64(out[size-8:], uint64(item.Int64))
-	}
-	return dst[:start+before+size], nil
+	return size
 }
 
 // Item are the arguments of a packet that is a message of the template, whose
 // tags are s, sh or h; false where it is not, or is malformed.
 func (t *Template) Item(packet []byte) (item Item, ok bool) {
-	end := len(packet)
-	if !t.itemized() || !t.Match(packet) {
-		return item, false
+	ok = t.itemized() && t.read(packet, &item)
+	return item, ok
+}
+
+// read is Item of an itemized template. Where it is false, the item may be
+// anything.
+func (t *Template) read(packet []byte, item *Item) bool {
+	if !t.Match(packet) {
+		return false
 	}
+	rest := packet[len(t.header):]
 	if t.shape != tagS {
-		if end -= 8; end < len(t.header) {
-			return item, false
+		end := len(rest) - 8
+		if end < 0 {
+			return false
 		}
-		item.Int64 = int64(be.Uint64(packet[end:]))
-	}
-	rest := packet[len(t.header):end]
-	if t.shape == tagH {
-		return item, len(rest) == 0
+		item.Int64 = int64(be.Uint64(rest[end:]))
+		if rest = rest[:end]; t.shape == tagH {
+			item.String = nil
+			return end == 0
+		}
+	} else {
+		item.Int64 = 0
 	}
 	n := textEnd(rest)
 	if n < 0 {
-		return item, false
+		return false
 	}
 	item.String = rest[:n:n]
-	return item, true
+	return true
 }
 
 // String is the one string of a packet that is a message of the template, whose

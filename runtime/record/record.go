@@ -51,12 +51,18 @@ func AppendPayload(dst, payload []byte) []byte {
 
 // plain tells whether a payload need not be quoted.
 func plain(payload []byte) bool {
+	if len(payload) > 0 && payload[0] == '"' {
+		return false
+	}
 	ascii := true
-	for i, c := range payload {
-		if c < ' ' || c == 0x7f || c == '"' && i == 0 {
+	for _, c := range payload {
+		if c-' ' < 0x7f-' ' {
+			continue
+		}
+		if c < utf8.RuneSelf {
 			return false
 		}
-		ascii = ascii && c < utf8.RuneSelf
+		ascii = false
 	}
 	return ascii || utf8.Valid(payload)
 }

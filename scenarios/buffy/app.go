@@ -20,20 +20,39 @@ type app struct {
 // runDoubleDivide doubles a whole number in the first stage and halves it in
 // the second.
 func runDoubleDivide(p *process) error {
-	number := func(f func(int64) (int64, bool)) func([]byte, []byte) ([]byte, bool) {
+	of := func(f func(int64) (int64, bool)) func([]byte, []byte) ([]byte, bool) {
 		return func(dst, payload []byte) ([]byte, bool) {
-			n, err := strconv.ParseInt(string(payload), 10, 64)
-			if err != nil {
+			n, ok := number(payload)
+			if !ok {
 				return dst, false
 			}
-			n, ok := f(n)
+			n, ok = f(n)
 			return strconv.AppendInt(dst, n, 10), ok
 		}
 	}
 	return p.runApp(app{
-		first:  number(func(n int64) (int64, bool) { return 2 * n, 2*n/2 == n }),
-		second: number(func(n int64) (int64, bool) { return n / 2, n%2 == 0 }),
+		first:  of(func(n int64) (int64, bool) { return 2 * n, 2*n/2 == n }),
+		second: of(func(n int64) (int64, bool) { return n / 2, n%2 == 0 }),
 	})
+}
+
+// number is a whole number in decimal. Most have few digits and no sign.
+func number(text []byte) (n int64, ok bool) {
+	if len(text) == 0 || len(text) > 18 {
+		return parseNumber(text)
+	}
+	for _, c := range text {
+		if c -= '0'; c > 9 {
+			return parseNumber(text)
+		}
+		n = 10*n + int64(c)
+	}
+	return n, true
+}
+
+func parseNumber(text []byte) (int64, bool) {
+	n, err := strconv.ParseInt(string(text), 10, 64)
+	return n, err == nil
 }
 
 // runWordCount makes words of a line in the first stage, in small letters and
