@@ -44,7 +44,7 @@ func ini(t *testing.T, nodes ...string) *topology.Topology {
 	return top
 }
 
-func begin(t *testing.T, cfg Config) *Run {
+func begin(t testing.TB, cfg Config) *Run {
 	t.Helper()
 	if cfg.RunsDir == "" {
 		cfg.RunsDir = t.TempDir()
@@ -59,7 +59,7 @@ func begin(t *testing.T, cfg Config) *Run {
 	return r
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
