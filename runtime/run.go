@@ -95,6 +95,7 @@ type Run struct {
 	timeLimit   *clock.Timer
 	stopOnDone  func() bool    // of the caller's context
 	tasks       sync.WaitGroup // the goroutines that watch processes
+	forking     sync.WaitGroup // who starts processes
 	healing     sync.WaitGroup // who undoes all faults at the end
 	observed    sync.WaitGroup
 	stopping    sync.Mutex // one tear-down at a time

@@ -89,7 +89,7 @@ func raise(b *testing.B, top *topology.Topology) (up time.Duration, kib float64)
 	before := resident(b)
 	r := begin(b, Config{Topology: top})
 	all := r.names(func(*node) bool { return true })
-	must(b, forkEach(r, all))
+	must(b, r.ForkAll(b.Context(), all, ForkOptions{}))
 	must(b, r.Wait(r.Reached(all, StateReady)))
 	kib = float64(resident(b)-before) / float64(len(all))
 	must(b, r.Shutdown(all))
@@ -109,15 +109,6 @@ func raise(b *testing.B, top *topology.Topology) (up time.Duration, kib float64)
 		}
 	}
 	return last - first, kib
-}
-
-func forkEach(r *Run, names []string) error {
-	for _, name := range names {
-		if err := r.Fork(name, ForkOptions{}); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // resident is how many KiB are resident of this process.
