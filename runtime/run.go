@@ -189,7 +189,7 @@ func (r *Run) open() (err error) {
 		}
 		r.drivers.owned = true
 	}
-	r.drivers.control = control.New((*handler)(r), control.Options{})
+	r.drivers.control = control.New((*handler)(r), control.Options{Spared: r.endpointPorts()})
 	if r.cfg.Settings.Listen != "" {
 		if r.shared, err = r.drivers.control.Listen(r.cfg.Settings.Listen); err != nil {
 			return fmt.Errorf("control socket: %w", err)
@@ -216,6 +216,16 @@ func (r *Run) open() (err error) {
 		r.order = append(r.order, n)
 	}
 	return nil
+}
+
+// endpointPorts are the ports of all endpoints.
+func (r *Run) endpointPorts() (ports []int) {
+	for _, spec := range r.cfg.Topology.Nodes {
+		for _, e := range spec.Endpoints {
+			ports = append(ports, r.addresses.Port(spec.Name, e.Name))
+		}
+	}
+	return ports
 }
 
 // release closes what open opened and reports what failed to close.
