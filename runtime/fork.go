@@ -30,9 +30,10 @@ func (r *Run) Fork(name string, o ForkOptions) error {
 
 // ForkAll starts the processes of nodes side by side, and logs them in the order of
 // names. The first of them that cannot be forked is the error, as of Fork: those
-// before it have been forked then, and few of those after it. When ctx is done
-// ForkAll returns its cause at once. What it was about to start is logged all the
-// same.
+// before it have been forked then, and few of those after it. It is a *FilesError, and
+// none is forked, if this process may not have as many files open as they need. When
+// ctx is done ForkAll returns its cause at once. What it was about to start is logged
+// all the same.
 func (r *Run) ForkAll(ctx context.Context, names []string, o ForkOptions) error {
 	b := &batch{r: r, ctx: ctx, names: names, o: o, inherited: os.Environ(), named: map[string]bool{}, over: make(chan struct{})}
 	if err := b.begin(); err != nil {
@@ -93,6 +94,9 @@ func (b *batch) begin() error {
 	if r.ending {
 		return ErrEnded
 	}
+	if err := r.checkFiles(b.names); err != nil {
+		return err
+	}
 	b.starters = min(startersAtOnce, len(b.names))
 	if b.starters == 0 {
 		close(b.over)
@@ -111,7 +115,7 @@ func (b *batch) start() {
 		if n == nil {
 			return
 		}
-		n.err = b.r.start(n, b.inherited)
+		n.err = b.r.explainFiles(n.n, b.r.start(n, b.inherited))
 		b.ended(n)
 	}
 }

@@ -89,6 +89,8 @@ type Run struct {
 	shared    net.Addr      // the control socket that all nodes share, or nil
 	needToken bool          // it can be reached from other machines
 
+	roomForAll bool // there were files enough for all nodes when the run began
+
 	work, ended context.Context // of the script, and of the end of the run
 	abortWork   context.CancelCauseFunc
 	endEnded    context.CancelFunc
@@ -215,6 +217,7 @@ func (r *Run) open() (err error) {
 		r.nodes[spec.Name] = n
 		r.order = append(r.order, n)
 	}
+	r.roomForAll = filesError(r.cfg.Topology.Nodes, 0, r.Containment().Rung) == nil
 	return nil
 }
 
