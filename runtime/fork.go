@@ -213,6 +213,14 @@ func (r *Run) settle(b *birth) {
 	}
 	r.j.Append(n.Name, event.Forked{PID: n.process.PID(), Incarnation: b.incarnation, Argv: b.argv})
 	p, gone := n.process, n.gone
+	if e, ok := p.(process.Ender); ok {
+		r.tasks.Add(1)
+		e.AfterEnd(func() {
+			defer r.tasks.Done()
+			r.watchExit(n, p, gone)
+		})
+		return
+	}
 	r.tasks.Go(func() { r.watchExit(n, p, gone) })
 }
 

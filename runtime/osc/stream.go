@@ -70,7 +70,7 @@ type Reader struct {
 }
 
 const (
-	firstBuffer = 4 << 10
+	firstBuffer = 512
 	bufferSize  = 64 << 10 // grown to where the stream fills it, and beyond only for a frame
 )
 
