@@ -154,13 +154,12 @@ func TestRefusals(t *testing.T) {
 		top.Settings.Timeout = time.Minute
 		r := begin(t, Config{Topology: top})
 		must(t, r.Fork("node", ForkOptions{}))
-		for refused := false; !refused; {
-			must(t, r.Wait(r.Change(time.Minute)))
-			info, _ := r.Node("node")
-			refused = slices.ContainsFunc(r.Events(), func(e event.Event) bool { return e.Kind() == event.KindRefused })
-			if info.Connected {
-				t.Fatalf("%s is connected", mode)
-			}
+		isRefusal := func(e event.Event) bool { return e.Kind() == event.KindRefused }
+		must(t, r.Wait(Condition{What: "refusal", Nodes: []string{"node"}, Check: func() journal.Answer {
+			return journal.Answer{Met: slices.ContainsFunc(r.j.Events(), isRefusal)}
+		}}))
+		if info, _ := r.Node("node"); info.Connected {
+			t.Fatalf("%s is connected", mode)
 		}
 		c := r.Reached([]string{"node"}, StateReady)
 		c.Timeout = time.Millisecond
