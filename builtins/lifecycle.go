@@ -37,12 +37,7 @@ func fork(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range nodes {
-		if err := c.host.run.Fork(name, o); err != nil {
-			return nil, err
-		}
-	}
-	return nil, nil
+	return nil, c.host.run.ForkAll(c.task.phase.ctx, nodes, o)
 }
 
 // forkOptions are the parameters args and env.

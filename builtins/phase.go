@@ -175,8 +175,8 @@ func (h *Host) runDeferred(ctx context.Context, path, during string, d deferred)
 	ctx, abort := context.WithCancelCause(ctx)
 	defer abort(nil)
 	grace := cmp.Or(h.run.Settings().Grace, topology.DefaultSettings().Grace) // no grace is for nodes
-	ctx, cancel := context.WithTimeoutCause(ctx, grace, fmt.Errorf("the call did not end within %s", grace))
-	defer cancel()
+	late := h.run.Clock().AfterFunc(grace, func() { abort(fmt.Errorf("the call did not end within %s", grace)) })
+	defer late.Stop()
 	p := &phase{ctx: ctx, abort: func(err error) { abort(err) }, during: during}
 	return h.runPhase(p, path, func(thread *starlark.Thread) error {
 		_, err := starlark.Call(thread, d.fn, d.args, nil)

@@ -235,6 +235,19 @@ func contained(f func() (starlark.Value, error)) (v starlark.Value, err error) {
 	return f()
 }
 
+// CallIn is the innermost builtin that an error of a script comes from, or "".
+func CallIn(err error) string {
+	var evaluated *starlark.EvalError
+	if !errors.As(err, &evaluated) || len(evaluated.CallStack) == 0 {
+		return ""
+	}
+	last := evaluated.CallStack.At(0)
+	if last.Pos.Filename() != "<builtin>" {
+		return ""
+	}
+	return last.Name
+}
+
 // Where is the innermost place of an error that is in a file, or "".
 func Where(err error) string {
 	var stuck *StuckError

@@ -75,6 +75,12 @@ func (r *Run) believe(c *control.Conn, hello control.Hello) (older *control.Conn
 		return nil, false, fmt.Errorf("it says it is %q, and this port is that of %s", hello.Name, hello.ForNode)
 	}
 	n := r.nodes[hello.Name]
+	for n != nil && n.birth != nil { // it has spoken before its fork is in the log
+		settled := n.birth.settled
+		r.j.Unlock()
+		<-settled
+		r.j.Lock()
+	}
 	switch {
 	case n == nil:
 		return nil, false, fmt.Errorf("no node of this run is named %q", hello.Name)
@@ -168,8 +174,8 @@ func (h *handler) Paused(node string, from, to time.Time) time.Duration {
 // settleLimit bounds how long is waited for what has arrived to be heard.
 const settleLimit = time.Second
 
-// settle returns when what nodes had said by the time of the call has been heard.
-func (r *Run) settle(names []string) {
+// hearOut returns when what nodes had said by the time of the call has been heard.
+func (r *Run) hearOut(names []string) {
 	ctx, cancel := context.WithTimeout(r.ended, settleLimit)
 	defer cancel()
 	var conns []*control.Conn
@@ -183,9 +189,9 @@ func (r *Run) settle(names []string) {
 		case n.conn != nil:
 			conns = append(conns, n.conn)
 		case n.port != nil:
-			ports = append(ports, n.port)
+			ports, shared = append(ports, n.port), true // it may have called the address that all know
 		default:
-			shared = shared || r.shared != nil
+			shared = true
 		}
 	}
 	r.j.Unlock()

@@ -221,6 +221,13 @@ func (r *Result) find(run *runtime.Run, host *builtins.Host, err error) {
 	switch {
 	case errors.As(err, &stuck):
 		found(stuck)
+	case cause != nil && (errors.Is(cause, runtime.ErrTimeLimit) || errors.As(cause, new(*runtime.InterruptedError))):
+		f := verdict.Of(cause)
+		if call := builtins.CallIn(err); call != "" {
+			f.Reason += "; the script was in " + call
+		}
+		f.Where = where
+		run.Find(f)
 	case cause != nil:
 		found(cause)
 	}

@@ -100,6 +100,13 @@ func (c *Clock) AfterFunc(d time.Duration, call func()) *Timer {
 	return t
 }
 
+// After returns a channel that is closed after a duration of the run's time, unless stop
+// is called before.
+func (c *Clock) After(d time.Duration) (passed <-chan struct{}, stop func() bool) {
+	ch := make(chan struct{})
+	return ch, c.AfterFunc(d, func() { close(ch) }).Stop
+}
+
 // Timer makes a timer that is not set yet. It calls its function as AfterFunc does.
 func (c *Clock) Timer(call func()) *Timer { return &Timer{c: c, call: call, index: -1} }
 

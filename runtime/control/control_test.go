@@ -478,9 +478,16 @@ func TestManyHosts(t *testing.T) {
 }
 
 // TestPort: a port of one incarnation says who it is for; when it closes, those
-// who had connected before are still heard.
+// who had connected before are still heard. So it is where each has a socket of its own.
 func TestPort(t *testing.T) {
+	for _, alone := range []bool{false, true} {
+		t.Run(fmt.Sprintf("alone=%v", alone), func(t *testing.T) { testPort(t, alone) })
+	}
+}
+
+func testPort(t *testing.T, alone bool) {
 	s, l, _ := server(t, Options{})
+	s.alone = alone
 	for i := range 50 {
 		name := fmt.Sprintf("n%d", i)
 		p, err := s.ListenFor("127.0.0.1", name, 3)
@@ -499,7 +506,12 @@ func TestPort(t *testing.T) {
 				t.Fatalf("after Heard there is no %q:\n%s", want, l.all())
 			}
 		}
-		if _, err := net.Dial("tcp", p.Addr().String()); err == nil {
+		c, err = net.Dial("tcp", p.Addr().String())
+		if err == nil {
+			_, err = c.Read(make([]byte, 1))
+			c.Close()
+		}
+		if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Fatal("a closed port listens")
 		}
 	}

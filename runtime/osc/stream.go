@@ -70,7 +70,7 @@ type Reader struct {
 }
 
 const (
-	firstBuffer = 4 << 10
+	firstBuffer = 512
 	bufferSize  = 64 << 10 // grown to where the stream fills it, and beyond only for a frame
 )
 
@@ -130,6 +130,27 @@ func (r *Reader) Next() ([]byte, error) {
 		}
 	}
 	return r.slow()
+}
+
+// Items appends the arguments of the next packets, as far as they have been read,
+// are messages of a template whose tags are s, sh or h, and there is room in
+// items without an allocation. They are good until the next call of Next.
+func (r *Reader) Items(t *Template, items []Item) []Item {
+	if r.framing != SizePrefix || r.err != nil || !t.itemized() {
+		return items
+	}
+	have, n := r.buf[r.start:r.end], len(items)
+	items = items[:cap(items)]
+	for n < len(items) && len(have) >= 4 {
+		size := be.Uint32(have)
+		if size > uint32(len(have)-4) || size > uint32(r.max) || !t.read(have[4:4+size], &items[n]) {
+			break
+		}
+		n++
+		have = have[4+size:]
+	}
+	r.start = r.end - len(have)
+	return items[:n]
 }
 
 func (r *Reader) slow() ([]byte, error) {

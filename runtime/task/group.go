@@ -40,7 +40,11 @@ func (s *Scheduler) Run(ctx context.Context, path string, patience time.Duration
 		g.finish(t)
 	})
 	first.done = make(chan struct{})
-	stop := context.AfterFunc(ctx, func() { s.endGroup(g) })
+	stop := context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		g.end()
+	})
 	defer stop()
 	s.mu.Lock()
 	if s.dead {
@@ -95,10 +99,8 @@ func (s *Scheduler) abandon(stuck *Task) {
 	s.running.done() // the one that is stuck
 }
 
-// endGroup ends all tasks of a group.
-func (s *Scheduler) endGroup(g *Group) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// end ends all tasks of a group, whose context is done. The lock is held.
+func (g *Group) end() {
 	for _, t := range g.inOrder() {
 		t.owner.Interrupt(context.Cause(g.ctx))
 		t.rank = sleeps // it does not wait for its fault
@@ -121,8 +123,11 @@ func (g *Group) inOrder() []*Task {
 func (g *Group) finish(first *Task) {
 	s := first.s
 	s.mu.Lock()
+	if g.ctx.Err() != nil {
+		g.end()
+	}
 	for _, t := range g.inOrder() {
-		if t != first {
+		if t != first && g.ctx.Err() == nil {
 			t.cancel(errLeft)
 		}
 	}
