@@ -25,6 +25,9 @@ type handler Run
 const (
 	hearBefore = 10 * time.Second
 	handOver   = time.Second
+	// maxCallers is how many of one node's connections may wait so: no crowd that says a
+	// node's name takes the places of others.
+	maxCallers = 64
 )
 
 // Ready believes a connection, or says why not. Where only this machine reaches
@@ -39,8 +42,22 @@ func (h *handler) Ready(c *control.Conn, hello control.Hello) error {
 	r := (*Run)(h)
 	r.j.Lock()
 	n := r.nodes[hello.Name]
-	again := n != nil && (n.conn != nil || n.losses > 0)
+	again, crowd := false, false
+	if n != nil {
+		again, crowd = n.conn != nil || n.losses > 0, n.callers == maxCallers
+		n.callers++
+	}
 	r.j.Unlock()
+	defer func() {
+		if n != nil {
+			r.j.Lock()
+			n.callers--
+			r.j.Unlock()
+		}
+	}()
+	if crowd {
+		return fmt.Errorf("%d connections before it say that they are %s", maxCallers, hello.Name)
+	}
 	if before := c.Before(again || hello.ForNode != ""); len(before) > 0 {
 		ctx, cancel := context.WithTimeout(r.ended, hearBefore)
 		r.drivers.control.Settle(ctx, before, nil, false)

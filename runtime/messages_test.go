@@ -40,6 +40,13 @@ func quiet(t *testing.T, r *Run) func(words ...any) phone {
 	}
 }
 
+// closed kills at once what the test has left.
+func closed() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}
+
 func (p phone) say(address string, args ...any) {
 	p.t.Helper()
 	must(p.t, p.conn.Send(osc.NewMessage(address, args...)))
@@ -65,7 +72,7 @@ func awaitOne(t *testing.T, r *Run, address string) Message {
 
 // TestConnectsAgain: a node that connects again and again is heard, in order.
 func TestConnectsAgain(t *testing.T) {
-	r := begin(t, Config{Topology: ini(t, "node silent")})
+	r := begin(t, Config{Topology: ini(t, "node silent"), Hurry: closed()})
 	dial := quiet(t, r)
 	var want []any
 	for i := range int32(200) {
@@ -93,7 +100,7 @@ func TestConnectsAgain(t *testing.T) {
 // not ended, if it shows the node's token; else it is refused. What was said on the
 // first before is heard before.
 func TestTakesOver(t *testing.T) {
-	r := begin(t, Config{Topology: ini(t, "node silent")})
+	r := begin(t, Config{Topology: ini(t, "node silent"), Hurry: closed()})
 	dial := quiet(t, r)
 	r.j.Lock()
 	token := r.nodes["node"].token
@@ -150,7 +157,7 @@ func refusal(t *testing.T, r *Run) (reason string) {
 // TestGivenUp: a wait that was met and given up leaves the message to the next one,
 // also to one that waits already.
 func TestGivenUp(t *testing.T) {
-	r := begin(t, Config{Topology: ini(t, "node silent")})
+	r := begin(t, Config{Topology: ini(t, "node silent"), Hurry: closed()})
 	p := quiet(t, r)()
 	must(t, r.Wait(r.Reached([]string{"node"}, StateReady)))
 	watch := func() (*Watch, func() Message, chan struct{}) {
@@ -182,7 +189,7 @@ func TestGivenUp(t *testing.T) {
 // TestFromDisk: what a node sent long ago is awaited and listed as it was sent, with
 // all types of arguments.
 func TestFromDisk(t *testing.T) {
-	r := begin(t, Config{Topology: ini(t, "node silent")})
+	r := begin(t, Config{Topology: ini(t, "node silent"), Hurry: closed()})
 	p := quiet(t, r)()
 	odd := []any{int32(1), int64(2), int64(math.MaxInt64), float32(7), float32(0.1), 0.1, "\xff é", []byte{1, 2}, true, false, nil,
 		osc.Symbol("s"), osc.Char('c'), osc.RGBA(5), osc.MIDI{1, 2, 3, 4}, osc.Timetag(1), osc.Impulse{}, osc.Array{int32(1), osc.Array{"x"}}}
@@ -215,7 +222,7 @@ func TestFromDisk(t *testing.T) {
 // TestSaidInTime: a message that had come when the deadline passed is one that was
 // awaited in time, however short that is.
 func TestSaidInTime(t *testing.T) {
-	r := begin(t, Config{Topology: ini(t, "node silent")})
+	r := begin(t, Config{Topology: ini(t, "node silent"), Hurry: closed()})
 	p := quiet(t, r)()
 	must(t, r.Wait(r.Reached([]string{"node"}, StateReady)))
 	for i := range int32(300) {
@@ -230,7 +237,7 @@ func TestSaidInTime(t *testing.T) {
 
 // TestAskedOnce: what waits for many nodes looks at one when there is news of one.
 func TestAskedOnce(t *testing.T) {
-	r := begin(t, Config{Topology: ini(t, "a", "b silent", "c")})
+	r := begin(t, Config{Topology: ini(t, "a", "b silent", "c"), Hurry: closed()})
 	all := []string{"a", "b", "c"}
 	for _, name := range all {
 		must(t, r.Fork(name, ForkOptions{}))
@@ -277,7 +284,7 @@ func quietOf(t *testing.T, r *Run, name string) phone {
 // TestSendsAfterAll: what is sent to a node that has just closed its connection waits
 // for it to connect again.
 func TestSendsAfterAll(t *testing.T) {
-	r := begin(t, Config{Topology: ini(t, "node silent")})
+	r := begin(t, Config{Topology: ini(t, "node silent"), Hurry: closed()})
 	dial := quiet(t, r)
 	p := dial()
 	must(t, r.Wait(r.Reached([]string{"node"}, StateReady)))
@@ -299,7 +306,7 @@ func TestSendsAfterAll(t *testing.T) {
 
 // TestCut: who closes a connection says why, also where the node exits of it.
 func TestCut(t *testing.T) {
-	r := begin(t, Config{Topology: ini(t, "node silent")})
+	r := begin(t, Config{Topology: ini(t, "node silent"), Hurry: closed()})
 	p := quiet(t, r)()
 	must(t, r.Wait(r.Reached([]string{"node"}, StateReady)))
 	must(t, p.conn.Queue(make([]byte, 100_000)))

@@ -49,6 +49,7 @@ type node struct {
 	port    *control.Port
 	conn    *control.Conn
 	losses  int           // of connections so far
+	callers int           // connections that say they are its, and are not yet
 	gone    chan struct{} // closed when the incarnation's exit has been logged
 
 	// asking is held by who asks the process to end, from the act until the

@@ -3,7 +3,7 @@
 // A Run is one event log, one roster and the drivers that fill them. Every
 // fact becomes an event under one lock, in the order in which the engine saw
 // it; the roster is a fold over the events; a Condition is a question to the
-// roster, asked again at every event, with a deadline. There is no second
+// roster, asked again when there is news of its nodes, with a deadline. There is no second
 // bookkeeping beside the log.
 //
 // The package knows nothing of scripts: package script drives a Run from

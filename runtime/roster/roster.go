@@ -1,6 +1,6 @@
 // Package roster is what is known of the nodes of a run: a fold over its events,
 // and the table of exits. It is pure: it knows no process, no connection and no
-// clock. Only Apply writes it.
+// clock. Only Apply writes it, but for how far messages have been given out.
 package roster
 
 import (
