@@ -78,13 +78,25 @@ func (r *Run) Reached(names []string, s State) Condition {
 // MessageFrom waits for a message that the node sends to an address: the first
 // of its present incarnation that no such wait has returned yet, or with
 // sinceNow the first that is still to come. The function returns it, once the
-// condition is met. A wait that was met and is stopped before anybody has taken its
-// result by Watch.Err leaves the message to the next one.
+// condition is met; it is taken by that. A wait that was met and is stopped before
+// leaves the message to the next one.
 func (r *Run) MessageFrom(name, address string, sinceNow bool) (Condition, func() Message) {
 	var found Message
 	var of *roster.Messages // that it is one of
 	from := int64(-1)       // what is before it is not awaited
-	return Condition{What: "message " + address, Nodes: []string{name}, GiveBack: func() { of.GiveBack(address, found.Seq) },
+	stopped := func() {
+		if of != nil {
+			of.GiveBack(address, found.Seq)
+			of = nil
+		}
+	}
+	taken := func() Message {
+		r.j.Lock()
+		defer r.j.Unlock()
+		of = nil
+		return found
+	}
+	return Condition{What: "message " + address, Nodes: []string{name}, Stopped: stopped,
 		Check: func(string) journal.Answer {
 			n, err := r.node(name)
 			if err != nil {
@@ -110,7 +122,7 @@ func (r *Run) MessageFrom(name, address string, sinceNow bool) (Condition, func(
 				return journal.Answer{Met: true}
 			}
 			return n.awaited()
-		}}, func() Message { return found }
+		}}, taken
 }
 
 // isMessage reports whether an event is a message of a node to an address, or to any

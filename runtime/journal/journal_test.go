@@ -314,29 +314,59 @@ func TestAsked(t *testing.T) {
 	}
 }
 
-// TestGivenBack: what a condition has found is given back if the wait is stopped
-// before anybody has taken it, once, and others are asked then.
+// TestGivenBack: a wait that is stopped is told so, whether or not it was met, and
+// others are asked then.
 func TestGivenBack(t *testing.T) {
-	for _, test := range []struct {
-		name string
-		end  func(w *journal.Watch)
-		back int
-	}{
-		{"taken", func(w *journal.Watch) { w.Err(); w.Stop() }, 0},
-		{"given up", func(w *journal.Watch) { w.Stop(); w.Stop(); w.Err() }, 1},
-	} {
+	for _, met := range []bool{true, false} {
 		j, _ := start(t, 1, nil)
 		back, asked := 0, 0
 		j.Watch(journal.Condition{What: "other", Nodes: []string{"n0"}, Check: func(string) journal.Answer {
 			asked++
 			return journal.Answer{}
 		}}, func() {})
-		w := j.Watch(journal.Condition{What: "x", Nodes: []string{"n0"}, GiveBack: func() { back++ },
-			Check: func(string) journal.Answer { return journal.Answer{Met: true} }}, func() {})
-		test.end(w)
-		if back != test.back || asked != 1+test.back {
-			t.Errorf("%s: given back %d times, and another was asked %d times", test.name, back, asked)
+		w := j.Watch(journal.Condition{What: "x", Nodes: []string{"n0"}, Stopped: func() { back++ },
+			Check: func(string) journal.Answer { return journal.Answer{Met: met} }}, func() {})
+		if back > 0 {
+			t.Errorf("it was told before it was stopped")
 		}
+		w.Stop()
+		if err := w.Err(); back == 0 || asked != 2 || (err == nil) != met {
+			t.Errorf("given back %d times, and another was asked %d times: %v", back, asked, err)
+		}
+	}
+}
+
+// TestRechecked: a condition is asked again when what it has begun says so, and for the
+// last time after what had been late.
+func TestRechecked(t *testing.T) {
+	var due func()
+	j, _ := start(t, 1, func(o *journal.Options) {
+		o.AfterFunc = func(d time.Duration, f func()) journal.Timer {
+			due = f
+			return time.NewTimer(time.Hour)
+		}
+	})
+	var recheck func()
+	asked := 0
+	late := false
+	ended := make(chan struct{})
+	w := j.Watch(journal.Condition{What: "x", Nodes: []string{"n0"}, Begin: func(f func()) { recheck = f }, Late: func() { late = true },
+		Check: func(string) journal.Answer {
+			asked++
+			return journal.Answer{Met: late}
+		}}, func() { close(ended) })
+	recheck()
+	if asked != 2 {
+		t.Errorf("it was asked %d times", asked)
+	}
+	due()
+	<-ended
+	if err := w.Err(); err != nil || asked != 3 {
+		t.Errorf("it was asked %d times: %v", asked, err)
+	}
+	recheck()
+	if asked != 3 {
+		t.Error("it was asked after its end")
 	}
 }
 

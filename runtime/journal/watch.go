@@ -33,9 +33,17 @@ type Condition struct {
 	// Missing returns the nodes that have not come yet, as the last Check found. Where
 	// it is nil they are Nodes, until the condition is met.
 	Missing func() []string
-	// GiveBack is called where the condition was met and nobody has taken what it
-	// found: Stop came before Err. It may be nil.
-	GiveBack func()
+	// Begin, if there is one, is called once before the first Check. What it is given
+	// has the condition checked for another reason than an event; it is called from any
+	// goroutine, without the lock.
+	Begin func(recheck func())
+	// Late, if there is one, is called when the deadline has come, without the lock
+	// and before the last Check: what had come before the deadline counts.
+	Late func()
+	// Stopped, if there is one, is called when the wait ends without being met, and by
+	// Watch.Stop also where it was met: nobody gets what it was met by, unless that was
+	// taken before. It may be called more than once.
+	Stopped func()
 }
 
 // Answer is what a condition finds.
@@ -57,7 +65,6 @@ type Watch struct {
 	last    Answer
 	checked bool
 	ended   bool
-	settled bool // what it found is taken or given back
 	err     error
 }
 
@@ -107,7 +114,12 @@ func (j *Journal) Watch(c Condition, notify func()) *Watch {
 	}
 	if err := j.o.Ended(); err != nil {
 		j.finish(w, "cancelled", err)
-	} else if !j.decided(w, "") {
+		return w
+	}
+	if c.Begin != nil {
+		c.Begin(func() { j.recheck(w) })
+	}
+	if !j.decided(w, "") {
 		w.timer = j.o.AfterFunc(c.Timeout, func() { j.expire(w) })
 	}
 	return w
@@ -135,13 +147,12 @@ func (j *Journal) lists(w *Watch) iter.Seq[*list] {
 	}
 }
 
-// Err returns how the wait ended: nil where the condition was met, and what it found
-// is taken. It is only to be called after notify was.
+// Err returns how the wait ended: nil where the condition was met. It is only to
+// be called after notify was.
 func (w *Watch) Err() error {
-	w.j.Lock()
+	w.j.mu.Lock()
 	err := w.err
-	w.settled = true
-	w.j.Unlock()
+	w.j.mu.Unlock()
 	// The last lines are read outside the lock, for they are in a file.
 	var timeout *TimeoutError
 	var impossible *ImpossibleError
@@ -162,21 +173,20 @@ func (j *Journal) tails(missing []Missing) map[string][]string {
 	return output
 }
 
-// Stop gives the wait up; notify is not called if it has not been. What it has found,
-// and nobody has taken by Err, is given back.
+// Stop gives the wait up; notify is not called if it has not been. What it has found
+// and nobody has taken is left to others.
 func (w *Watch) Stop() {
 	j := w.j
 	j.Lock()
 	defer j.Unlock()
 	w.notify = nil
-	if w.ended && w.err == nil && !w.settled && w.c.GiveBack != nil {
-		w.settled = true
-		w.c.GiveBack()
-		for _, name := range w.c.Nodes { // others may wait for it
+	j.finish(w, "cancelled", context.Canceled)
+	if w.c.Stopped != nil {
+		w.c.Stopped()
+		for _, name := range w.c.Nodes { // others may wait for what it had found
 			j.check(name)
 		}
 	}
-	j.finish(w, "cancelled", context.Canceled)
 }
 
 // CancelWatches ends all waits with an error. The lock is held.
@@ -197,6 +207,13 @@ func (j *Journal) OutputChanged(node string) {
 			}
 		}
 	}
+}
+
+// recheck checks one condition, which something else than an event has changed.
+func (j *Journal) recheck(w *Watch) {
+	j.Lock()
+	defer j.Unlock()
+	j.checkOne(w, "")
 }
 
 // check checks the conditions that an event of a node, or of none, is for.
@@ -244,13 +261,19 @@ func (j *Journal) expire(w *Watch) {
 	if w.ended || j.closed {
 		return
 	}
-	if w.c.Expiry || len(w.c.Nodes) == 0 || j.o.Settle == nil {
+	settles := !w.c.Expiry && len(w.c.Nodes) > 0 && j.o.Settle != nil
+	if !settles && w.c.Late == nil {
 		j.giveUp(w)
 		return
 	}
 	missing := w.missing()
 	j.settling.Go(func() {
-		j.o.Settle(missing)
+		if settles {
+			j.o.Settle(missing)
+		}
+		if w.c.Late != nil {
+			w.c.Late()
+		}
 		j.Lock()
 		defer j.Unlock()
 		j.giveUp(w)
@@ -287,6 +310,9 @@ func (j *Journal) finish(w *Watch, outcome string, err error) {
 	w.ended, w.err = true, err
 	if w.timer != nil {
 		w.timer.Stop()
+	}
+	if err != nil && w.c.Stopped != nil {
+		w.c.Stopped()
 	}
 	for l := range j.lists(w) {
 		l.leave()
