@@ -7,8 +7,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dagon-star/dagon-star/runtime/event"
 	"github.com/dagon-star/dagon-star/runtime/journal"
+	"github.com/dagon-star/dagon-star/runtime/osc"
 	"github.com/dagon-star/dagon-star/runtime/process"
+	"github.com/dagon-star/dagon-star/runtime/roster"
 )
 
 // Condition is something to wait for: see Reached, MessageFrom, OutputFrom,
@@ -24,53 +27,112 @@ type Watch = journal.Watch
 // exits before the state, or closes its control connection and lives on.
 func (r *Run) Reached(names []string, s State) Condition {
 	names = slices.Clone(names)
-	return Condition{What: string(s), Nodes: names, Check: func() journal.Answer {
-		var a journal.Answer
+	left := map[string]bool{} // those that have not come, true where they cannot
+	impossible := 0           // how many cannot
+	settle := func(name string) error {
+		n, err := r.node(name)
+		if err != nil {
+			return err
+		}
+		if left[name] {
+			impossible--
+		}
+		switch {
+		case n.Has(s):
+			delete(left, name)
+		case n.State == "":
+			return &StateError{Node: name, Text: fmt.Sprintf("cannot await %s: it has not been forked", s)}
+		default:
+			left[name] = n.State == StateExited || n.Lost && s != StateExited
+		}
+		if left[name] {
+			impossible++
+		}
+		return nil
+	}
+	those := func(impossible bool) (out []string) {
 		for _, name := range names {
-			n, err := r.node(name)
-			switch {
-			case err != nil:
-				return journal.Answer{Err: err}
-			case n.Has(s):
-			case n.State == "":
-				return journal.Answer{Err: &StateError{Node: name, Text: fmt.Sprintf("cannot await %s: it has not been forked", s)}}
-			case n.State == StateExited, n.Lost && s != StateExited:
-				a.Impossible = append(a.Impossible, name)
-			default:
-				a.Missing = append(a.Missing, name)
+			if cannot, is := left[name]; is && cannot == impossible {
+				out = append(out, name)
 			}
 		}
-		a.Met = len(a.Missing)+len(a.Impossible) == 0
-		return a
+		return out
+	}
+	return Condition{What: string(s), Nodes: names, Missing: func() []string { return those(false) }, Check: func(news string) journal.Answer {
+		look := names
+		if news != "" {
+			look = []string{news}
+		}
+		for _, name := range look {
+			if err := settle(name); err != nil {
+				return journal.Answer{Err: err}
+			}
+		}
+		if impossible > 0 {
+			return journal.Answer{Impossible: those(true)}
+		}
+		return journal.Answer{Met: len(left) == 0}
 	}}
 }
 
 // MessageFrom waits for a message that the node sends to an address: the first
 // of its present incarnation that no such wait has returned yet, or with
 // sinceNow the first that is still to come. The function returns it, once the
-// condition is met.
+// condition is met. A wait that was met and is stopped before anybody has taken its
+// result by Watch.Err leaves the message to the next one.
 func (r *Run) MessageFrom(name, address string, sinceNow bool) (Condition, func() Message) {
 	var found Message
-	from := -1
-	return Condition{What: "message " + address, Nodes: []string{name}, Check: func() journal.Answer {
-		n, err := r.node(name)
-		if err != nil {
-			return journal.Answer{Err: err}
-		}
-		if from < 0 {
-			if from = 0; sinceNow {
-				from = len(n.Messages)
+	var of *roster.Messages // that it is one of
+	from := int64(-1)       // what is before it is not awaited
+	return Condition{What: "message " + address, Nodes: []string{name}, GiveBack: func() { of.GiveBack(address, found.Seq) },
+		Check: func(string) journal.Answer {
+			n, err := r.node(name)
+			if err != nil {
+				return journal.Answer{Err: err}
 			}
-		}
-		for _, m := range n.Messages[min(max(from, n.returned[address]), len(n.Messages)):] {
-			if m.Address == address {
-				n.returned[address] = m.Index + 1
-				found = m
+			if from < 0 {
+				if from = 0; sinceNow {
+					from = r.j.Next()
+				}
+			}
+			_, ok, err := n.Messages.Give(address, from, r.j.Next(), func(a, b int64) (int64, bool, error) {
+				e, ok, err := r.j.Find(a, b, func(e event.Event) bool { return isMessage(e, name, address) })
+				if ok {
+					found, err = messageOf(e)
+				}
+				return e.Seq, ok, err
+			})
+			if err != nil {
+				return journal.Answer{Err: err}
+			}
+			if ok {
+				of = n.Messages
 				return journal.Answer{Met: true}
 			}
+			return n.awaited()
+		}}, func() Message { return found }
+}
+
+// isMessage reports whether an event is a message of a node to an address, or to any
+// where that is "".
+func isMessage(e event.Event, node, address string) bool {
+	d, ok := e.Detail.(event.Received)
+	return ok && e.Node == node && (address == "" || d.Address == address)
+}
+
+// messageOf is the message that an event tells of. The error is that a log on the
+// disk is another.
+func messageOf(e event.Event) (Message, error) {
+	d := e.Detail.(event.Received)
+	m := Message{T: e.T, Address: d.Address, Args: d.Args, Seq: e.Seq}
+	if len(d.Packet) > 0 {
+		packet, err := osc.Parse(d.Packet)
+		if err != nil {
+			return Message{}, fmt.Errorf("event log: the packet of event %d: %w", e.Seq, err)
 		}
-		return n.awaited()
-	}}, func() Message { return found }
+		m.Args = packet.Message().Arguments
+	}
+	return m, nil
 }
 
 // Counted waits until a node's present incarnation has reported at least n
@@ -78,7 +140,7 @@ func (r *Run) MessageFrom(name, address string, sinceNow bool) (Condition, func(
 // function returns how many it has, once the condition is met.
 func (r *Run) Counted(name string, n int64) (Condition, func() int64) {
 	var reported int64
-	return Condition{What: fmt.Sprintf("count of %d", n), Nodes: []string{name}, Check: func() journal.Answer {
+	return Condition{What: fmt.Sprintf("count of %d", n), Nodes: []string{name}, Check: func(string) journal.Answer {
 		counter, err := r.node(name)
 		if err != nil {
 			return journal.Answer{Err: err}
@@ -102,7 +164,7 @@ func (r *Run) OutputFrom(name string, pattern *regexp.Regexp, sinceNow bool) (Co
 	var found process.Line
 	began := false
 	var from int64
-	return Condition{What: "output " + pattern.String(), Nodes: []string{name}, ReadsOutput: true, Check: func() journal.Answer {
+	return Condition{What: "output " + pattern.String(), Nodes: []string{name}, ReadsOutput: true, Check: func(string) journal.Answer {
 		n, err := r.node(name)
 		if err != nil {
 			return journal.Answer{Err: err}
@@ -142,7 +204,7 @@ func (r *Run) OutputFrom(name string, pattern *regexp.Regexp, sinceNow bool) (Co
 		if exited {
 			return journal.Answer{Impossible: []string{n.Name}}
 		}
-		return journal.Answer{Missing: []string{n.Name}}
+		return journal.Answer{}
 	}}, func() process.Line { return found }
 }
 
@@ -154,24 +216,24 @@ func (n *node) awaited() journal.Answer {
 	case n.State == StateExited, n.Lost:
 		return journal.Answer{Impossible: []string{n.Name}}
 	}
-	return journal.Answer{Missing: []string{n.Name}}
+	return journal.Answer{}
 }
 
 // Elapsed waits for time to pass.
 func Elapsed(d time.Duration) Condition {
 	return Condition{What: "sleep", Timeout: max(d, 1), Quiet: true, Expiry: true,
-		Check: func() journal.Answer { return journal.Answer{} }}
+		Check: func(string) journal.Answer { return journal.Answer{} }}
 }
 
 // Change waits for the next event, at most for a while; that no event came is
 // no error.
 func (r *Run) Change(within time.Duration) Condition {
-	seen := -1
-	return Condition{What: "change", Timeout: max(within, 1), Quiet: true, Expiry: true, Check: func() journal.Answer {
+	seen := int64(-1)
+	return Condition{What: "change", Timeout: max(within, 1), Quiet: true, Expiry: true, Always: true, Check: func(string) journal.Answer {
 		if seen < 0 {
-			seen = len(r.j.Events())
+			seen = r.j.Next()
 		}
-		return journal.Answer{Met: len(r.j.Events()) > seen}
+		return journal.Answer{Met: r.j.Next() > seen}
 	}}
 }
 

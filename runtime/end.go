@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"sync"
 	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/event"
-	"github.com/dagon-star/dagon-star/runtime/fault"
 	"github.com/dagon-star/dagon-star/runtime/process"
 	"github.com/dagon-star/dagon-star/runtime/verdict"
 )
@@ -34,11 +34,16 @@ type Result struct {
 	ID       string
 	Folder   string
 	Duration time.Duration
-	Events   []event.Event
 	Nodes    []NodeInfo
 	// LeftBehind are the processes that even SIGKILL did not end in time.
 	LeftBehind []int
+
+	events iter.Seq2[event.Event, error]
 }
+
+// Events goes through the events of the run, which are on the disk. An error, as
+// where the run's folder has been moved, is the last of the sequence.
+func (r *Result) Events() iter.Seq2[event.Event, error] { return r.events }
 
 // End ends the run, whatever ended its work: all faults are undone, then last is
 // called, which may be nil, then all that still runs is shut down, and then the
@@ -157,17 +162,18 @@ func (r *Run) conclude() (*Result, error) {
 		r.find(Finding{Outcome: outcome, Reason: err.Error(), Cause: err, During: verdict.AtEnd})
 	}
 	r.faults.CloseSchedules(ErrEnded) // those of the deferred calls
-	for _, f := range fault.Findings(r.j.Events(), r.required) {
+	for _, f := range r.tales.Findings(r.required) {
 		r.find(f)
 	}
 	v := r.writeVerdict(left)
 	r.j.Close()
-	result := &Result{Verdict: v, ID: r.id, Folder: folder.Path, Duration: r.Elapsed(), Events: r.j.Events(),
+	result := &Result{Verdict: v, ID: r.id, Folder: folder.Path, Duration: r.Elapsed(), events: r.Events(),
 		Nodes: r.infos(), LeftBehind: left}
 	err := r.j.Lost()
 	r.j.Unlock()
+	r.j.Wait()
 	r.observed.Wait()
-	return result, errors.Join(err, folder.Close())
+	return result, errors.Join(err, r.unobserved, folder.Close())
 }
 
 // writeVerdict judges the run and writes the end of its log. A log without its
@@ -184,6 +190,7 @@ func (r *Run) writeVerdict(left []int) verdict.Verdict {
 	v, written := judge()
 	r.j.Append("", written)
 	r.j.Append("", event.RunFinished{DurationS: r.Elapsed().Truncate(time.Microsecond).Seconds(), LeftBehind: left})
+	r.j.Flush()
 	if r.j.Lost() != nil {
 		v, written = judge()
 		r.j.Correct(2, written)

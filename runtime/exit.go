@@ -42,14 +42,14 @@ func (r *Run) watchExit(n *node, p process.Process, gone chan struct{}) {
 	r.j.Unlock()
 	if isUnheard { // its connection may still stand among others that wait, at an address that nodes share
 		ctx, cancel := context.WithTimeout(r.ended, drainTimeout)
-		r.drivers.control.Settle(ctx)
+		r.drivers.control.Settle(ctx, nil, nil, true)
 		cancel()
 	}
 	r.j.Lock()
 	conn := n.conn
 	r.j.Unlock()
 	if conn != nil && !r.drain(n, conn.Closed(), limit) {
-		conn.Close()
+		conn.Close("it was silent after its process had ended")
 		<-conn.Closed()
 	}
 	output := n.log.Tail(tailLines)
@@ -70,7 +70,7 @@ func (r *Run) drain(n *node, heard <-chan struct{}, limit time.Time) bool {
 	count := func() int {
 		r.j.Lock()
 		defer r.j.Unlock()
-		return len(n.Messages)
+		return n.Messages.Count
 	}
 	timer := time.NewTimer(drainTimeout)
 	defer timer.Stop()
@@ -109,9 +109,7 @@ func (r *Run) exited(n *node, p process.Process, output []string) {
 	}
 	unasked := &ExitError{Node: n.Name, Code: exit.Code, Signal: exit.Signal, Before: n.State,
 		Lived: r.Elapsed() - n.ForkedAt, Why: why, Note: note(exit), Output: output}
-	if !n.WasReady {
-		unasked.Refusal = n.Refusal
-	}
+	unasked.Refusal = n.Refusal
 	// The waits end by the unasked exit, whatever else it makes impossible.
 	r.j.AppendFirst(n.Name, exited, func() {
 		if r.ending || r.cause != nil {
@@ -148,7 +146,7 @@ type ExitError struct {
 	Why     string   // why its end was not asked for; see roster.End
 	Output  []string // its last lines
 	Note    string   // what else is known of its end, such as that it ran out of memory
-	Refusal string   // why its last connection was refused, or ""
+	Refusal string   // what was last refused of it, or why we closed its connection, or ""
 }
 
 func (e *ExitError) Error() string {
@@ -158,7 +156,7 @@ func (e *ExitError) Error() string {
 		b.WriteString("\n  " + e.Note)
 	}
 	if e.Refusal != "" {
-		fmt.Fprintf(&b, "\n  its connection was refused: %s", e.Refusal)
+		b.WriteString("\n  " + e.Refusal)
 	}
 	journal.WriteOutput(&b, e.Node, e.Output)
 	return b.String()

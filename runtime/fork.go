@@ -206,7 +206,6 @@ func (r *Run) settle(b *birth) {
 	n.token, n.process, n.port, n.gone, n.options, n.env = b.token, b.process, b.port, make(chan struct{}), b.options, b.env
 	n.showsToken = n.spec.Component != "" && len(n.spec.Wrapper) == 0 // a wrapper may keep the environment back
 	n.blows, n.endedBefore = nil, false
-	clear(n.returned)
 	clear(n.outputRead)
 	if b.port != nil {
 		r.j.Append(n.Name, event.Listening{Address: b.home.String()})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -69,11 +70,11 @@ func TestForkAllInOrder(t *testing.T) {
 	all := []string{"a", "b", "c"}
 	must(t, r.ForkAll(t.Context(), all, ForkOptions{}))
 	must(t, r.Wait(r.Reached(all, StateReady)))
-	if got := forked(r.Events()); !slices.Equal(got, all) {
+	if got := forked(collect(t, r.Events())); !slices.Equal(got, all) {
 		t.Errorf("forked %v, want %v", got, all)
 	}
 	isForked := map[string]bool{}
-	for _, e := range r.Events() {
+	for _, e := range collect(t, r.Events()) {
 		switch {
 		case e.Kind() == event.KindForked:
 			isForked[e.Node] = true
@@ -111,7 +112,7 @@ func TestForkAllFails(t *testing.T) {
 		} else if err == nil || !errors.As(err, test.is) || !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%v: %v, want %q", test.names, err, test.says)
 		}
-		if got := forked(r.Events()); !slices.Equal(got, test.want) {
+		if got := forked(collect(t, r.Events())); !slices.Equal(got, test.want) {
 			t.Errorf("%v: forked %v, want %v", test.names, got, test.want)
 		}
 	}
@@ -156,12 +157,12 @@ func TestForkAllEndsAtOnce(t *testing.T) {
 		t.Errorf("%s: %s", end.Outcome, end.Reason)
 	}
 	exited := 0
-	for _, e := range end.Events {
+	for _, e := range collect(t, end.Events()) {
 		if e.Kind() == event.KindExited {
 			exited++
 		}
 	}
-	if n := len(forked(end.Events)); n != int(begun.Load()) || n > 1+startersAtOnce || n != exited {
+	if n := len(forked(collect(t, end.Events()))); n != int(begun.Load()) || n > 1+startersAtOnce || n != exited {
 		t.Errorf("%d were started, %d of %d forked, %d exited", begun.Load(), n, len(specs), exited)
 	}
 }
@@ -175,4 +176,11 @@ func TestLastOfEach(t *testing.T) {
 	if got := lastOfEach(nil, nil); len(got) != 0 {
 		t.Error(got)
 	}
+}
+
+func collect(t testing.TB, all iter.Seq2[event.Event, error]) []event.Event {
+	t.Helper()
+	events, err := event.Collect(all)
+	must(t, err)
+	return events
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/dagon-star/dagon-star/runtime/control"
 	"github.com/dagon-star/dagon-star/runtime/event"
+	"github.com/dagon-star/dagon-star/runtime/journal"
 	"github.com/dagon-star/dagon-star/runtime/osc"
 	"github.com/dagon-star/dagon-star/runtime/roster"
 )
@@ -18,6 +19,9 @@ func (r *Run) Send(name string, m *osc.Message) error { return r.send("script", 
 
 // send is Send, by whom is in the log where it asks the node to shut down.
 func (r *Run) send(by, name string, m *osc.Message) error {
+	if err := r.reconnected(name, nil); err != nil {
+		return err
+	}
 	r.j.Lock()
 	n, err := r.node(name)
 	if err == nil {
@@ -39,9 +43,31 @@ func (r *Run) send(by, name string, m *osc.Message) error {
 	r.j.Append(name, event.Sent{Address: m.Address, Args: m.Arguments})
 	r.j.Unlock()
 	if err := conn.Send(m); err != nil {
+		if ended := r.reconnected(name, conn); ended != nil { // why it failed
+			return ended
+		}
 		return fmt.Errorf("%s: cannot send %s: %w", name, m.Address, err)
 	}
 	return nil
+}
+
+// reconnected waits, not for long, as long as it is open what has become of a node that
+// has closed its control connection: it may be about to exit, or to connect again, or
+// lives on without. broken is a connection that is of no use any more, or nil. The error
+// is what ended the run's work meanwhile, such as the node's exit.
+func (r *Run) reconnected(name string, broken *control.Conn) error {
+	isKnown := func() bool {
+		n := r.nodes[name]
+		return n == nil || !n.Alive() || !n.WasReady || n.Lost || n.conn != nil && n.conn != broken
+	}
+	r.j.Lock()
+	known := isKnown()
+	r.j.Unlock()
+	if known {
+		return nil
+	}
+	return r.Wait(Condition{What: "connection", Nodes: []string{name}, Quiet: true, Expiry: true, Timeout: 2 * lostAfter,
+		Check: func(string) journal.Answer { return journal.Answer{Met: isKnown()} }})
 }
 
 func (r *Run) sendable(n *node, m *osc.Message) error {

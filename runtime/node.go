@@ -38,7 +38,6 @@ type node struct {
 	birth       *birth // of the next incarnation, while it is being forked
 	token       string // of the present incarnation
 	showsToken  bool   // it has shown it, or will: who does not is another
-	returned    map[string]int
 	outputRead  map[string]int64
 	options     ForkOptions // of the present incarnation
 	endedBefore bool        // its present incarnation, before it was allowed to exit
@@ -49,6 +48,8 @@ type node struct {
 	process process.Process
 	port    *control.Port
 	conn    *control.Conn
+	losses  int           // of connections so far
+	callers int           // connections that say they are its, and are not yet
 	gone    chan struct{} // closed when the incarnation's exit has been logged
 
 	// asking is held by who asks the process to end, from the act until the
@@ -144,21 +145,39 @@ func (r *Run) infos() []NodeInfo {
 }
 
 // Messages returns what the node's present incarnation has sent so far, all of
-// it or only one address.
+// it or only one address. What has left the memory is read back from the log.
 func (r *Run) Messages(name, address string) ([]Message, error) {
 	r.j.Lock()
-	defer r.j.Unlock()
 	n, err := r.node(name)
 	if err != nil {
+		r.j.Unlock()
 		return nil, err
 	}
+	sent, end := n.Messages, r.j.Next()
+	r.j.Unlock()
 	var out []Message
-	for _, m := range n.Messages {
-		if address == "" || m.Address == address {
+	for at := int64(0); ; {
+		r.j.Lock()
+		from, to, ok := sent.Span(address, at)
+		r.j.Unlock()
+		if !ok || from >= end {
+			return out, nil
+		}
+		for e, err := range r.j.Events(from, min(to, end)) {
+			if err != nil {
+				return nil, err
+			}
+			if !isMessage(e, name, address) || e.Seq < sent.First() {
+				continue
+			}
+			m, err := messageOf(e)
+			if err != nil {
+				return nil, err
+			}
 			out = append(out, m)
 		}
+		at = to
 	}
-	return out, nil
 }
 
 // node finds a node. The lock is held.

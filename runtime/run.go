@@ -3,7 +3,7 @@
 // A Run is one event log, one roster and the drivers that fill them. Every
 // fact becomes an event under one lock, in the order in which the engine saw
 // it; the roster is a fold over the events; a Condition is a question to the
-// roster, asked again at every event, with a deadline. There is no second
+// roster, asked again when there is news of its nodes, with a deadline. There is no second
 // bookkeeping beside the log.
 //
 // The package knows nothing of scripts: package script drives a Run from
@@ -25,6 +25,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"iter"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -66,7 +68,8 @@ type Config struct {
 	// Settings.Contain says. A driver that is given is not closed by the run.
 	Driver process.Driver
 	// Observer is called with every event, in order, from one goroutine that
-	// End waits for. It may be slow: it holds up nothing.
+	// End waits for. It may be slow: it holds up nothing, and what it has not come to
+	// is on the disk.
 	Observer func(event.Event)
 	// Hurry, when closed, makes the end of the run skip every grace: what
 	// still runs is killed at once.
@@ -100,6 +103,7 @@ type Run struct {
 	forking     sync.WaitGroup // who starts processes
 	healing     sync.WaitGroup // who undoes all faults at the end
 	observed    sync.WaitGroup
+	unobserved  error      // why the observer has not seen all, once it is over
 	stopping    sync.Mutex // one tear-down at a time
 
 	j      *journal.Journal
@@ -112,6 +116,7 @@ type Run struct {
 	ending   bool
 	findings []verdict.Finding
 	required int64 // faults that have to touch something
+	tales    fault.Tales
 }
 
 // Start makes the run's folder and log and opens its control socket. Nothing
@@ -131,8 +136,9 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 	}
 	r.j = journal.New(journal.Options{
 		Roster:  roster.New(names, func(name string) bool { return cfg.Topology.Node(name).MayExit }),
-		Elapsed: r.Elapsed, Timeout: cfg.Settings.Timeout,
-		Ended: r.watchEnded, Failed: r.abort, Tail: r.tail,
+		Elapsed: r.Elapsed, Timeout: cfg.Settings.Timeout, Fold: r.tales.Apply,
+		AfterFunc: func(d time.Duration, f func()) journal.Timer { return r.clock.AfterFunc(d, f) },
+		Ended:     r.watchEnded, Failed: r.abort, Settle: r.hearOut, Tail: r.tail,
 	})
 	r.faults = fault.NewBook(r.j)
 	r.work, r.abortWork = context.WithCancelCause(context.WithoutCancel(ctx))
@@ -146,7 +152,7 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 		return nil, err
 	}
 	if cfg.Observer != nil {
-		r.observed.Go(func() { r.j.Observe(cfg.Observer) })
+		r.observed.Go(func() { r.unobserved = r.j.Observe(cfg.Observer) })
 	}
 	r.j.Lock()
 	r.j.Append("", event.RunStarted{
@@ -207,11 +213,12 @@ func (r *Run) open() (err error) {
 	if r.folder, err = folder.Make(runs, r.cfg.Script, r.id, r.clock.Time(0)); err != nil {
 		return err
 	}
-	r.j.Write(event.NewWriter(r.folder.Events))
+	log := r.folder.Events.Name()
+	r.j.Write(event.NewWriter(r.folder.Events), func() (journal.File, error) { return os.Open(log) })
 	for _, spec := range r.cfg.Topology.Nodes {
 		n := &node{Node: r.j.Roster().Node(spec.Name), spec: spec, host: r.addresses.Host(spec.Name),
-			returned: map[string]int{}, outputRead: map[string]int64{}}
-		if n.log, err = process.CreateLog(r.logPath(spec.Name), r.Elapsed, r.j.OutputChanged); err != nil {
+			outputRead: map[string]int64{}}
+		if n.log, err = process.CreateLog(r.logPath(spec.Name), r.Elapsed, func() { r.j.OutputChanged(spec.Name) }); err != nil {
 			return err
 		}
 		r.nodes[spec.Name] = n
@@ -362,11 +369,16 @@ func (r *Run) Notice(text string) {
 	r.j.Append("", event.Notice{Text: text})
 }
 
-// Events returns the events so far.
-func (r *Run) Events() []event.Event {
+// Events goes through the events so far, of which only the last are in memory. An
+// error, where the log cannot be read back, is the last of the sequence.
+func (r *Run) Events() iter.Seq2[event.Event, error] { return r.j.Events(0, math.MaxInt64) }
+
+// Faults are what the log tells so far of the lives of faults, in the order in which
+// they began.
+func (r *Run) Faults() fault.Tales {
 	r.j.Lock()
 	defer r.j.Unlock()
-	return r.j.Events()
+	return r.tales.Clone()
 }
 
 // WriteFile writes a file of the run's folder, such as its recipe, so that

@@ -24,7 +24,7 @@ import (
 )
 
 // ini is a topology of nodes that are the test binary: "name" or "name mode".
-func ini(t *testing.T, nodes ...string) *topology.Topology {
+func ini(t testing.TB, nodes ...string) *topology.Topology {
 	t.Helper()
 	own, err := os.Executable()
 	if err != nil {
@@ -101,10 +101,12 @@ func TestLifecycle(t *testing.T) {
 		t.Errorf("a wait after the end: %v", err)
 	}
 
+	all, err := event.Collect(result.Events())
+	must(t, err)
 	var log bytes.Buffer
 	w := event.NewWriter(&log)
 	n := int64(0)
-	for _, e := range result.Events {
+	for _, e := range all {
 		switch e.Kind() {
 		case event.KindAwait, event.KindAwaitEnded: // whether it began before what it awaits came is chance
 		default:
@@ -136,11 +138,11 @@ func TestLifecycle(t *testing.T) {
 	defer file.Close()
 	read, err := event.Read(file)
 	must(t, err)
-	if len(read) != len(result.Events) || !event.Finished(read) {
-		t.Errorf("the file has %d events, the result %d", len(read), len(result.Events))
+	if len(read) != len(all) || !event.Finished(read) {
+		t.Errorf("the file has %d events, the result %d", len(read), len(all))
 	}
-	if !reflect.DeepEqual(observed, result.Events) {
-		t.Errorf("%d events were observed of %d", len(observed), len(result.Events))
+	if !reflect.DeepEqual(observed, all) {
+		t.Errorf("%d events were observed of %d", len(observed), len(all))
 	}
 }
 
@@ -154,9 +156,9 @@ func TestRefusals(t *testing.T) {
 		top.Settings.Timeout = time.Minute
 		r := begin(t, Config{Topology: top})
 		must(t, r.Fork("node", ForkOptions{}))
-		isRefusal := func(e event.Event) bool { return e.Kind() == event.KindRefused }
-		must(t, r.Wait(Condition{What: "refusal", Nodes: []string{"node"}, Check: func() journal.Answer {
-			return journal.Answer{Met: slices.ContainsFunc(r.j.Events(), isRefusal)}
+		must(t, r.Wait(Condition{What: "refusal", Nodes: []string{"node"}, Check: func(string) (a journal.Answer) {
+			_, a.Met, a.Err = r.j.Find(0, r.j.Next(), func(e event.Event) bool { return e.Kind() == event.KindRefused })
+			return a
 		}}))
 		if info, _ := r.Node("node"); info.Connected {
 			t.Fatalf("%s is connected", mode)
@@ -223,16 +225,17 @@ func TestToken(t *testing.T) {
 		}
 	}
 	reasons := map[string]int{}
-	must(t, r.Wait(Condition{What: "refusals", Check: func() journal.Answer {
+	must(t, r.Wait(Condition{What: "refusals", Always: true, Check: func(string) journal.Answer {
 		clear(reasons)
 		n := 0
-		for _, e := range r.j.Events() {
+		_, _, err := r.j.Find(0, r.j.Next(), func(e event.Event) bool {
 			if d, ok := e.Detail.(event.Refused); ok {
 				reasons[d.Reason]++
 				n++
 			}
-		}
-		return journal.Answer{Met: n == 9}
+			return false
+		})
+		return journal.Answer{Met: n == 9, Err: err}
 	}}))
 	if reasons["the token is not that of node: DAGON_TOKEN of its environment is expected"] != 6 || len(reasons) != 4 {
 		t.Errorf("%v", reasons)
@@ -391,7 +394,7 @@ func TestLogWithoutEnd(t *testing.T) {
 			}
 		}})
 		r.j.Lock()
-		r.j.Write(event.NewWriter(full{refused}))
+		r.j.Write(event.NewWriter(full{refused}), nil)
 		r.j.Unlock()
 		result, err := r.End(nil)
 		if result.Outcome != want || (err == nil) != (want == Passed) || !slices.Equal(observed, []string{string(want)}) {

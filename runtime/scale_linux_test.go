@@ -100,7 +100,7 @@ func raise(b *testing.B, top *topology.Topology) (up time.Duration, kib float64)
 		b.Fatal(result.Reason)
 	}
 	var first, last time.Duration
-	for _, e := range result.Events {
+	for _, e := range collect(b, result.Events()) {
 		if _, forked := e.Detail.(event.Forked); forked && first == 0 {
 			first = e.T
 		}

@@ -38,10 +38,10 @@ func TestInterruptedAnywhere(t *testing.T) {
 		c := script.Config{Source: []byte(test.source), RunsDir: t.TempDir(), Builtins: starlark.StringDict{
 			"interrupt": starlark.NewBuiltin("interrupt", func(thread *starlark.Thread, _ *starlark.Builtin, _ starlark.Tuple, failing []starlark.Tuple) (starlark.Value, error) {
 				work := script.RunOf(thread).Context()
-				before := len(script.RunOf(thread).Events())
+				before := length(script.RunOf(thread))
 				cancel(test.cause)
 				// Until the run knows: its work has ended, or it has found it.
-				for work.Err() == nil && len(script.RunOf(thread).Events()) == before {
+				for work.Err() == nil && length(script.RunOf(thread)) == before {
 				}
 				if len(failing) > 0 {
 					return nil, errors.New("interrupt: it failed meanwhile")
@@ -76,4 +76,12 @@ func TestHurried(t *testing.T) {
 	if r := run(t, c); r.Outcome != runtime.Interrupted || r.ExitCode() != 130 || len(r.LeftBehind) > 0 {
 		t.Errorf("%s, exit code %d: %s", r.Outcome, r.ExitCode(), r.Reason)
 	}
+}
+
+// length is how many events a run has so far.
+func length(r *runtime.Run) (n int) {
+	for range r.Events() {
+		n++
+	}
+	return n
 }

@@ -136,7 +136,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	}
 	ended, err := run.End(func(ctx context.Context) {
 		host.RunDeferred(ctx)
-		if first := plan.unused(run.Events()); first != nil {
+		if first := plan.unused(run.Faults()); first != nil {
 			run.Notice(fmt.Sprintf("the script has %s at %s, and no fault was applied", first.fault, first.at))
 		}
 	})

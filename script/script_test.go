@@ -353,7 +353,7 @@ func TestInterrupted(t *testing.T) {
 	if n := r.Nodes[0]; n.State != runtime.StateExited || *n.ExitCode != 0 {
 		t.Errorf("%+v", n)
 	}
-	if !event.Finished(r.Events) {
+	if events, err := event.Collect(r.Events()); err != nil || !event.Finished(events) {
 		t.Error("the log is not finished")
 	}
 }

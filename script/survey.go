@@ -7,7 +7,6 @@ import (
 	"go.starlark.net/syntax"
 
 	"github.com/dagon-star/dagon-star/builtins"
-	"github.com/dagon-star/dagon-star/runtime/event"
 	"github.com/dagon-star/dagon-star/runtime/fault"
 	"github.com/dagon-star/dagon-star/runtime/topology"
 )
@@ -96,10 +95,10 @@ func (p *plan) mentions(m *module, parts []syntax.Node) (found []mention) {
 
 // unused returns the first fault that the script's text names, where a run that came
 // to its end had faults to do by its text and none was applied; else nil.
-func (p *plan) unused(events []event.Event) *mention {
+func (p *plan) unused(faults fault.Tales) *mention {
 	named := p.mentions(p.main, p.parts())
-	applied := slices.ContainsFunc(fault.Records(events), func(r *fault.Record) bool { return r.Applied })
-	if len(named) == 0 || applied || fault.CutShort(events) {
+	applied := slices.ContainsFunc(faults.Records(), func(r *fault.Record) bool { return r.Applied })
+	if len(named) == 0 || applied || faults.CutShort() {
 		return nil
 	}
 	return &named[0]

@@ -35,9 +35,9 @@ setsid sleep "$1" &
 
 // child is a node that behaves as --mode says, well or ill.
 func child(args []string) int {
-	mode, name, phoneHome := "", "", ""
+	mode, name, phoneHome, steps := "", "", "", ""
 	for _, a := range args {
-		for flag, to := range map[string]*string{"--mode=": &mode, "--name=": &name, "--phone-home=": &phoneHome} {
+		for flag, to := range map[string]*string{"--mode=": &mode, "--name=": &name, "--phone-home=": &phoneHome, "--steps=": &steps} {
 			if v, ok := strings.CutPrefix(a, flag); ok {
 				*to = v
 			}
@@ -49,6 +49,8 @@ func child(args []string) int {
 		return 9
 	}
 	switch mode {
+	case "saying":
+		return saying(config, steps)
 	case "evil":
 		signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 		if err := exec.Command("sh", "-c", evil, "sh", os.Getenv("EVIL")).Run(); err != nil {

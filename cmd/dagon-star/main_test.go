@@ -160,7 +160,11 @@ func faultLives(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		for _, folder := range folders {
 			struck := 0
-			for _, r := range fault.Records(readLogOf(ts, folder)) {
+			var faults fault.Tales
+			for _, e := range readLogOf(ts, folder) {
+				faults.Apply(e)
+			}
+			for _, r := range faults.Records() {
 				lasts := slices.Contains([]string{"pause", "limit"}, r.What) || len(r.Links) > 0 && r.What != "net.reset"
 				switch {
 				case r.Scheduled && r.Fired, r.Abandoned != nil && r.Abandoned.By == "script", r.Harmless:
@@ -414,7 +418,7 @@ func waitLine(ts *testscript.TestScript, neg bool, args []string) {
 
 // signalBackground sends a signal to the only background command: signal INT.
 func signalBackground(ts *testscript.TestScript, neg bool, args []string) {
-	signals := map[string]syscall.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP, "QUIT": syscall.SIGQUIT, "KILL": syscall.SIGKILL}
+	signals := map[string]syscall.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP, "QUIT": syscall.SIGQUIT, "KILL": syscall.SIGKILL, "STOP": syscall.SIGSTOP, "CONT": syscall.SIGCONT}
 	for _, c := range ts.BackgroundCmds() {
 		ts.Check(c.Process.Signal(signals[args[0]]))
 	}

@@ -260,14 +260,18 @@ func (s *oracleScenario) run(dir string) (got oracleResult) {
 		return oracleResult{outcome: oracleMistake.String(), code: exitMistake, said: err.Error()}
 	}
 	terminal := terminal{w: &shown}
-	for _, e := range result.Events {
+	events, err := event.Collect(result.Events())
+	if err != nil {
+		return oracleResult{outcome: oracleMistake.String(), code: exitMistake, said: err.Error()}
+	}
+	for _, e := range events {
 		terminal.show(e)
 	}
 	said := []string{result.Reason}
 	for _, f := range result.Beside {
 		said = append(said, f.Told())
 	}
-	return oracleResult{string(result.Outcome), result.ExitCode(), strings.Join(said, "\n  "), shown.String(), result.Events}
+	return oracleResult{string(result.Outcome), result.ExitCode(), strings.Join(said, "\n  "), shown.String(), events}
 }
 
 // oracleOutput is called with each line that a script prints.

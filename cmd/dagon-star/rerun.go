@@ -121,7 +121,7 @@ func runDiff(c command) int {
 		return code
 	}
 	var recipes [2]*script.Recipe
-	var logs [2][]event.Event
+	var logs [2]*report.Log
 	for i := range recipes {
 		var folder string
 		var err error
@@ -144,7 +144,7 @@ func side(i int) string { return string(rune('a' + i)) }
 
 // readRun reads what there is of a run. What follows the last whole line of its
 // log is left out.
-func readRun(run, runs string) (recipe *script.Recipe, events []event.Event, folder string, err error) {
+func readRun(run, runs string) (recipe *script.Recipe, log *report.Log, folder string, err error) {
 	name, err := findRun(run, runs, "events.jsonl")
 	if err != nil {
 		return nil, nil, "", err
@@ -158,10 +158,10 @@ func readRun(run, runs string) (recipe *script.Recipe, events []event.Event, fol
 		return nil, nil, "", err
 	}
 	defer file.Close()
-	if events, err = event.Read(file); err != nil {
+	if log, err = report.Read(event.All(file)); err != nil {
 		return nil, nil, "", fmt.Errorf("%s: %w", folder, err)
 	}
-	return recipe, events, folder, nil
+	return recipe, log, folder, nil
 }
 
 // differ prints where two runs differ.
@@ -200,7 +200,7 @@ func (d *differ) recipes(all []script.RecipeDifference) {
 	}
 }
 
-func (d *differ) logs(c report.Comparison, logs [2][]event.Event) {
+func (d *differ) logs(c report.Comparison, logs [2]*report.Log) {
 	d.same = d.same && c.Same()
 	switch {
 	case c.Fault == nil && c.Faults == 0:
@@ -217,7 +217,7 @@ func (d *differ) logs(c report.Comparison, logs [2][]event.Event) {
 				if outcome := f.Outcome(); outcome != "" {
 					texts[i] += ": " + outcome
 				}
-			case event.Finished(logs[i]):
+			case logs[i].Finished:
 				texts[i] = "the run had no more"
 			default:
 				texts[i] = "the run had not come to its end"

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -31,16 +32,19 @@ func (d *dagon) Ready(c *control.Conn, h control.Hello) error {
 	return c.Send(osc.NewMessage(control.AddressStart))
 }
 
-func (d *dagon) Received(c *control.Conn, m *osc.Message) {
-	d.messages <- fmt.Sprint(m.Address, m.Arguments)
-	if m.Address == control.AddressDone {
-		c.Send(osc.NewMessage(control.AddressShutdown, c.Name()))
+func (d *dagon) Received(c *control.Conn, all []*osc.Message) {
+	for _, m := range all {
+		d.messages <- fmt.Sprint(m.Address, m.Arguments)
+		if m.Address == control.AddressDone {
+			c.Send(osc.NewMessage(control.AddressShutdown, c.Name()))
+		}
 	}
 }
 
-func (d *dagon) Disconnected(_ *control.Conn, reason string) { d.messages <- reason }
-func (d *dagon) Refused(_, _, reason string)                 { d.messages <- "refused: " + reason }
-func (d *dagon) Failed(err error)                            { d.messages <- err.Error() }
+func (d *dagon) Disconnected(_ *control.Conn, reason string, _ bool) { d.messages <- reason }
+func (d *dagon) Refused(r control.Refusal)                           { d.messages <- "refused: " + r.Reason }
+func (d *dagon) Paused(string, time.Time, time.Time) time.Duration   { return 0 }
+func (d *dagon) Failed(err error)                                    { d.messages <- err.Error() }
 
 func orchestrate() (*dagon, string, func() error) {
 	d := &dagon{make(chan control.Hello, 1), make(chan string, 100), make(chan *control.Conn, 1)}

@@ -15,16 +15,21 @@ import (
 type Conn struct {
 	s      *Server
 	port   *Port
+	line   *line
 	osc    *osc.Conn
 	peer   string
 	hello  Hello   // once it is identified
 	speaks Dialect // "
 	since  time.Time
-	known  chan struct{} // closed when it is, or is not to be
+	number int64          // in the order in which they were accepted
+	first  []*osc.Message // what came in one packet with what identified it
+	batch  []*osc.Message // heard and not passed on
+	bytes  int            // of their packets
 	closed chan struct{}
 
 	mu     sync.Mutex
 	reason string // why this side ended it, or ""
+	claims string // whose it says it is, "" while it has not
 }
 
 // Name is the node's name.
@@ -39,8 +44,31 @@ func (c *Conn) Dialect() Dialect { return c.speaks }
 // Closed is closed when the last of the connection has been handled.
 func (c *Conn) Closed() <-chan struct{} { return c.closed }
 
-// Close ends the connection.
-func (c *Conn) Close() error { return c.end("closed by dagon") }
+// Stopping is closed when the Server closes.
+func (c *Conn) Stopping() <-chan struct{} { return c.s.stop.Done() }
+
+// Before returns the connections to the same port that were accepted before this one,
+// have not ended, and say that they are the same node's; where unsaid, those too that
+// have not said whose they are.
+func (c *Conn) Before(unsaid bool) []*Conn {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	var before []*Conn
+	for o := range c.s.conns {
+		if o.port != c.port || o.number >= c.number {
+			continue
+		}
+		o.mu.Lock()
+		if o.claims == c.hello.Name || unsaid && o.claims == "" {
+			before = append(before, o)
+		}
+		o.mu.Unlock()
+	}
+	return before
+}
+
+// Close ends the connection, for a reason that Handler.Disconnected is told.
+func (c *Conn) Close(reason string) error { return c.end(reason) }
 
 // Send sends a message with a canonical address.
 func (c *Conn) Send(m *osc.Message) error {
@@ -57,20 +85,30 @@ func (c *Conn) end(reason string) error {
 	return c.osc.Close()
 }
 
+func (c *Conn) paused(from, to time.Time) time.Duration {
+	node := c.hello.Name
+	if node == "" {
+		node = c.port.node
+	}
+	if node == "" {
+		return 0
+	}
+	return c.s.handler.Paused(node, from, to)
+}
+
 func (c *Conn) run() {
-	identified, reason := c.identify()
-	close(c.known)
+	identified, cut, reason := c.identify()
 	if identified {
 		<-c.s.places
 		c.osc.SetMaxFrame(c.s.o.MaxFrame)
-		reason = c.listen()
+		reason, cut = c.listen()
 	}
 	c.osc.Close()
 	c.s.mu.Lock()
 	delete(c.s.conns, c)
 	c.s.mu.Unlock()
 	if identified {
-		c.s.handler.Disconnected(c, reason)
+		c.s.handler.Disconnected(c, reason, cut)
 	} else {
 		c.s.refused(c, "", reason)
 		<-c.s.places
@@ -80,30 +118,53 @@ func (c *Conn) run() {
 
 // identify waits for the first message, which must be a /ready that the Handler
 // believes; it returns why not.
-func (c *Conn) identify() (bool, string) {
-	m, err := c.receive()
+func (c *Conn) identify() (identified, cut bool, reason string) {
+	packet, err := c.osc.Receive()
 	inTime := c.s.heard(c)
 	if errors.Is(err, io.EOF) {
-		return false, "it closed without saying who it is"
+		return false, false, "it closed without saying who it is"
+	}
+	if err == nil && inTime {
+		err = c.hear(packet, &c.first)
+	}
+	if len(c.first) == 0 && err == nil && inTime {
+		return false, true, "it began with an empty bundle, and " + AddressReady + " was expected"
 	}
 	if err != nil || !inTime {
-		return false, c.why(err, fmt.Sprintf("it did not say who it is within %s", c.s.o.IdentifyTimeout))
+		reason, cut = c.why(err, fmt.Sprintf("it did not say who it is within %s", c.s.o.IdentifyTimeout))
+		return false, cut, reason
 	}
+	m := c.first[0]
+	c.first = c.first[1:]
 	address, dialect := Canonical(m.Address)
 	if address != AddressReady {
-		return false, fmt.Sprintf("it began with %s, and %s was expected", m.Address, AddressReady)
+		return false, true, fmt.Sprintf("it began with %s, and %s was expected", m.Address, AddressReady)
 	}
 	hello, wrong := parseHello(m.Arguments)
 	if wrong != "" {
-		return false, wrong
+		return false, true, wrong
 	}
 	hello.ForNode, hello.ForIncarnation = c.port.node, c.port.incarnation
 	c.hello, c.speaks = hello, dialect
+	c.mu.Lock()
+	c.claims = hello.Name
+	c.mu.Unlock()
 	c.osc.SetReadDeadline(time.Time{})
 	if err := c.s.handler.Ready(c, hello); err != nil {
-		return false, err.Error()
+		return false, true, err.Error()
 	}
-	return true, ""
+	return true, false, ""
+}
+
+// hear takes the messages of a first packet, or the first error in it.
+func (c *Conn) hear(packet []byte, to *[]*osc.Message) error {
+	for v, err := range osc.Messages(packet) {
+		if err != nil {
+			return err
+		}
+		*to = append(*to, v.Message())
+	}
+	return nil
 }
 
 func parseHello(args []any) (h Hello, wrong string) {
@@ -132,59 +193,93 @@ func parseHello(args []any) (h Hello, wrong string) {
 	return h, ""
 }
 
-// listen passes messages on until the connection ends, and returns why it did.
-func (c *Conn) listen() string {
+// What is heard is passed on when there is no more to be had without waiting, or when
+// it is so much.
+const (
+	batchMessages = 256
+	batchBytes    = 64 << 10
+)
+
+// listen passes messages on until the connection ends, and returns why it did, and
+// whether this side ended it. What holds no message that can be read is refused by
+// itself.
+func (c *Conn) listen() (reason string, cut bool) {
+	for _, m := range c.first {
+		c.take(m)
+	}
+	c.first = nil
 	for {
-		m, err := c.receive()
-		var broken *osc.ProtocolError
-		switch {
-		case errors.As(err, &broken) && broken.UnknownTag: // OSC asks to pass over it
-			continue
-		case err != nil:
+		if len(c.batch) >= batchMessages || c.bytes >= batchBytes || !c.osc.More() {
+			c.passOn()
+		}
+		packet, err := c.osc.Receive()
+		if err != nil {
+			var broken *osc.ProtocolError
+			if errors.As(err, &broken) && !broken.EndsStream {
+				c.refuse(broken.Reason)
+				continue
+			}
+			c.passOn()
 			return c.why(err, "a frame did not end in time")
 		}
-		address, _ := Canonical(m.Address)
-		if address == AddressReady {
-			c.s.refused(c, c.hello.Name, "it is ready already: a second "+AddressReady+" changes nothing")
-			continue
+		c.bytes += len(packet)
+		for v, err := range osc.Messages(packet) {
+			var broken *osc.ProtocolError
+			switch {
+			case err == nil:
+				c.take(v.Message())
+			case errors.As(err, &broken):
+				c.refuse(broken.Reason)
+			default:
+				c.refuse(err.Error())
+			}
 		}
-		m.Address = address
-		c.s.handler.Received(c, m)
 	}
 }
 
-// receive returns the next message.
-func (c *Conn) receive() (*osc.Message, error) {
-	packet, err := c.osc.Receive()
-	if err != nil {
-		return nil, err
+// take takes a message of a node that is known.
+func (c *Conn) take(m *osc.Message) {
+	m.Address, _ = Canonical(m.Address)
+	if m.Address == AddressReady {
+		c.refuse("it is ready already: a second " + AddressReady + " changes nothing")
+		return
 	}
-	v, err := osc.Parse(packet)
-	if err != nil {
-		return nil, err
-	}
-	return v.Message(), nil
+	c.batch = append(c.batch, m)
 }
 
-// why says why a connection ended.
-func (c *Conn) why(err error, late string) string {
+// refuse refuses a message by itself.
+func (c *Conn) refuse(reason string) {
+	c.passOn()
+	c.s.refused(c, c.hello.Name, reason)
+}
+
+func (c *Conn) passOn() {
+	if len(c.batch) > 0 {
+		c.s.handler.Received(c, c.batch)
+		clear(c.batch)
+		c.batch, c.bytes = c.batch[:0], 0
+	}
+}
+
+// why says why a connection ended, and whether this side has ended it.
+func (c *Conn) why(err error, late string) (reason string, cut bool) {
 	c.mu.Lock()
 	ours := c.reason
 	c.mu.Unlock()
 	var broken *osc.ProtocolError
 	switch {
 	case ours != "":
-		return ours
+		return ours, true
 	case errors.As(err, &broken):
-		return "malformed: " + broken.Reason
+		return "malformed: " + broken.Reason, true
 	case errors.Is(err, os.ErrDeadlineExceeded) && c.osc.Partial():
-		return fmt.Sprintf("half a frame, and no more within %s", c.s.o.FrameTimeout)
+		return fmt.Sprintf("half a frame, and no more within %s", c.s.o.FrameTimeout), true
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return late
+		return late, true
 	case errors.Is(err, io.EOF):
-		return "closed"
+		return "closed", false
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return "closed inside a frame"
+		return "closed inside a frame", false
 	}
-	return err.Error()
+	return err.Error(), false
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -28,6 +29,33 @@ type ledger struct {
 	conns  map[string]*Conn
 	refuse map[string]string // why a name is not believed
 	counts map[string]int    // of refusals, by reason
+	paused pause             // of every node
+}
+
+func (l *ledger) pause(from, to time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.paused = pause{from, to}
+}
+
+// forget takes the lines with a text out.
+func (l *ledger) forget(text string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = slices.DeleteFunc(l.lines, func(line string) bool { return strings.Contains(line, text) })
+}
+
+// pause is a time in which nodes are paused.
+type pause struct{ from, to time.Time }
+
+func (p pause) in(from, to time.Time) time.Duration {
+	if p.from.After(from) {
+		from = p.from
+	}
+	if p.to.Before(to) {
+		to = p.to
+	}
+	return max(0, to.Sub(from))
 }
 
 func newLedger() *ledger {
@@ -52,23 +80,34 @@ func (l *ledger) Ready(c *Conn, h Hello) error {
 	return nil
 }
 
-func (l *ledger) Received(c *Conn, m *osc.Message) {
+func (l *ledger) Received(c *Conn, all []*osc.Message) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.note("received %s %s %v", c.Name(), m.Address, m.Arguments)
+	for _, m := range all {
+		l.note("received %s %s %v", c.Name(), m.Address, m.Arguments)
+	}
 }
 
-func (l *ledger) Disconnected(c *Conn, reason string) {
+func (l *ledger) Paused(node string, from, to time.Time) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if node != "" && !l.paused.to.IsZero() {
+		l.note("asked of %s", node)
+	}
+	return l.paused.in(from, to)
+}
+
+func (l *ledger) Disconnected(c *Conn, reason string, cut bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.note("disconnected %s: %s", c.Name(), reason)
 }
 
-func (l *ledger) Refused(node, peer, reason string) {
+func (l *ledger) Refused(r Refusal) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.counts[reason]++
-	l.note("refused %q: %s", node, reason)
+	l.counts[r.Reason]++
+	l.note("refused %q: %s", r.Node, r.Reason)
 }
 
 func (l *ledger) Failed(err error) {
@@ -200,9 +239,9 @@ func TestRefusals(t *testing.T) {
 		"no name":         {frame(t, osc.SizePrefix, "/ready"), false, "had 0 arguments"},
 		"a number":        {frame(t, osc.SizePrefix, "/ready", int32(1)), false, "argument 1 of /ready was a int32"},
 		"not believed":    {frame(t, osc.SizePrefix, "/ready", "stranger"), false, "no node is named so"},
-		"malformed":       {[]byte("\x00\x00\x00\x08/x\x00\x00xxxx"), false, "malformed: arguments without type tags"},
-		"unknown type":    {[]byte("\x00\x00\x00\x08/x\x00\x00,z\x00\x00"), false, "malformed: unknown type tag"},
-		"bundle":          {append([]byte{0, 0, 0, 16}, "#bundle\x00\x00\x00\x00\x00\x00\x00\x00\x01"...), false, "malformed: a bundle"},
+		"malformed":       {[]byte("\x00\x00\x00\x08/x\x00\x00xxxx"), false, "malformed: /x: arguments without type tags"},
+		"unknown type":    {[]byte("\x00\x00\x00\x08/x\x00\x00,z\x00\x00"), false, "malformed: /x: unknown type tag"},
+		"bundle":          {append([]byte{0, 0, 0, 16}, "#bundle\x00\x00\x00\x00\x00\x00\x00\x00\x01"...), false, "it began with an empty bundle"},
 	} {
 		o := patient
 		switch name {
@@ -245,8 +284,9 @@ received x /done [x]`
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	// A node that breaks the protocol is disconnected, with the reason; a
-	// message of a type that is not known is passed over.
+	// message of a type that is not known is refused by itself.
 	c.Write([]byte("\x00\x00\x00\x08/x\x00\x00,z\x00\x00"))
+	l.wait(t, `refused "x": /x: unknown type tag 'z'`)
 	c.Write([]byte("\x00\x10\x00\x04"))
 	l.wait(t, "disconnected x: malformed: a frame of 1048580 bytes")
 }
@@ -300,7 +340,7 @@ type slow struct {
 	proceed chan struct{}
 }
 
-func (s *slow) Refused(node, peer, reason string) {
+func (s *slow) Refused(r Refusal) {
 	s.mu.Lock()
 	s.inside++
 	s.most = max(s.most, s.inside)
@@ -310,7 +350,7 @@ func (s *slow) Refused(node, peer, reason string) {
 	s.mu.Lock()
 	s.inside--
 	s.mu.Unlock()
-	s.ledger.Refused(node, peer, reason)
+	s.ledger.Refused(r)
 }
 
 // TestBackPressure: those who are being turned away have their places until

@@ -10,7 +10,7 @@ import (
 // machine may have any number of addresses, and on the loopback has millions.
 const maxSources = 16
 
-// source is what refusals are counted by: a node's second /ready by the node,
+// source is what refusals are counted by: those of a node's messages by the node,
 // else the host that the connection came from, "" for those beyond maxSources.
 type source struct{ node, host string }
 
@@ -52,10 +52,11 @@ func (s *Server) refused(c *Conn, node, reason string) {
 	}
 	s.mu.Unlock()
 	if tell {
+		r := Refusal{Node: node, Peer: c.peer, Reason: reason, Message: node != ""}
 		if node == "" {
-			node = c.port.node
+			r.Node = c.port.node
 		}
-		s.handler.Refused(node, c.peer, reason)
+		s.handler.Refused(r)
 	}
 }
 
@@ -80,11 +81,11 @@ func (s *Server) tellCounted() {
 		switch {
 		case t.counted == 0:
 		case from.node != "":
-			s.handler.Refused(from.node, from.host, fmt.Sprintf("and %d more times it said %s again in this second", t.counted, AddressReady))
+			s.handler.Refused(Refusal{from.node, from.host, fmt.Sprintf("and %d more messages of it were refused in this second", t.counted), true})
 		case from.host == "":
-			s.handler.Refused("", "", fmt.Sprintf("and %d more connections from other addresses were refused in this second", t.counted))
+			s.handler.Refused(Refusal{Reason: fmt.Sprintf("and %d more connections from other addresses were refused in this second", t.counted)})
 		default:
-			s.handler.Refused("", from.host, fmt.Sprintf("and %d more connections from %s were refused in this second", t.counted, from.host))
+			s.handler.Refused(Refusal{Peer: from.host, Reason: fmt.Sprintf("and %d more connections from %s were refused in this second", t.counted, from.host)})
 		}
 	}
 }

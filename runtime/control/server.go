@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -27,25 +26,37 @@ type Hello struct {
 
 // Handler is told what happens. The calls for one connection come in order and
 // one at a time; those for different connections come at the same time. They
-// must not block, and must not close the Server.
+// must not close the Server.
 type Handler interface {
 	// Ready decides whether a connection is the node's that it says. The error
 	// is the reason why not. Once it is, everything of that connection is the
-	// node's.
+	// node's. It may take its time, but not once Conn.Stopping is closed.
 	Ready(c *Conn, h Hello) error
-	// Received is a message of a node, its address canonical. The /ready that
+	// Received is messages of a node, their addresses canonical, in the order in
+	// which it sent them; the slice is good until it returns. The /ready that
 	// identified the connection is not passed again.
-	Received(c *Conn, m *osc.Message)
-	// Disconnected is the end of a node's connection, called once.
-	Disconnected(c *Conn, reason string)
-	// Refused is a connection that was turned away, or a second /ready on a
-	// node's connection. node is who the port or connection belongs to, "" for a
-	// shared port. It is called once for each, or, for those beyond
-	// Options.MaxRefused, once a second with their number; peer is then the host
-	// that they came from, "" for several.
-	Refused(node, peer, reason string)
+	Received(c *Conn, m []*osc.Message)
+	// Disconnected is the end of a node's connection, called once. cut says that
+	// this side has closed it, for the reason.
+	Disconnected(c *Conn, reason string, cut bool)
+	// Refused is a connection or a message that was turned away.
+	Refused(Refusal)
+	// Paused is for how long of a time a node was paused. The node is the one that
+	// a connection has said it is or its port is for, "" where neither is known.
+	Paused(node string, from, to time.Time) time.Duration
 	// Failed is a listener that went down by itself.
 	Failed(err error)
+}
+
+// Refusal is a connection that was turned away, or a message of a node on a
+// connection that goes on. One is told for each, or, for those beyond
+// Options.MaxRefused, once a second with their number; Peer is then the host that they
+// came from, "" for several.
+type Refusal struct {
+	Node    string // who the port or the connection belongs to, "" for a shared port
+	Peer    string
+	Reason  string
+	Message bool
 }
 
 // Options are the limits of a Server; a zero field is the default.
@@ -114,6 +125,7 @@ type Server struct {
 	loopback  *socket // of the ports of their own; nil where there is none yet
 	alone     bool    // there can be no such socket here: each port has its own
 	conns     map[*Conn]bool
+	accepted  int64
 	strangers []*Conn           // they have not spoken yet; the oldest first
 	refusals  map[source]*tally // of the present second; nil where none is counted
 }
@@ -210,38 +222,55 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// Settle returns when whoever had connected to a port that nodes share before the
-// call has said who it is, or has ended; or when ctx is done.
-func (s *Server) Settle(ctx context.Context) {
+// Settle returns when what had been said before the call has been handled: on the
+// connections that are given and, where it is of interest who has connected, on all
+// those to the ports that are given and to those that nodes share; or when ctx is done.
+func (s *Server) Settle(ctx context.Context, conns []*Conn, ports []*Port, shared bool) {
 	s.mu.Lock()
-	var shared []*socket
+	var sockets []*socket
+	add := func(k *socket) {
+		if !slices.Contains(sockets, k) {
+			sockets = append(sockets, k)
+		}
+	}
+	for _, p := range ports {
+		add(p.socket)
+	}
 	for k := range s.sockets {
-		if k.only == nil || k.only.node == "" {
-			shared = append(shared, k)
+		if shared && (k.only == nil || k.only.node == "") {
+			add(k)
 		}
 	}
 	s.mu.Unlock()
-	accepted := make(chan struct{})
-	s.running.Go(func() {
-		defer close(accepted)
-		for _, k := range shared {
-			k.settle()
-		}
-	})
-	select {
-	case <-accepted:
-	case <-ctx.Done():
-		return
-	}
-	s.mu.Lock()
-	conns := slices.Collect(maps.Keys(s.conns))
-	s.mu.Unlock()
-	for _, c := range conns {
-		if c.port.node != "" {
-			continue
-		}
+	if len(sockets) > 0 {
+		accepted := make(chan struct{})
+		s.running.Go(func() {
+			defer close(accepted)
+			for _, k := range sockets {
+				k.settle()
+			}
+		})
 		select {
-		case <-c.known:
+		case <-accepted:
+		case <-ctx.Done():
+			return
+		}
+		s.mu.Lock()
+		for c := range s.conns {
+			if shared && c.port.node == "" || slices.Contains(ports, c.port) {
+				conns = append(conns, c)
+			}
+		}
+		s.mu.Unlock()
+	}
+	looked := make([]<-chan struct{}, len(conns))
+	for i, c := range conns {
+		looked[i] = c.line.look()
+	}
+	for i, c := range conns {
+		select {
+		case <-looked[i]:
+		case <-c.closed:
 		case <-ctx.Done():
 			return
 		}
@@ -398,8 +427,9 @@ func (s *Server) serve(p *Port, nc net.Conn) {
 		p.conns.Done()
 		return
 	}
-	c := &Conn{s: s, port: p, peer: nc.RemoteAddr().String(), since: time.Now(), known: make(chan struct{}), closed: make(chan struct{}),
-		osc: osc.NewConn(nc, osc.ConnOptions{MaxFrame: s.o.MaxFirstFrame, FrameTimeout: s.o.FrameTimeout, WriteTimeout: s.o.WriteTimeout})}
+	c := &Conn{s: s, port: p, peer: nc.RemoteAddr().String(), since: time.Now(), closed: make(chan struct{})}
+	c.line = &line{Conn: nc, paused: c.paused}
+	c.osc = osc.NewConn(c.line, osc.ConnOptions{MaxFrame: s.o.MaxFirstFrame, FrameTimeout: s.o.FrameTimeout, WriteTimeout: s.o.WriteTimeout})
 	c.osc.SetReadDeadline(c.since.Add(s.o.IdentifyTimeout))
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -408,6 +438,8 @@ func (s *Server) serve(p *Port, nc net.Conn) {
 		p.conns.Done()
 		return
 	}
+	s.accepted++
+	c.number = s.accepted
 	s.conns[c] = true
 	s.strangers = append(s.strangers, c)
 	s.running.Go(func() {

@@ -88,16 +88,19 @@ type Connected struct {
 	Peer string `json:"peer"`
 }
 
-// Refused is a control connection, or a message on one, that was turned away.
+// Refused is a control connection that was turned away, or a message on one that
+// goes on.
 type Refused struct {
-	Peer   string `json:"peer"`
-	Reason string `json:"reason"`
+	Peer    string `json:"peer"`
+	Reason  string `json:"reason"`
+	Message bool   `json:"message,omitempty"` // it was a message
 }
 
 // Disconnected is the end of a control connection that had been believed.
 type Disconnected struct {
 	Peer   string `json:"peer"`
 	Reason string `json:"reason"`
+	Cut    bool   `json:"cut,omitempty"` // this side closed it, for the Reason
 }
 
 // Lost tells that a node has lived on for a second without the control connection
@@ -109,6 +112,9 @@ type Lost struct{}
 type Received struct {
 	Address string `json:"address"`
 	Args    Args   `json:"args"`
+	// Packet is the message in OSC, where Args does not come back from the log as it
+	// was: see Args.Exact.
+	Packet []byte `json:"packet,omitempty"`
 }
 
 // Sent is a message to a node, logged before its first byte is written, so

@@ -52,11 +52,13 @@ func (e Event) append(dst []byte) ([]byte, error) {
 	dst = append(dst, `,"kind":`...)
 	dst = strconv.AppendQuote(dst, string(e.Detail.Kind()))
 	if e.Node != "" {
-		name, err := exact.Marshal(e.Node)
-		if err != nil {
+		var err error
+		if dst, err = appendString(append(dst, `,"node":`...), e.Node); err != nil {
 			return nil, err
 		}
-		dst = append(append(dst, `,"node":`...), name...)
+	}
+	if d, ok := e.Detail.(Received); ok {
+		return d.append(append(dst, ','))
 	}
 	detail, err := exact.Marshal(e.Detail)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"strings"
 )
 
@@ -14,30 +15,58 @@ import (
 // fill the memory: an argv may be 2 MiB, and JSON may write a byte as six.
 const maxLine = 16 << 20
 
-// Writer writes a log, a whole line in one call to the underlying writer.
+// Writer writes a log: what was appended since the last time, in one call to the
+// underlying writer.
 type Writer struct {
 	w   io.Writer
 	buf []byte // what has not been written yet
 }
 
-// NewWriter makes a Writer. It buffers nothing but what it could not write.
+// NewWriter makes a Writer.
 func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
 
-// Write appends one event to the log. What cannot be written, as on a full
-// disk, is written before the next event, so that nothing follows half a line:
-// where there is no error, the whole log has been written.
-func (w *Writer) Write(e Event) error {
+// Append appends one event, for the next Flush to write, and returns the bytes of
+// its line. An event that cannot be encoded is an error, and no line.
+func (w *Writer) Append(e Event) (int, error) {
 	line, err := e.append(w.buf)
 	if err != nil {
-		return err
+		return 0, err
 	}
+	n := len(line) + 1 - len(w.buf)
 	w.buf = append(line, '\n')
+	return n, nil
+}
+
+// Flush writes what was appended. What cannot be written, as on a full disk, is
+// written by the next Flush, before what comes then, so that nothing follows half a
+// line: where there is no error, the whole log has been written.
+func (w *Writer) Flush() error {
+	if len(w.buf) == 0 {
+		return nil
+	}
 	n, err := w.w.Write(w.buf)
 	w.buf = w.buf[:copy(w.buf, w.buf[n:])]
+	if cap(w.buf) > maxKept && len(w.buf) == 0 {
+		w.buf = nil
+	}
 	if err != nil {
 		return fmt.Errorf("event log: cannot write: %w", err)
 	}
 	return nil
+}
+
+// maxKept is how large a buffer is kept that holds nothing, in bytes.
+const maxKept = 1 << 20
+
+// Unwritten is how many bytes the next Flush has to write.
+func (w *Writer) Unwritten() int { return len(w.buf) }
+
+// Write appends one event and flushes.
+func (w *Writer) Write(e Event) error {
+	if _, err := w.Append(e); err != nil {
+		return err
+	}
+	return w.Flush()
 }
 
 // opening is how every log begins, however short it was cut.
@@ -47,49 +76,86 @@ const opening = `{"seq":0,"t":`
 // run_started.
 var ErrNotALog = errors.New("not an event log: the first line must be run_started")
 
-// Read reads a log back. A last line that was cut short, as one whose writer
-// was killed leaves it, is left out without an error, also where it is the
-// first: whether the run came to its end is told by Finished. A line that is not
-// an event, a gap in seq, or a format that this version does not know is an
-// error that names the line; the events before it are returned too.
-//
-// A line may have 16 MiB. Beyond 128 KiB, Read allocates less than 256 bytes for
-// each byte that it reads, those of the events it returns among them.
-func Read(r io.Reader) ([]Event, error) {
+// Read reads a log back, all of it: see All. The events before an error are
+// returned too.
+func Read(r io.Reader) ([]Event, error) { return Collect(All(r)) }
+
+// Collect gathers events in memory, up to the first error.
+func Collect(all iter.Seq2[Event, error]) ([]Event, error) {
 	var events []Event
-	br := bufio.NewReaderSize(r, 64<<10)
-	for number := 1; ; number++ {
-		line, err := readLine(br)
-		if errors.Is(err, io.EOF) {
-			if rest := string(line[:min(len(line), len(opening))]); number == 1 && !strings.HasPrefix(opening, rest) {
-				return nil, ErrNotALog
-			}
-			return events, nil
-		}
+	for e, err := range all {
 		if err != nil {
-			return events, fmt.Errorf("event log: line %d: %w", number, err)
-		}
-		var e Event
-		if err := json.Unmarshal(line, &e); err != nil {
-			if number == 1 {
-				return nil, fmt.Errorf("%w (%.300v)", ErrNotALog, err) // it may quote the line
-			}
-			return events, fmt.Errorf("event log: line %d: %.300v", number, err)
-		}
-		if number == 1 {
-			started, ok := e.Detail.(RunStarted)
-			if !ok {
-				return nil, ErrNotALog
-			}
-			if started.Format != Format {
-				return nil, fmt.Errorf("event log: format %d, this version reads format %d", started.Format, Format)
-			}
-		}
-		if e.Seq != int64(number-1) {
-			return events, fmt.Errorf("event log: line %d: seq is %d, expected %d", number, e.Seq, number-1)
+			return events, err
 		}
 		events = append(events, e)
 	}
+	return events, nil
+}
+
+// All goes through a log. A last line that was cut short, as one whose writer
+// was killed leaves it, is left out without an error, also where it is the
+// first: whether the run came to its end, its last event tells. A line that is not
+// an event, a gap in seq, or a format that this version does not know is an
+// error that names the line, and the last of the sequence.
+//
+// A line may have 16 MiB. Beyond 128 KiB, All allocates less than 256 bytes for
+// each byte that it reads, those of the events it yields among them; it keeps
+// one line.
+func All(r io.Reader) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		br := bufio.NewReaderSize(r, 64<<10)
+		for number := 1; ; number++ {
+			line, err := readLine(br)
+			if errors.Is(err, io.EOF) {
+				if rest := string(line[:min(len(line), len(opening))]); number == 1 && !strings.HasPrefix(opening, rest) {
+					yield(Event{}, ErrNotALog)
+				}
+				return
+			}
+			if err != nil {
+				yield(Event{}, fmt.Errorf("event log: line %d: %w", number, err))
+				return
+			}
+			e, err := parse(line, number)
+			if !yield(e, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// parse reads a line of a log by its number, from 1.
+func parse(line []byte, number int) (Event, error) {
+	e, err := Parse(line)
+	if err != nil && number == 1 {
+		return Event{}, fmt.Errorf("%w (%.300v)", ErrNotALog, err) // it may quote the line
+	} else if err != nil {
+		return Event{}, fmt.Errorf("event log: line %d: %.300v", number, err)
+	}
+	if number == 1 {
+		started, ok := e.Detail.(RunStarted)
+		if !ok {
+			return Event{}, ErrNotALog
+		}
+		if started.Format != Format {
+			return Event{}, fmt.Errorf("event log: format %d, this version reads format %d", started.Format, Format)
+		}
+	}
+	if e.Seq != int64(number-1) {
+		return Event{}, fmt.Errorf("event log: line %d: seq is %d, expected %d", number, e.Seq, number-1)
+	}
+	return e, nil
+}
+
+// Parse reads one line of a log, without its newline. The event shares no memory
+// with it.
+func Parse(line []byte) (Event, error) {
+	if e, ok := parseReceived(line); ok {
+		return e, nil
+	}
+	var e Event
+	err := json.Unmarshal(line, &e)
+	return e, err
 }
 
 // Finished tells whether a log's run came to its end.

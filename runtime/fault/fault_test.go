@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -24,7 +25,7 @@ func book(t *testing.T) (*journal.Journal, *fault.Book) {
 		Elapsed: func() time.Duration { return 0 }, Timeout: time.Minute,
 		Ended: func() error { return nil }, Failed: func(err error) { t.Error(err) }, Tail: func(string) []string { return nil },
 	})
-	j.Write(event.NewWriter(io.Discard))
+	j.Write(event.NewWriter(io.Discard), nil)
 	return j, fault.NewBook(j)
 }
 
@@ -62,10 +63,8 @@ func plan(j *journal.Journal, b *fault.Book, p fault.Plan, d *deed) *fault.Step 
 
 // lives is what a log tells of faults, a word an event.
 func lives(j *journal.Journal) string {
-	j.Lock()
-	defer j.Unlock()
 	var words []string
-	for _, e := range j.Events() {
+	for e := range j.Events(0, math.MaxInt64) {
 		switch d := e.Detail.(type) {
 		case event.Scheduled:
 			words = append(words, fmt.Sprint("scheduled ", d.ID))

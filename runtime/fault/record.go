@@ -32,44 +32,69 @@ type Record struct {
 	T         time.Duration // of that event, since the start of the run
 }
 
-// Records reads the lives of faults from a log, in the order in which they began.
-func Records(events []event.Event) []*Record {
-	var all []*Record
-	byID := map[int64]*Record{}
-	add := func(id int64, e event.Event, r *Record) {
-		r.ID, r.Seq, r.T = id, e.Seq, e.T
-		byID[id] = r
-		all = append(all, r)
+// Tales are what a log tells of the lives of faults: a fold over its events, of
+// bounded size however long the log is. The zero value is that of an empty log.
+type Tales struct {
+	records []*Record
+	byID    map[int64]*Record
+	cut     bool
+}
+
+// Records are the lives of faults, in the order in which they began.
+func (t *Tales) Records() []*Record { return t.records }
+
+// CutShort reports whether the log tells of something that ended the script: what it
+// had not come to then tells nothing.
+func (t *Tales) CutShort() bool { return t.cut }
+
+// Clone copies what is known now.
+func (t *Tales) Clone() Tales {
+	c := Tales{cut: t.cut}
+	for _, r := range t.records {
+		copied := *r
+		c.records = append(c.records, &copied)
 	}
-	for _, e := range events {
-		switch d := e.Detail.(type) {
-		case event.Scheduled:
-			add(d.ID, e, &Record{What: d.What, Where: d.Where, Scheduled: true})
-		case event.FaultPlanned:
-			add(d.ID, e, &Record{What: d.What, Detail: d.Detail, Nodes: d.Nodes, Links: d.Links, Harmless: d.Harmless})
-		case event.Fired:
-			if r := byID[d.ID]; r != nil {
-				r.Fired = true
-			}
-		case event.FaultApplied:
-			if r := byID[d.ID]; r != nil {
-				r.Applied, r.To, r.Dead, r.Unseen = true, d.To, d.Dead, d.Unseen
-			}
-		case event.FaultTouched:
-			if r := byID[d.ID]; r != nil {
-				r.Touched = d.Touched
-			}
-		case event.FaultHealed:
-			if r := byID[d.ID]; r != nil {
-				r.Healed = true
-			}
-		case event.Abandoned:
-			if r := byID[d.ID]; r != nil {
-				r.Abandoned = &d
-			}
+	return c
+}
+
+// Apply folds an event.
+func (t *Tales) Apply(e event.Event) {
+	add := func(id int64, r *Record) {
+		if t.byID == nil {
+			t.byID = map[int64]*Record{}
 		}
+		r.ID, r.Seq, r.T = id, e.Seq, e.T
+		t.byID[id] = r
+		t.records = append(t.records, r)
 	}
-	return all
+	switch d := e.Detail.(type) {
+	case event.Scheduled:
+		add(d.ID, &Record{What: d.What, Where: d.Where, Scheduled: true})
+	case event.FaultPlanned:
+		add(d.ID, &Record{What: d.What, Detail: d.Detail, Nodes: d.Nodes, Links: d.Links, Harmless: d.Harmless})
+	case event.Fired:
+		if r := t.byID[d.ID]; r != nil {
+			r.Fired = true
+		}
+	case event.FaultApplied:
+		if r := t.byID[d.ID]; r != nil {
+			r.Applied, r.To, r.Dead, r.Unseen = true, d.To, d.Dead, d.Unseen
+		}
+	case event.FaultTouched:
+		if r := t.byID[d.ID]; r != nil {
+			r.Touched = d.Touched
+		}
+	case event.FaultHealed:
+		if r := t.byID[d.ID]; r != nil {
+			r.Healed = true
+		}
+	case event.Abandoned:
+		if r := t.byID[d.ID]; r != nil {
+			r.Abandoned = &d
+		}
+	case event.Finding:
+		t.cut = t.cut || !d.Soft && verdict.Worse(verdict.Outcome(d.Outcome), verdict.Inconclusive)
+	}
 }
 
 // Struck reports whether the record is of a fault that touched something, and that
@@ -143,31 +168,20 @@ func (r *Record) whyUntouched() string {
 	return "no byte crossed, and nobody called"
 }
 
-// CutShort reports whether a log tells of something that ended the script: what it
-// had not come to then tells nothing.
-func CutShort(events []event.Event) bool {
-	return slices.ContainsFunc(events, func(e event.Event) bool {
-		f, ok := e.Detail.(event.Finding)
-		return ok && !f.Soft && verdict.Worse(verdict.Outcome(f.Outcome), verdict.Inconclusive)
-	})
-}
-
 // Findings returns what the lives of the faults in a log show about the run:
 // nothing, or why it is inconclusive. required is how many faults the script
 // wanted to touch something. Of a run that was cut short, a fault that was not
 // applied is no finding.
-func Findings(events []event.Event, required int64) (all []verdict.Finding) {
-	cut := CutShort(events)
-	records := Records(events)
+func (t *Tales) Findings(required int64) (all []verdict.Finding) {
 	add := func(why string) {
 		all = append(all, verdict.Finding{Outcome: verdict.Inconclusive, Reason: why, During: verdict.AtEnd})
 	}
 	var struck int64
-	for _, r := range records {
+	for _, r := range t.records {
 		if r.Struck() {
 			struck++
 		}
-		if why := r.Shortcoming(); why != "" && (r.Applied || !cut) {
+		if why := r.Shortcoming(); why != "" && (r.Applied || !t.cut) {
 			add(why)
 		}
 	}

@@ -60,7 +60,7 @@ func TestFindings(t *testing.T) {
 		"of another":                     {log(event.FaultApplied{ID: 9}, event.FaultTouched{ID: 9}, event.FaultHealed{ID: 9}, event.Abandoned{ID: 9}, event.Fired{ID: 9}), false, ""},
 	} {
 		var why []string
-		for _, f := range fault.Findings(test.log, 0) {
+		for _, f := range told(test.log).Findings(0) {
 			if f.Outcome != verdict.Inconclusive {
 				t.Errorf("%s: %+v", name, f)
 			}
@@ -69,7 +69,7 @@ func TestFindings(t *testing.T) {
 		if got := strings.Join(why, "; "); got != test.want {
 			t.Errorf("%s: %q, want %q", name, got, test.want)
 		}
-		required := fault.Findings(test.log, 1)
+		required := told(test.log).Findings(1)
 		met := len(required) == len(why)
 		if met != test.struck {
 			t.Errorf("%s: one fault is required: %v", name, required)
@@ -88,4 +88,12 @@ func TestTouchedText(t *testing.T) {
 	if got := fault.TouchedText(event.Touched{}); got != "touched nothing" {
 		t.Error(got)
 	}
+}
+
+func told(events []event.Event) *fault.Tales {
+	t := &fault.Tales{}
+	for _, e := range events {
+		t.Apply(e)
+	}
+	return t
 }

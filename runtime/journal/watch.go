@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -14,7 +15,8 @@ import (
 
 // Condition is something to wait for.
 type Condition struct {
-	// What is awaited and of whom, for the log and for errors.
+	// What is awaited and of whom, for the log and for errors. Events of the Nodes
+	// are what the condition is checked at.
 	What  string
 	Nodes []string
 	// Timeout is how long to wait; 0 is Options.Timeout.
@@ -22,31 +24,64 @@ type Condition struct {
 
 	Quiet       bool // not worth an event: sleeps
 	Expiry      bool // the deadline is what is waited for
-	ReadsOutput bool // it is also checked where nodes have written
-	// Check reports whether the condition holds now. It is called with the
-	// journal's lock held.
-	Check func() Answer
+	Always      bool // it is checked at every event
+	ReadsOutput bool // it is also checked where its nodes have written
+	// Check reports whether the condition holds now. node is the one of which there
+	// is news since the last call; "" is none in particular, and all are to be looked
+	// at. It is called with the journal's lock held, as all functions here.
+	Check func(node string) Answer
+	// Missing returns the nodes that have not come yet, as the last Check found. Where
+	// it is nil they are Nodes, until the condition is met.
+	Missing func() []string
+	// GiveBack is called where the condition was met and nobody has taken what it
+	// found: Stop came before Err. It may be nil.
+	GiveBack func()
 }
 
 // Answer is what a condition finds.
 type Answer struct {
 	Met        bool
-	Missing    []string // nodes that have not come yet
 	Impossible []string // nodes that cannot come any more
 	Err        error    // why it can never be met, where that is no node's doing
 }
 
 // Watch is a wait for a condition. Its methods may be called from any goroutine.
 type Watch struct {
-	j      *Journal
-	c      Condition
-	id     int64
-	began  time.Duration
-	notify func()
-	timer  *time.Timer
-	last   Answer
-	ended  bool
-	err    error
+	j       *Journal
+	c       Condition
+	id      int64
+	number  int64 // of its beginning
+	began   time.Duration
+	notify  func()
+	timer   Timer
+	last    Answer
+	checked bool
+	ended   bool
+	settled bool // what it found is taken or given back
+	err     error
+}
+
+// list is watches, in the order in which they began; those that have ended are taken
+// out of it now and then.
+type list struct {
+	all   []*Watch
+	ended int
+}
+
+func (l *list) add(w *Watch) { l.all = append(l.all, w) }
+
+// leave counts a watch of the list that has ended. Whoever goes through the list
+// meanwhile has it as it was.
+func (l *list) leave() {
+	if l.ended++; 2*l.ended > len(l.all) {
+		var live []*Watch
+		for _, w := range l.all {
+			if !w.ended {
+				live = append(live, w)
+			}
+		}
+		l.all, l.ended = live, 0
+	}
 }
 
 // Watch begins to wait and returns at once. When the wait ends - the condition
@@ -59,31 +94,54 @@ func (j *Journal) Watch(c Condition, notify func()) *Watch {
 	if c.Timeout <= 0 {
 		c.Timeout = j.o.Timeout
 	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	w := &Watch{j: j, c: c, notify: notify, began: j.o.Elapsed()}
+	j.Lock()
+	defer j.Unlock()
+	j.began++
+	w := &Watch{j: j, c: c, notify: notify, number: j.began, began: j.o.Elapsed()}
 	if !c.Quiet {
 		w.id = j.NewID()
 		j.Append("", event.Await{ID: w.id, What: c.What, Nodes: c.Nodes, TimeoutS: c.Timeout.Seconds()})
 	}
-	j.watches = append(j.watches, w)
-	if c.ReadsOutput {
-		j.reading++
+	for l := range j.lists(w) {
+		l.add(w)
 	}
 	if err := j.o.Ended(); err != nil {
 		j.finish(w, "cancelled", err)
-	} else if !j.decided(w) {
-		w.timer = time.AfterFunc(c.Timeout, func() { j.expire(w) })
+	} else if !j.decided(w, "") {
+		w.timer = j.o.AfterFunc(c.Timeout, func() { j.expire(w) })
 	}
 	return w
 }
 
-// Err returns how the wait ended: nil where the condition was met. It is only to
-// be called after notify was.
+// lists are those that a watch is in.
+func (j *Journal) lists(w *Watch) iter.Seq[*list] {
+	return func(yield func(*list) bool) {
+		if !yield(&j.watches) || w.c.Always && !yield(&j.always) {
+			return
+		}
+		for i, name := range w.c.Nodes {
+			if w.c.Always || len(w.c.Nodes) < 8 && slices.Contains(w.c.Nodes[:i], name) {
+				continue
+			}
+			l := j.byNode[name]
+			if l == nil {
+				l = &list{}
+				j.byNode[name] = l
+			}
+			if !yield(l) {
+				return
+			}
+		}
+	}
+}
+
+// Err returns how the wait ended: nil where the condition was met, and what it found
+// is taken. It is only to be called after notify was.
 func (w *Watch) Err() error {
-	w.j.mu.Lock()
+	w.j.Lock()
 	err := w.err
-	w.j.mu.Unlock()
+	w.settled = true
+	w.j.Unlock()
 	// The last lines are read outside the lock, for they are in a file.
 	var timeout *TimeoutError
 	var impossible *ImpossibleError
@@ -104,42 +162,69 @@ func (j *Journal) tails(missing []Missing) map[string][]string {
 	return output
 }
 
-// Stop gives the wait up; notify is not called if it has not been.
+// Stop gives the wait up; notify is not called if it has not been. What it has found,
+// and nobody has taken by Err, is given back.
 func (w *Watch) Stop() {
-	w.j.mu.Lock()
-	defer w.j.mu.Unlock()
+	j := w.j
+	j.Lock()
+	defer j.Unlock()
 	w.notify = nil
-	w.j.finish(w, "cancelled", context.Canceled)
+	if w.ended && w.err == nil && !w.settled && w.c.GiveBack != nil {
+		w.settled = true
+		w.c.GiveBack()
+		for _, name := range w.c.Nodes { // others may wait for it
+			j.check(name)
+		}
+	}
+	j.finish(w, "cancelled", context.Canceled)
 }
 
 // CancelWatches ends all waits with an error. The lock is held.
 func (j *Journal) CancelWatches(err error) {
-	for _, w := range slices.Clone(j.watches) {
+	for _, w := range j.watches.all {
 		j.finish(w, "cancelled", err)
 	}
 }
 
-// OutputChanged checks the conditions that read output.
-func (j *Journal) OutputChanged() {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.reading > 0 {
-		j.check(true)
-	}
-}
-
-// check checks the conditions; only those that read output, if told so.
-func (j *Journal) check(onlyReading bool) {
-	for _, w := range slices.Clone(j.watches) {
-		if !w.ended && (w.c.ReadsOutput || !onlyReading) {
-			j.decided(w)
+// OutputChanged checks the conditions that read the output of a node.
+func (j *Journal) OutputChanged(node string) {
+	j.Lock()
+	defer j.Unlock()
+	if l := j.byNode[node]; l != nil {
+		for _, w := range l.all {
+			if !w.ended && w.c.ReadsOutput {
+				j.decided(w, node)
+			}
 		}
 	}
 }
 
+// check checks the conditions that an event of a node, or of none, is for.
+func (j *Journal) check(node string) {
+	always := j.always.all
+	if l := j.byNode[node]; l != nil {
+		for _, w := range l.all {
+			for len(always) > 0 && always[0].number < w.number {
+				j.checkOne(always[0], node)
+				always = always[1:]
+			}
+			j.checkOne(w, node)
+		}
+	}
+	for _, w := range always {
+		j.checkOne(w, node)
+	}
+}
+
+func (j *Journal) checkOne(w *Watch, node string) {
+	if !w.ended {
+		j.decided(w, node)
+	}
+}
+
 // decided checks one condition, and reports whether that ended the wait.
-func (j *Journal) decided(w *Watch) bool {
-	w.last = w.c.Check()
+func (j *Journal) decided(w *Watch, node string) bool {
+	w.last, w.checked = w.c.Check(node), true
 	switch a := w.last; {
 	case a.Err != nil:
 		j.finish(w, "impossible", a.Err)
@@ -151,16 +236,48 @@ func (j *Journal) decided(w *Watch) bool {
 	return w.ended
 }
 
+// expire ends a wait whose deadline has passed: once what had come by then has been
+// looked at.
 func (j *Journal) expire(w *Watch) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
+	j.Lock()
+	defer j.Unlock()
+	if w.ended || j.closed {
+		return
+	}
+	if w.c.Expiry || len(w.c.Nodes) == 0 || j.o.Settle == nil {
+		j.giveUp(w)
+		return
+	}
+	missing := w.missing()
+	j.settling.Go(func() {
+		j.o.Settle(missing)
+		j.Lock()
+		defer j.Unlock()
+		j.giveUp(w)
+	})
+}
+
+func (j *Journal) giveUp(w *Watch) {
 	switch {
-	case w.ended || j.decided(w):
+	case w.ended || j.decided(w, ""):
 	case w.c.Expiry:
 		j.finish(w, "met", nil)
 	default:
-		j.finish(w, "timeout", &TimeoutError{What: w.c.What, Timeout: w.c.Timeout, Missing: j.missing(w.last.Missing)})
+		j.finish(w, "timeout", &TimeoutError{What: w.c.What, Timeout: w.c.Timeout, Missing: j.missing(w.missing())})
 	}
+}
+
+// missing are the nodes that the wait still waits for, and that may still come.
+func (w *Watch) missing() []string {
+	switch {
+	case !w.checked || w.last.Err != nil:
+		return nil
+	case w.c.Missing != nil:
+		return w.c.Missing()
+	case len(w.last.Impossible) > 0:
+		return slices.DeleteFunc(slices.Clone(w.c.Nodes), func(name string) bool { return slices.Contains(w.last.Impossible, name) })
+	}
+	return w.c.Nodes
 }
 
 func (j *Journal) finish(w *Watch, outcome string, err error) {
@@ -171,17 +288,16 @@ func (j *Journal) finish(w *Watch, outcome string, err error) {
 	if w.timer != nil {
 		w.timer.Stop()
 	}
-	if w.c.ReadsOutput {
-		j.reading--
+	for l := range j.lists(w) {
+		l.leave()
 	}
-	j.watches = slices.DeleteFunc(j.watches, func(x *Watch) bool { return x == w })
 	if w.notify != nil {
-		w.notify()
+		j.tell = append(j.tell, w.notify)
 	}
 	if w.id != 0 {
 		ended := event.AwaitEnded{ID: w.id, Outcome: outcome, WaitedS: (j.o.Elapsed() - w.began).Truncate(time.Microsecond).Seconds()}
 		if err != nil {
-			ended.Missing = slices.Concat(w.last.Impossible, w.last.Missing)
+			ended.Missing = slices.Concat(w.last.Impossible, w.missing())
 		}
 		j.Append("", ended)
 	}

@@ -2,6 +2,7 @@ package osc
 
 import (
 	"net"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -10,7 +11,7 @@ import (
 // has sent. The kernel forgets it, so it is asked again and again (tcp(7),
 // TCP_QUICKACK).
 func quickAck(c net.Conn) func() {
-	tcp, ok := c.(*net.TCPConn)
+	tcp, ok := c.(syscall.Conn)
 	if !ok {
 		return nil
 	}

@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -49,10 +50,9 @@ type Divergence struct {
 }
 
 // Compare compares the logs of two runs. A log may be cut short.
-func Compare(a, b []event.Event) Comparison {
+func Compare(a, b *Log) Comparison {
 	var c Comparison
-	logs := [2]folded{fold(a), fold(b)}
-	n, sides := diverge(fault.Records(a), fault.Records(b), (*fault.Record).Alike)
+	n, sides := diverge(a.faults.Records(), b.faults.Records(), (*fault.Record).Alike)
 	if c.Faults = n; sides != nil {
 		c.Fault = &FaultDivergence{Index: n}
 		for i, side := range sides {
@@ -61,18 +61,18 @@ func Compare(a, b []event.Event) Comparison {
 			}
 		}
 	}
-	c.Verdicts = [2]*event.Verdict{logs[0].verdict, logs[1].verdict}
+	c.Verdicts = [2]*event.Verdict{a.verdict, b.verdict}
 	if c.Fault != nil {
 		return c
 	}
-	names := logs[0].names
-	for _, name := range logs[1].names {
+	names := slices.Clip(a.names)
+	for _, name := range b.names {
 		if !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}
 	for _, name := range names {
-		n, sides := diverge(logs[0].nodes[name], logs[1].nodes[name], func(a, b event.Event) bool { return Step(a) == Step(b) })
+		n, sides := diverge(a.nodes[name], b.nodes[name], func(a, b event.Event) bool { return Step(a) == Step(b) })
 		if sides != nil {
 			c.Nodes = append(c.Nodes, Divergence{Node: name, Index: n, Sides: *sides})
 		}
@@ -80,34 +80,47 @@ func Compare(a, b []event.Event) Comparison {
 	return c
 }
 
-// folded is what of a log is compared.
-type folded struct {
-	nodes   map[string][]event.Event
-	names   []string // of nodes, in the order of their first events
-	verdict *event.Verdict
+// Log is what of a run's log is compared: the lives of faults, the states and exits of
+// nodes, and the verdict. Messages cost it nothing.
+type Log struct {
+	Finished bool // the run came to its end
+	faults   fault.Tales
+	nodes    map[string][]event.Event
+	names    []string // of nodes, in the order of their first events
+	verdict  *event.Verdict
 }
 
-func fold(events []event.Event) folded {
-	f := folded{nodes: map[string][]event.Event{}}
-	for _, e := range events {
-		switch d := e.Detail.(type) {
-		case event.State:
-			if d.To == exited { // the exit itself tells more
-				continue
-			}
-		case event.Exited:
-		case event.Verdict:
-			f.verdict = &d
+// Read reads a log. Its error is that of the events.
+func Read(events iter.Seq2[event.Event, error]) (*Log, error) {
+	l := &Log{nodes: map[string][]event.Event{}}
+	for e, err := range events {
+		if err != nil {
+			return nil, err
 		}
-		if e.Node == "" || Step(e) == "" {
-			continue
-		}
-		if f.nodes[e.Node] == nil {
-			f.names = append(f.names, e.Node)
-		}
-		f.nodes[e.Node] = append(f.nodes[e.Node], e)
+		l.add(e)
 	}
-	return f
+	return l, nil
+}
+
+func (l *Log) add(e event.Event) {
+	l.Finished = e.Kind() == event.KindRunFinished
+	l.faults.Apply(e)
+	switch d := e.Detail.(type) {
+	case event.State:
+		if d.To == exited { // the exit itself tells more
+			return
+		}
+	case event.Exited:
+	case event.Verdict:
+		l.verdict = &d
+	}
+	if e.Node == "" || Step(e) == "" {
+		return
+	}
+	if l.nodes[e.Node] == nil {
+		l.names = append(l.names, e.Node)
+	}
+	l.nodes[e.Node] = append(l.nodes[e.Node], e)
 }
 
 // exited is the state after an exit.

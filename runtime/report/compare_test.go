@@ -81,7 +81,7 @@ func TestCompare(t *testing.T) {
 		"another verdict":           {with(12, verdict("failed", "")), false, -1, [2]int64{}, ""},
 		"a verdict at another line": {with(12, verdict("passed", "x/a.star:1:1")), false, -1, [2]int64{}, ""},
 	} {
-		c := report.Compare(log(base...), log(test.b...))
+		c := report.Compare(read(t, log(base...)), read(t, log(test.b...)))
 		nodes := ""
 		var seqs [2]int64
 		for i := range seqs {
@@ -107,10 +107,25 @@ func TestCompare(t *testing.T) {
 		}
 	}
 	moved := [2][]event.Event{log(verdict("failed", "/x/a.star:1:1")), log(verdict("failed", `y\a.star:1:1`))}
-	if !report.Compare(moved[0], moved[1]).Same() {
+	if !report.Compare(read(t, moved[0]), read(t, moved[1])).Same() {
 		t.Error("the same place of a script in another folder is another")
 	}
-	if c := report.Compare(nil, nil); !c.Same() || c.Faults != 0 {
+	if c := report.Compare(&report.Log{}, &report.Log{}); !c.Same() || c.Faults != 0 {
 		t.Errorf("%+v", c)
 	}
+}
+
+func read(t *testing.T, events []event.Event) *report.Log {
+	t.Helper()
+	l, err := report.Read(func(yield func(event.Event, error) bool) {
+		for _, e := range events {
+			if !yield(e, nil) {
+				return
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
 }

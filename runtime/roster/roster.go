@@ -1,11 +1,12 @@
 // Package roster is what is known of the nodes of a run: a fold over its events,
 // and the table of exits. It is pure: it knows no process, no connection and no
-// clock. Only Apply writes it.
+// clock. Only Apply writes it, but for how far messages have been given out.
 package roster
 
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/event"
@@ -37,14 +38,6 @@ var stateOrder = []State{"", StateForked, StateReady, StateStarted, StateDone, S
 
 func (s State) before(t State) bool { return slices.Index(stateOrder, s) < slices.Index(stateOrder, t) }
 
-// Message is a message that a node sent.
-type Message struct {
-	T       time.Duration // since the start of the run
-	Address string        // in the present protocol's names
-	Args    []any         // as package osc decodes them
-	Index   int           // among those of the node's incarnation
-}
-
 // Node is what is known of one node.
 type Node struct {
 	Name        string
@@ -60,10 +53,11 @@ type Node struct {
 	Asked       []Request
 	Connected   bool
 	Lost        bool   // it lives on without its control connection
-	Refusal     string // why its last connection was refused
-	Messages    []Message
+	Refusal     string // what was last refused of it: see Trouble
+	Messages    *Messages
 	Count       int64 // the largest that it has reported by /count
 	Paused      int64 // the id of the fault that keeps it paused, or 0
+	Pauses      []Pause
 
 	MayExit bool // in every incarnation
 }
@@ -105,12 +99,15 @@ func (n *Node) Note() string {
 	switch {
 	case n.State == StateExited:
 		note = "exited " + ExitText(n.Exit.Code, n.Exit.Signal)
+	case n.Lost && n.Refusal != "":
+		note = n.Refusal
 	case n.Lost:
 		note = "it closed its control connection and lives on"
-	case n.Refusal != "" && !n.Connected:
-		note = "its connection was refused: " + n.Refusal
 	case n.State == StateForked && !n.Connected:
 		note = "it has not phoned home"
+	}
+	if n.Refusal != "" && note != n.Refusal {
+		note = strings.TrimPrefix(note+"; "+n.Refusal, "; ")
 	}
 	switch {
 	case n.Paused != 0 && note != "":
@@ -140,7 +137,7 @@ type Roster struct {
 func New(names []string, mayExit func(name string) bool) *Roster {
 	r := &Roster{byName: map[string]*Node{}}
 	for _, name := range names {
-		n := &Node{Name: name, MayExit: mayExit(name)}
+		n := &Node{Name: name, MayExit: mayExit(name), Messages: &Messages{}}
 		r.byName[name] = n
 		r.order = append(r.order, n)
 	}
@@ -158,12 +155,12 @@ func (r *Roster) Nodes() []*Node { return r.order }
 func (r *Roster) Apply(e event.Event) (changed *event.State) {
 	switch d := e.Detail.(type) {
 	case event.FaultPlanned:
-		r.planned(d)
+		r.planned(e.T, d)
 	case event.FaultHealed:
-		r.unpause(d.ID, d.Nodes)
+		r.unpause(e.T, d.ID, d.Nodes)
 	case event.Abandoned:
 		for _, n := range r.order {
-			r.unpause(d.ID, []string{n.Name})
+			r.unpause(e.T, d.ID, []string{n.Name})
 		}
 	}
 	n := r.byName[e.Node]
@@ -178,25 +175,50 @@ func (r *Roster) Apply(e event.Event) (changed *event.State) {
 
 // planned folds pauses: a node counts as paused from the plan on, so that it is
 // not paused twice, and no longer once it is to be resumed.
-func (r *Roster) planned(d event.FaultPlanned) {
+func (r *Roster) planned(t time.Duration, d event.FaultPlanned) {
 	for _, name := range d.Nodes {
 		n := r.byName[name]
 		switch {
 		case n == nil:
 		case d.What == "pause" && n.Alive():
+			if n.Paused == 0 {
+				n.Pauses = append(n.Pauses, Pause{From: t, To: -1})
+			}
 			n.Paused = d.ID
 		case d.What == "resume":
-			n.Paused = 0
+			n.unpause(t)
 		}
 	}
 }
 
-func (r *Roster) unpause(id int64, nodes []string) {
+func (r *Roster) unpause(t time.Duration, id int64, nodes []string) {
 	for _, name := range nodes {
 		if n := r.byName[name]; n != nil && n.Paused == id {
-			n.Paused = 0
+			n.unpause(t)
 		}
 	}
+}
+
+// Pause is a time in which a node was paused, since the start of the run.
+type Pause struct{ From, To time.Duration } // To is -1 as long as it is
+
+func (n *Node) unpause(t time.Duration) {
+	if n.Paused != 0 {
+		n.Pauses[len(n.Pauses)-1].To = t
+	}
+	n.Paused = 0
+}
+
+// PausedWithin is for how long of the time between two instants the node's present
+// incarnation was paused.
+func (n *Node) PausedWithin(from, to time.Duration) (d time.Duration) {
+	for _, p := range n.Pauses {
+		if p.To < 0 {
+			p.To = to
+		}
+		d += max(0, min(p.To, to)-max(p.From, from))
+	}
+	return d
 }
 
 // apply folds one event of the node, and returns the state that follows.
@@ -204,18 +226,26 @@ func (n *Node) apply(e event.Event) State {
 	switch d := e.Detail.(type) {
 	case event.Forked:
 		*n = Node{Name: n.Name, MayExit: n.MayExit, State: n.State, Incarnation: d.Incarnation, PID: d.PID, Argv: d.Argv,
-			ForkedAt: e.T, Reached: StateForked}
+			ForkedAt: e.T, Reached: StateForked, Messages: &Messages{}}
 		return StateForked
 	case event.Connected:
-		n.Connected, n.Lost = true, false
+		n.Connected, n.Lost, n.Refusal = true, false, ""
 	case event.Disconnected:
 		n.Connected = false
+		if d.Cut {
+			n.Refusal = "its control connection was closed by dagon-star: " + d.Reason
+		}
 	case event.Lost:
 		n.Lost = true
 	case event.Refused:
-		n.Refusal = d.Reason
+		switch {
+		case d.Message:
+			n.Refusal = "a message of it was refused: " + d.Reason
+		case !n.Connected:
+			n.Refusal = fmt.Sprintf("a connection from %s was refused: %s", d.Peer, d.Reason)
+		}
 	case event.Received:
-		return n.receive(e.T, d)
+		return n.receive(e.Seq, d)
 	case event.Sent:
 		if d.Address == AddressStart && n.State == StateReady {
 			return StateStarted
@@ -227,7 +257,8 @@ func (n *Node) apply(e event.Event) State {
 		}
 		n.Asked = append(n.Asked, Request{How: d.How, Signal: d.Signal})
 	case event.Exited:
-		n.Exit, n.Paused = &d, 0
+		n.unpause(e.T)
+		n.Exit = &d
 		return StateExited
 	case event.State:
 		n.State = State(d.To)
@@ -238,8 +269,8 @@ func (n *Node) apply(e event.Event) State {
 	return n.State
 }
 
-func (n *Node) receive(t time.Duration, d event.Received) State {
-	n.Messages = append(n.Messages, Message{T: t, Address: d.Address, Args: d.Args, Index: len(n.Messages)})
+func (n *Node) receive(seq int64, d event.Received) State {
+	n.Messages.add(seq, d.Address)
 	if !n.Alive() {
 		return n.State
 	}

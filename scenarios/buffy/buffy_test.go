@@ -84,20 +84,23 @@ func (d *dagon) Ready(c *control.Conn, h control.Hello) error {
 	return nil
 }
 
-func (d *dagon) Received(c *control.Conn, m *osc.Message) {
+func (d *dagon) Received(c *control.Conn, all []*osc.Message) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.said[c.Name()+" "+m.Address] = true
-	if m.Address == control.AddressCount {
-		n := m.Arguments[1].(int64)
-		d.fell = d.fell || n < d.counts[c.Name()]
-		d.counts[c.Name()] = n
+	for _, m := range all {
+		d.said[c.Name()+" "+m.Address] = true
+		if m.Address == control.AddressCount {
+			n := m.Arguments[1].(int64)
+			d.fell = d.fell || n < d.counts[c.Name()]
+			d.counts[c.Name()] = n
+		}
 	}
 	d.cond.Broadcast()
 }
 
-func (d *dagon) Disconnected(*control.Conn, string) {}
-func (d *dagon) Refused(_, _, reason string)        {}
+func (d *dagon) Disconnected(*control.Conn, string, bool)          {}
+func (d *dagon) Refused(control.Refusal)                           {}
+func (d *dagon) Paused(string, time.Time, time.Time) time.Duration { return 0 }
 func (d *dagon) Failed(err error)                   { d.t.Error(err) }
 
 // until waits for something to be so.

@@ -1,0 +1,133 @@
+package control
+
+import (
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	// peekFor is how long a read waits that only looks at what has arrived.
+	peekFor = time.Millisecond
+	// peekBytes is more than a socket holds: who has read so much since it was asked
+	// has read what had arrived then.
+	peekBytes = 16 << 20
+)
+
+// line is the connection as it is read: of it one can wait until what has arrived has
+// been looked at, and a deadline passes only once that is so, and not by time in which
+// the node stood still.
+type line struct {
+	net.Conn
+	paused func(from, to time.Time) time.Duration // how much of a time the node stood still
+
+	mu       sync.Mutex
+	deadline time.Time // of reading, zero for none
+	set      time.Time // when it was
+	moved    bool      // the connection's own deadline may be another
+	peeks    []peek
+	read     int64 // bytes
+}
+
+// peek is somebody who waits until what has arrived has been looked at.
+type peek struct {
+	done chan struct{}
+	upTo int64 // of line.read, at the latest
+}
+
+// SyscallConn is the connection's own.
+func (l *line) SyscallConn() (syscall.RawConn, error) {
+	raw, ok := l.Conn.(syscall.Conn)
+	if !ok {
+		return nil, errors.ErrUnsupported
+	}
+	return raw.SyscallConn()
+}
+
+// SetReadDeadline bounds reading; the zero time is no bound.
+func (l *line) SetReadDeadline(t time.Time) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.deadline, l.set = t, time.Now()
+	l.moved = len(l.peeks) > 0
+	if l.moved { // it is set when nobody peeks any more
+		return nil
+	}
+	return l.Conn.SetReadDeadline(t)
+}
+
+// look asks Read to look at what has arrived. The channel is closed when all of that
+// has been read, and its reader has come back for more.
+func (l *line) look() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := peek{done: make(chan struct{}), upTo: l.read + peekBytes}
+	l.peeks = append(l.peeks, p)
+	l.moved = true
+	l.Conn.SetReadDeadline(time.Unix(1, 0)) // it ends a Read that waits
+	return p.done
+}
+
+// Read reads what has arrived, as net.Conn does. What was read before has been handled
+// when it is called.
+func (l *line) Read(p []byte) (int, error) {
+	for last := false; ; {
+		l.mu.Lock()
+		for len(l.peeks) > 0 && l.read >= l.peeks[0].upTo {
+			close(l.peeks[0].done)
+			l.peeks = l.peeks[1:]
+		}
+		peeks := len(l.peeks)
+		switch {
+		case peeks > 0 || last:
+			l.moved = true
+			l.Conn.SetReadDeadline(time.Now().Add(peekFor))
+		case l.moved:
+			l.moved = false
+			l.Conn.SetReadDeadline(l.deadline)
+		}
+		l.mu.Unlock()
+		n, err := l.Conn.Read(p)
+		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			l.mu.Lock()
+			l.read += int64(n)
+			l.mu.Unlock()
+			return n, err
+		}
+		if l.nothing(peeks) {
+			if last {
+				return 0, err
+			}
+			last = true // of what had arrived when the deadline passed nothing was read
+		}
+	}
+}
+
+// nothing is told that a read has found nothing, before which there were so many who
+// peek, and reports whether the deadline has passed.
+func (l *line) nothing(peeks int) (late bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, p := range l.peeks[:peeks] {
+		close(p.done)
+	}
+	l.peeks = l.peeks[peeks:]
+	now, deadline, set := time.Now(), l.deadline, l.set
+	if deadline.IsZero() || now.Before(deadline) {
+		return false
+	}
+	l.mu.Unlock()
+	stood := l.paused(set, now)
+	l.mu.Lock()
+	if !l.deadline.Equal(deadline) {
+		return false
+	}
+	if later := deadline.Add(stood); stood > 0 {
+		l.deadline, l.set, l.moved = later, now, true
+		return false
+	}
+	return true
+}

@@ -1,0 +1,107 @@
+package event_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"math"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/dagon-star/dagon-star/runtime/event"
+)
+
+// FuzzReceived: a message comes back from its line as it was where Exact says so, and
+// a line is read the same by hand and by encoding/json.
+func FuzzReceived(f *testing.F) {
+	f.Add("n", "/a", "text", int32(-7), int64(1)<<40, float32(0.25), []byte{1, 2}, []byte("packet"))
+	f.Add("n\xff", "/é\"\\", "\u2028<&>\x00", int32(0), int64(3), float32(7), []byte{}, []byte{})
+	f.Add("", "/", "\x7f", int32(math.MinInt32), int64(math.MinInt64), float32(math.MaxFloat32), []byte(nil), []byte{0})
+	f.Add("n", "/x", "-0", int32(1), int64(-999999999999999999), float32(math.SmallestNonzeroFloat32), []byte(nil), []byte{0})
+	f.Fuzz(func(t *testing.T, node, address, text string, small int32, large int64, fraction float32, blob, packet []byte) {
+		if len(packet) == 0 {
+			packet = nil
+		}
+		if blob == nil {
+			blob = []byte{}
+		}
+		for _, args := range []event.Args{{}, {text}, {small}, {large, text}, {fraction}, {blob, nil, true}, {text, small, large, fraction, false}} {
+			e := event.Event{Seq: 12, T: 3*time.Second + 45*time.Microsecond, Node: node,
+				Detail: event.Received{Address: address, Args: args, Packet: packet}}
+			line, err := e.MarshalJSON()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := event.Parse(line)
+			if err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
+			var slow event.Event
+			if err := json.Unmarshal(line, &slow); err != nil || !reflect.DeepEqual(got, slow) {
+				t.Fatalf("%s is %+v, and by encoding/json %+v, %v", line, got, slow, err)
+			}
+			if args.Exact() && !reflect.DeepEqual(got, e) {
+				t.Fatalf("%s is %#v, want %#v", line, got, e)
+			}
+		}
+	})
+}
+
+// FuzzParse: what is read by hand is what encoding/json reads.
+func FuzzParse(f *testing.F) {
+	for _, line := range []string{
+		`{"seq":7,"t":0.010500,"kind":"received","node":"leader","address":"/ready","args":["leader"]}`,
+		`{"seq":7,"t":0.010500,"kind":"received","node":"leader","address":"/ready","args":[1,-2,"",12345678901],"packet":"AQI="}`,
+		`{"seq":7,"t":0.010500,"kind":"received","node":"leader","address":"/ready","args":[,]}`,
+		`{"seq":7,"t":0.010500,"kind":"received","node":"leader","address":"/ready","args":[1,]}`,
+		`{"seq":7,"t":0.010500,"kind":"received","node":"leader","address":"/ready","args":[01]}`,
+		`{"seq":7,"t":0.010500,"kind":"received","node":"leader","address":"/ready","args":[-0]}`,
+		`{"seq":-7,"t":0.01050,"kind":"received","node":"leader","address":"/ready","args":[]}`,
+		`{"seq":7,"t":-1.010500,"kind":"received","node":"leader","address":"/ready","args":[]}`,
+		`{"seq":7,"t":00.010500,"kind":"received","node":"leader","address":"/ready","args":[]}`,
+		`{"seq":7,"t":0.-10500,"kind":"received","node":"leader","address":"/ready","args":[]}`,
+	} {
+		f.Add([]byte(line))
+	}
+	f.Fuzz(func(t *testing.T, line []byte) {
+		var slow event.Event
+		wrong := json.Unmarshal(line, &slow)
+		got, err := event.Parse(line)
+		if (err == nil) != (wrong == nil) || err == nil && !reflect.DeepEqual(got, slow) {
+			t.Fatalf("%s is %+v, %v, and by encoding/json %+v, %v", line, got, err, slow, wrong)
+		}
+	})
+}
+
+// TestExact: which arguments come back as they were.
+func TestExact(t *testing.T) {
+	for _, arg := range []any{nil, true, int32(5), int64(1) << 31, -int64(1)<<31 - 1, "é", []byte{1}, float32(0.1), float32(-2.5)} {
+		if !(event.Args{arg}).Exact() {
+			t.Errorf("%T %v is not exact", arg, arg)
+		}
+	}
+	for _, arg := range []any{int64(5), "\xff", float32(7), float32(math.Inf(1)), 0.5, event.Args{}} {
+		if (event.Args{"a", arg}).Exact() {
+			t.Errorf("%T %v is exact", arg, arg)
+		}
+	}
+}
+
+func BenchmarkReceived(b *testing.B) {
+	e := event.Event{Seq: 1234567, T: 12 * time.Second, Node: "worker-1", Detail: event.Received{Address: "/progress", Args: event.Args{int32(12345), "some text"}}}
+	line, _ := e.MarshalJSON()
+	b.Run("write", func(b *testing.B) {
+		w := event.NewWriter(&bytes.Buffer{})
+		for range b.N {
+			w.Append(e)
+			if w.Unwritten() > 1<<16 {
+				w = event.NewWriter(&bytes.Buffer{})
+			}
+		}
+	})
+	b.Run("read", func(b *testing.B) {
+		for range b.N {
+			event.Parse(line)
+		}
+	})
+}

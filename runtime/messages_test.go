@@ -1,0 +1,343 @@
+package runtime
+
+import (
+	"fmt"
+	"math"
+	"net"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dagon-star/dagon-star/runtime/event"
+	"github.com/dagon-star/dagon-star/runtime/journal"
+	"github.com/dagon-star/dagon-star/runtime/osc"
+)
+
+type answer = journal.Answer
+
+// phone is a node's side of the control socket, which the test holds itself.
+type phone struct {
+	t    *testing.T
+	conn *osc.Conn
+}
+
+// quiet forks a node that says nothing itself, and returns what connects for it. The
+// words are said after its name.
+func quiet(t *testing.T, r *Run) func(words ...any) phone {
+	must(t, r.Fork("node", ForkOptions{}))
+	r.j.Lock()
+	home := r.nodes["node"].port.Addr().String()
+	r.j.Unlock()
+	return func(words ...any) phone {
+		c, err := net.Dial("tcp", home)
+		must(t, err)
+		p := phone{t, osc.NewConn(c, osc.ConnOptions{})}
+		t.Cleanup(func() { p.conn.Close() })
+		p.say("/ready", append([]any{"node"}, words...)...)
+		return p
+	}
+}
+
+// closed kills at once what the test has left.
+func closed() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}
+
+func (p phone) say(address string, args ...any) {
+	p.t.Helper()
+	must(p.t, p.conn.Send(osc.NewMessage(address, args...)))
+}
+
+// args are the first arguments of the messages of the node to an address.
+func args(t *testing.T, r *Run, address string) (all []any) {
+	t.Helper()
+	sent, err := r.Messages("node", address)
+	must(t, err)
+	for _, m := range sent {
+		all = append(all, append(m.Args, nil)[0])
+	}
+	return all
+}
+
+func awaitOne(t *testing.T, r *Run, address string) Message {
+	t.Helper()
+	c, found := r.MessageFrom("node", address, false)
+	must(t, r.Wait(c))
+	return found()
+}
+
+// TestConnectsAgain: a node that connects again and again is heard, in order.
+func TestConnectsAgain(t *testing.T) {
+	r := begin(t, Config{Topology: ini(t, "node silent"), Hurry: closed()})
+	dial := quiet(t, r)
+	var want []any
+	for i := range int32(200) {
+		p := dial()
+		for j := range int32(3) {
+			p.say("/beat", 10*i+j)
+			want = append(want, 10*i+j)
+		}
+		must(t, p.conn.Close())
+	}
+	dial().say("/end")
+	awaitOne(t, r, "/end")
+	if got := args(t, r, "/beat"); !slices.Equal(got, want) {
+		t.Errorf("%v", got)
+	}
+	for e, err := range r.Events() {
+		must(t, err)
+		if e.Kind() == event.KindRefused || e.Kind() == event.KindLost {
+			t.Errorf("%+v", e)
+		}
+	}
+}
+
+// TestTakesOver: a second connection of a node takes the place of the first, which has
+// not ended, if it shows the node's token; else it is refused. What was said on the
+// first before is heard before.
+func TestTakesOver(t *testing.T) {
+	r := begin(t, Config{Topology: ini(t, "node silent"), Hurry: closed()})
+	dial := quiet(t, r)
+	r.j.Lock()
+	token := r.nodes["node"].token
+	r.j.Unlock()
+	first := dial()
+	must(t, r.Wait(r.Reached([]string{"node"}, StateReady)))
+	dial()
+	if refused := refusal(t, r); !strings.Contains(refused, "node is already connected, from 127.0.0.1:") {
+		t.Errorf("%s", refused)
+	}
+	for i := range int32(1000) {
+		first.say("/x", i)
+	}
+	second := dial(r.ID(), int32(1), token)
+	second.say("/x", int32(1000))
+	second.say("/end")
+	awaitOne(t, r, "/end")
+	got := args(t, r, "/x")
+	for i, arg := range got {
+		if arg != int32(i) {
+			t.Fatalf("message %d is %v", i, arg)
+		}
+	}
+	if len(got) != 1001 {
+		t.Errorf("%d messages", len(got))
+	}
+	if _, err := first.conn.Receive(); err == nil {
+		t.Error("the first connection is open")
+	}
+	info, _ := r.Node("node")
+	if !info.Connected {
+		t.Error("the second connection is not the node's")
+	}
+	must(t, r.Send("node", osc.NewMessage("/hello")))
+	if packet, err := second.conn.Receive(); err != nil || !strings.HasPrefix(string(packet), "/hello") {
+		t.Errorf("%q, %v", packet, err)
+	}
+}
+
+// refusal waits for the first connection that was refused, and returns why.
+func refusal(t *testing.T, r *Run) (reason string) {
+	t.Helper()
+	must(t, r.Wait(Condition{What: "refusal", Always: true, Check: func(string) (a answer) {
+		_, a.Met, a.Err = r.j.Find(0, r.j.Next(), func(e event.Event) bool {
+			d, ok := e.Detail.(event.Refused)
+			reason = d.Reason
+			return ok
+		})
+		return a
+	}}))
+	return reason
+}
+
+// TestGivenUp: a wait that was met and given up leaves the message to the next one,
+// also to one that waits already.
+func TestGivenUp(t *testing.T) {
+	r := begin(t, Config{Topology: ini(t, "node silent"), Hurry: closed()})
+	p := quiet(t, r)()
+	must(t, r.Wait(r.Reached([]string{"node"}, StateReady)))
+	watch := func() (*Watch, func() Message, chan struct{}) {
+		c, found := r.MessageFrom("node", "/x", false)
+		ended := make(chan struct{})
+		return r.Watch(c, func() { close(ended) }), found, ended
+	}
+	first, _, one := watch()
+	second, foundSecond, two := watch()
+	third, foundThird, three := watch()
+	p.say("/x", int32(1))
+	p.say("/x", int32(2))
+	<-one
+	<-two
+	first.Stop()
+	<-three
+	must(t, second.Err())
+	must(t, third.Err())
+	if a, b := foundSecond().Args[0], foundThird().Args[0]; a != int32(2) || b != int32(1) {
+		t.Errorf("the second found %v, the third %v", a, b)
+	}
+	second.Stop() // too late
+	p.say("/x", int32(3))
+	if m := awaitOne(t, r, "/x"); m.Args[0] != int32(3) {
+		t.Errorf("%v", m)
+	}
+}
+
+// TestFromDisk: what a node sent long ago is awaited and listed as it was sent, with
+// all types of arguments.
+func TestFromDisk(t *testing.T) {
+	r := begin(t, Config{Topology: ini(t, "node silent"), Hurry: closed()})
+	p := quiet(t, r)()
+	odd := []any{int32(1), int64(2), int64(math.MaxInt64), float32(7), float32(0.1), 0.1, "\xff é", []byte{1, 2}, true, false, nil,
+		osc.Symbol("s"), osc.Char('c'), osc.RGBA(5), osc.MIDI{1, 2, 3, 4}, osc.Timetag(1), osc.Impulse{}, osc.Array{int32(1), osc.Array{"x"}}}
+	p.say("/odd", odd...)
+	const n = 30_000
+	for i := range int32(n) {
+		p.say("/x", i)
+	}
+	p.say("/end")
+	awaitOne(t, r, "/end")
+	if m := awaitOne(t, r, "/odd"); !reflect.DeepEqual(m.Args, odd) {
+		t.Errorf("%#v", m.Args)
+	}
+	for i := range int32(2000) {
+		if m := awaitOne(t, r, "/x"); m.Args[0] != i {
+			t.Fatalf("message %d is %v", i, m)
+		}
+	}
+	all := args(t, r, "/x")
+	for i, arg := range all {
+		if arg != int32(i) {
+			t.Fatalf("message %d is %v", i, arg)
+		}
+	}
+	if len(all) != n || len(args(t, r, "")) != n+3 {
+		t.Errorf("%d messages", len(all))
+	}
+}
+
+// TestSaidInTime: a message that had come when the deadline passed is one that was
+// awaited in time, however short that is.
+func TestSaidInTime(t *testing.T) {
+	r := begin(t, Config{Topology: ini(t, "node silent"), Hurry: closed()})
+	p := quiet(t, r)()
+	must(t, r.Wait(r.Reached([]string{"node"}, StateReady)))
+	for i := range int32(300) {
+		p.say("/x", i)
+		c, found := r.MessageFrom("node", "/x", false)
+		c.Timeout = time.Nanosecond
+		if err := r.Wait(c); err != nil || found().Args[0] != i {
+			t.Fatalf("message %d: %v", i, err)
+		}
+	}
+}
+
+// TestAskedOnce: what waits for many nodes looks at one when there is news of one.
+func TestAskedOnce(t *testing.T) {
+	r := begin(t, Config{Topology: ini(t, "a", "b silent", "c"), Hurry: closed()})
+	all := []string{"a", "b", "c"}
+	for _, name := range all {
+		must(t, r.Fork(name, ForkOptions{}))
+	}
+	c := r.Reached(all, StateReady)
+	asked := []string{}
+	check := c.Check
+	c.Check = func(node string) answer {
+		asked = append(asked, node)
+		return check(node)
+	}
+	c.Timeout = time.Minute
+	ended := make(chan struct{})
+	w := r.Watch(c, func() { close(ended) })
+	must(t, r.Wait(r.Reached([]string{"a", "c"}, StateReady)))
+	r.j.Lock()
+	missing := c.Missing()
+	r.j.Unlock()
+	if !slices.Equal(missing, []string{"b"}) {
+		t.Errorf("it waits for %v", missing)
+	}
+	p := quietOf(t, r, "b")
+	p.say("/ready", "b")
+	<-ended
+	must(t, w.Err())
+	for i, name := range asked {
+		if (name == "") != (i == 0) {
+			t.Errorf("it was asked of %q", asked)
+		}
+	}
+}
+
+func quietOf(t *testing.T, r *Run, name string) phone {
+	r.j.Lock()
+	home := r.nodes[name].port.Addr().String()
+	r.j.Unlock()
+	c, err := net.Dial("tcp", home)
+	must(t, err)
+	p := phone{t, osc.NewConn(c, osc.ConnOptions{})}
+	t.Cleanup(func() { p.conn.Close() })
+	return p
+}
+
+// TestSendsAfterAll: what is sent to a node that has just closed its connection waits
+// for it to connect again.
+func TestSendsAfterAll(t *testing.T) {
+	r := begin(t, Config{Topology: ini(t, "node silent"), Hurry: closed()})
+	dial := quiet(t, r)
+	p := dial()
+	must(t, r.Wait(r.Reached([]string{"node"}, StateReady)))
+	must(t, p.conn.Close())
+	must(t, r.Wait(Condition{What: "end", Nodes: []string{"node"}, Check: func(string) answer { return answer{Met: r.nodes["node"].conn == nil} }}))
+	sent := make(chan error, 1)
+	go func() { sent <- r.Send("node", osc.NewMessage("/hello")) }()
+	p = dial()
+	must(t, <-sent)
+	if packet, err := p.conn.Receive(); err != nil || !strings.HasPrefix(string(packet), "/hello") {
+		t.Errorf("%q, %v", packet, err)
+	}
+	must(t, p.conn.Close())
+	must(t, r.Wait(Condition{What: "end", Nodes: []string{"node"}, Check: func(string) answer { return answer{Met: r.nodes["node"].conn == nil} }}))
+	if err := r.Send("node", osc.NewMessage("/hello")); err == nil || !strings.Contains(err.Error(), "it closed its control connection and lives on") {
+		t.Errorf("to one that is lost: %v", err)
+	}
+}
+
+// TestCut: who closes a connection says why, also where the node exits of it.
+func TestCut(t *testing.T) {
+	r := begin(t, Config{Topology: ini(t, "node silent"), Hurry: closed()})
+	p := quiet(t, r)()
+	must(t, r.Wait(r.Reached([]string{"node"}, StateReady)))
+	must(t, p.conn.Queue(make([]byte, 100_000)))
+	must(t, p.conn.Flush())
+	c, _ := r.MessageFrom("node", "/x", false)
+	err := r.Wait(c)
+	if want := "missing node (ready; its control connection was closed by dagon-star: malformed: a frame of 100000 bytes, over the limit of 65536)"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
+
+func BenchmarkAwaitBehind(b *testing.B) {
+	for _, n := range []int{10_000, 100_000, 1_000_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			r := begin(b, Config{Topology: ini(b, "node silent")})
+			must(b, r.Fork("node", ForkOptions{}))
+			for at := 0; at < n; at += 1000 {
+				r.j.Lock()
+				for i := range 1000 {
+					r.j.Append("node", event.Received{Address: "/progress", Args: event.Args{int32(i)}})
+				}
+				r.j.Unlock()
+			}
+			b.ResetTimer()
+			for i := range b.N {
+				r.j.Lock()
+				r.j.Append("node", event.Received{Address: "/total", Args: event.Args{int32(i)}})
+				r.j.Unlock()
+				c, _ := r.MessageFrom("node", "/total", false)
+				must(b, r.Wait(c))
+			}
+		})
+	}
+}
