@@ -49,8 +49,8 @@ func (e Effect) plus(o Effect) Effect {
 	return e
 }
 
-// actsOnStreams reports whether the kernel cannot move the bytes of a stream by
-// itself.
+// actsOnStreams reports whether the bytes of a stream cannot go on at once and as they
+// are.
 func (e Effect) actsOnStreams() bool {
 	return e.Cut || e.Delay > 0 || e.Jitter > 0 || e.Rate > 0 || e.Corrupt > 0 || e.Drop > 0
 }

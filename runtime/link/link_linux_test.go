@@ -276,7 +276,7 @@ func TestManyConnections(t *testing.T) {
 	}
 }
 
-// TestNoFiles: where there are no files left for pipes, bytes move without.
+// TestNoFiles: bytes move where the process may open no files.
 func TestNoFiles(t *testing.T) {
 	taken := make(chan bool, 1)
 	_, address := open(t, func(c *net.TCPConn) {

@@ -26,7 +26,25 @@ func seeded(name string) *rand.Rand {
 // connection in a goroutine, and returns the address of the link.
 func open(t testing.TB, handle func(*net.TCPConn)) (*link.Network, string) {
 	t.Helper()
-	server, err := net.Listen("tcp", "127.0.0.1:0")
+	target := serveAt(t, "127.0.0.1:0", handle)
+	address := free(t)
+	n, err := link.Open([]link.Route{{From: "a", To: "b", Endpoint: "data", Network: "tcp", Listen: address, Target: target}}, seeded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return n, address
+}
+
+// serveAt has a server handle each connection in a goroutine, and returns its address.
+// It ends with the test, once the connections have.
+func serveAt(t testing.TB, at string, handle func(*net.TCPConn)) (address string) {
+	t.Helper()
+	server, err := net.Listen("tcp", at)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,19 +61,11 @@ func open(t testing.TB, handle func(*net.TCPConn)) (*link.Network, string) {
 			})
 		}
 	})
-	address := free(t)
-	n, err := link.Open([]link.Route{{From: "a", To: "b", Endpoint: "data", Network: "tcp", Listen: address, Target: server.Addr().String()}}, seeded)
-	if err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
-		if err := n.Close(); err != nil {
-			t.Error(err)
-		}
 		server.Close()
 		serving.Wait()
 	})
-	return n, address
+	return server.Addr().String()
 }
 
 func free(t testing.TB) string {

@@ -5,21 +5,23 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// mover moves bytes from one connection to another: within the kernel, through a
-// pipe (splice(2)), while there are many; but a few are read and written sooner.
+// mover moves bytes from one connection to another, through a buffer that it has
+// while there are bytes in it. An urgent byte (MSG_OOB of send(2)) is read by itself,
+// and is as urgent when it is given on.
 type mover struct {
 	from, to syscall.RawConn
-	pipes    *pipes
-	isMany   bool
-	pipe     *pipe // while there are bytes in it,
-	held     int   // so many
-	buf      *[few]byte
+	buffers  *buffers
+	isMany   bool // the last bytes filled the smaller buffer
+	buf      []byte
 	read     []byte // bytes in buf
+	isUrgent bool   // read is an urgent byte
 
 	// What the calls below take and return. They are made once: a message is sooner
 	// where it is forwarded than a closure is allocated.
@@ -30,7 +32,8 @@ type mover struct {
 	takeErr   error
 	try       attempt
 	fd        int
-	out       []byte // nil is what is in the pipe
+	out       []byte
+	flags     int
 	given     int
 	giveErr   error
 	take, put func(fd uintptr) bool
@@ -38,16 +41,8 @@ type mover struct {
 	putOnce   func() (int, error)
 }
 
-const (
-	// pipeSize is how much a mover's pipe is to hold; an ordinary user may not have
-	// many of that size, and then they hold less.
-	pipeSize = 256 << 10
-	// few bytes go through a buffer.
-	few = 16 << 10
-)
-
 func newMover(p *pump) *mover {
-	m := &mover{pipes: p.stream.relay.network.pipes, took: p.take}
+	m := &mover{buffers: p.stream.relay.network.buffers, took: p.take}
 	m.from, _ = p.from.SyscallConn() // never fails
 	m.to, _ = p.to.SyscallConn()
 	m.take, m.takeOnce, m.put, m.putOnce = m.tryTake, m.takeNow, m.tryPut, m.putNow
@@ -74,9 +69,20 @@ func arrived(c *net.TCPConn) (n int, isEnd bool) {
 
 func unread(fd uintptr) (n int, isEnd bool) {
 	bytes, _ := unix.IoctlGetUint32(int(fd), unix.TIOCINQ) // where it fails there is nothing
-	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
-	uninterrupted(func() (int, error) { return unix.Poll(poll, 0) })
-	return int(bytes), poll[0].Revents != 0
+	events, _ := polled(int(fd), unix.POLLRDHUP)
+	return int(bytes), events != 0
+}
+
+// polled is which of some events a connection has; an error and a hang-up always count.
+// It is an error where the process may have no file at all.
+func polled(fd int, events int16) (int16, error) {
+	poll := unix.PollFd{Fd: int32(fd), Events: events}
+	var atOnce unix.Timespec
+	_, _, err := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&poll)), 1, uintptr(unsafe.Pointer(&atOnce)), 0, 0, 0)
+	if err != 0 {
+		return 0, err
+	}
+	return poll.Revents, nil
 }
 
 // fill waits for bytes and takes some; io.EOF is the end.
@@ -91,62 +97,71 @@ func (m *mover) fill(most int) error {
 		err = os.NewSyscallError("read", m.takeErr)
 	case m.taken == 0:
 		err = io.EOF
-	case m.pipe != nil:
-		m.held = m.taken
-	default:
-		m.read = m.buf[:m.taken]
 	}
 	if err != nil {
 		m.release()
 		return err
 	}
+	m.read = m.buf[:m.taken]
 	m.isMany = m.taken >= few
 	return nil
 }
 
 func (m *mover) tryTake(fd uintptr) bool {
-	if m.isMany {
-		m.pipe = m.pipes.get()
-	}
-	if m.pipe == nil { // also where none is to be had
-		m.buf = m.pipes.buffer()
-	}
 	m.fromFD = int(fd)
 	m.taken, m.takeErr = m.took(m.takeOnce)
 	if m.takeErr != unix.EAGAIN {
 		return true
 	}
-	m.release() // who waits for bytes needs neither
+	m.release() // who waits for bytes needs no buffer
 	m.isMany = false
 	return false
 }
 
+// takeNow takes bytes that are there. Of an urgent byte the kernel tells as long as it
+// has not been read, and it ends a read that has come up to it (SO_OOBINLINE is set).
+// So the next byte is known to be urgent or not if it is there before that is asked,
+// which is why nothing is read on the chance that something has come.
 func (m *mover) takeNow() (int, error) {
-	if m.pipe != nil {
-		return splice(m.fromFD, m.pipe[1], m.most)
+	events, err := polled(m.fromFD, unix.POLLIN|unix.POLLPRI|unix.POLLRDHUP)
+	switch {
+	case err != nil:
+		events = unix.POLLPRI // it may be, and nothing is lost by a try
+	case events == 0:
+		return 0, unix.EAGAIN
 	}
-	return uninterrupted(func() (int, error) { return unix.Read(m.fromFD, m.buf[:min(m.most, few)]) })
+	if m.buf == nil {
+		m.buf = m.buffers.get(m.isMany)
+	}
+	most := min(m.most, len(m.buf))
+	m.isUrgent = events&unix.POLLPRI != 0 && atMark(m.fromFD)
+	if m.isUrgent {
+		most = 1
+	}
+	return transfer(unix.SYS_RECVFROM, m.fromFD, m.buf[:most], unix.MSG_DONTWAIT)
+}
+
+// atMark reports whether the next byte of a connection is an urgent one.
+func atMark(fd int) bool {
+	is, err := unix.IoctlGetInt(fd, unix.SIOCATMARK)
+	return err == nil && is != 0
 }
 
 // drain gives on what it has.
 func (m *mover) drain(try attempt) (n int, err error) {
-	for m.held > 0 && err == nil {
-		n, err = m.give(try, nil)
-		m.held -= n
-	}
 	for len(m.read) > 0 && err == nil {
-		n, err = m.write(try, m.read)
+		n, err = m.write(try, m.read, m.isUrgent)
 		m.read = m.read[n:]
 	}
 	return n, err
 }
 
-// write writes some bytes or all.
-func (m *mover) write(try attempt, b []byte) (int, error) { return m.give(try, b) }
-
-// give gives bytes to the connection once it has room; nil is what is in the pipe.
-func (m *mover) give(try attempt, b []byte) (int, error) {
-	m.try, m.out = try, b
+// write writes some bytes or all, once the connection has room.
+func (m *mover) write(try attempt, b []byte, isUrgent bool) (int, error) {
+	m.try, m.out, m.flags = try, b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL
+	if isUrgent {
+		m.flags |= unix.MSG_OOB
+	}
 	if err := m.to.Write(m.put); err != nil {
 		return 0, err
 	}
@@ -160,44 +175,42 @@ func (m *mover) tryPut(fd uintptr) bool {
 }
 
 func (m *mover) putNow() (int, error) {
-	if m.out == nil {
-		return splice(m.pipe[0], m.fd, m.held)
-	}
-	return uninterrupted(func() (int, error) { return unix.Write(m.fd, m.out) })
+	return transfer(unix.SYS_SENDTO, m.fd, m.out, m.flags)
 }
 
-// rest is what it has taken and not given on.
-func (m *mover) rest() []byte {
-	b := append([]byte(nil), m.read...)
-	if m.held > 0 {
-		b = make([]byte, m.held)
-		for at := 0; at < len(b); {
-			n, err := uninterrupted(func() (int, error) { return unix.Read(m.pipe[0], b[at:]) })
-			if n <= 0 { // the pipe has them, so that cannot be
-				panic(err)
-			}
-			at += n
-		}
-		m.held = 0
-	}
+// rest is what it has taken and not given on, and whether that is an urgent byte.
+func (m *mover) rest() (b []byte, isUrgent bool) {
+	b = append(b, m.read...)
 	m.release()
-	return b
+	return b, m.isUrgent
 }
 
-// release gives the pipe and the buffer back.
+// release gives the buffer back.
 func (m *mover) release() {
-	if m.buf != nil {
-		m.pipes.buffers.Put(m.buf)
-		m.buf, m.read = nil, nil
-	}
-	if m.pipe != nil {
-		m.pipes.put(m.pipe)
-		m.pipe = nil
-	}
+	m.buffers.put(m.buf)
+	m.buf, m.read = nil, nil
 }
 
 // close drops what it has.
-func (m *mover) close() { m.rest() }
+func (m *mover) close() { m.release() }
+
+// transfer receives or sends and does not wait. So the scheduler need not be told of
+// the call, and for messages that is what makes a relay fast: a processor that it
+// takes away meanwhile has to be won back before the next call.
+func transfer(call uintptr, fd int, b []byte, flags int) (int, error) {
+	at, size := uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b))
+	var n uintptr
+	var err unix.Errno
+	if len(b) <= few {
+		n, _, err = unix.RawSyscall6(call, uintptr(fd), at, size, uintptr(flags), 0, 0)
+	} else {
+		n, _, err = unix.Syscall6(call, uintptr(fd), at, size, uintptr(flags), 0, 0)
+	}
+	if err != 0 {
+		return 0, err
+	}
+	return int(n), nil
+}
 
 // uninterrupted does something again until no signal comes between.
 func uninterrupted(do func() (int, error)) (int, error) {
@@ -208,72 +221,43 @@ func uninterrupted(do func() (int, error)) (int, error) {
 	}
 }
 
-func splice(from, to, most int) (int, error) {
-	return uninterrupted(func() (int, error) {
-		n, err := unix.Splice(from, nil, to, nil, most, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
-		return int(n), err
-	})
+const (
+	// few bytes go through a small buffer; a connection that has had as many at a time
+	// gets a large one.
+	few       = 16 << 10
+	largeSize = 256 << 10
+	// maxLarge is how many large buffers are in use at a time; the other connections
+	// make do with small ones.
+	maxLarge = 128
+)
+
+// buffers are for movers that have bytes to move.
+type buffers struct {
+	small, large sync.Pool
+	inUse        atomic.Int64 // large ones
 }
 
-// pipe is its reading and its writing end.
-type pipe [2]int
-
-// pipes are empty pipes and buffers for movers that have bytes to move.
-type pipes struct {
-	mu      sync.Mutex
-	free    []*pipe
-	buffers sync.Pool
-}
-
-func (p *pipes) buffer() *[few]byte {
-	if b, ok := p.buffers.Get().(*[few]byte); ok {
-		return b
+func (b *buffers) get(large bool) []byte {
+	pool, size := &b.small, few
+	if large {
+		if b.inUse.Add(1) <= maxLarge {
+			pool, size = &b.large, largeSize
+		} else {
+			b.inUse.Add(-1)
+		}
 	}
-	return new([few]byte)
+	if at, ok := pool.Get().(*byte); ok {
+		return unsafe.Slice(at, size)
+	}
+	return make([]byte, size)
 }
 
-// maxFree is how many pipes are kept for use.
-const maxFree = 64
-
-// get returns nil where there are no files left.
-func (p *pipes) get() *pipe {
-	p.mu.Lock()
-	if last := len(p.free) - 1; last >= 0 {
-		defer p.mu.Unlock()
-		free := p.free[last]
-		p.free = p.free[:last]
-		return free
+func (b *buffers) put(buf []byte) {
+	switch len(buf) {
+	case few:
+		b.small.Put(unsafe.SliceData(buf))
+	case largeSize:
+		b.inUse.Add(-1)
+		b.large.Put(unsafe.SliceData(buf))
 	}
-	p.mu.Unlock()
-	made := new(pipe)
-	if unix.Pipe2(made[:], unix.O_CLOEXEC|unix.O_NONBLOCK) != nil {
-		return nil
-	}
-	unix.FcntlInt(uintptr(made[1]), unix.F_SETPIPE_SZ, pipeSize)
-	return made
-}
-
-func (p *pipes) put(empty *pipe) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.free) == maxFree {
-		empty.close()
-		return
-	}
-	p.free = append(p.free, empty)
-}
-
-func (p *pipe) close() {
-	unix.Close(p[0])
-	unix.Close(p[1])
-}
-
-// close closes the free ones, once nothing moves any more.
-func (p *pipes) close() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, free := range p.free {
-		free.close()
-	}
-	p.free = nil
 }

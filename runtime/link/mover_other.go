@@ -17,12 +17,10 @@ type mover struct {
 	held     []byte
 }
 
-const pipeSize = chunk
+const largeSize = chunk
 
-// pipes are nothing here.
-type pipes struct{}
-
-func (*pipes) close() {}
+// buffers are nothing here.
+type buffers struct{}
 
 func newMover(p *pump) *mover {
 	return &mover{from: p.from, to: p.to, took: p.took, gave: p.gave}
@@ -71,14 +69,14 @@ func (m *mover) fill(most int) error {
 
 // drain gives on what it has.
 func (m *mover) drain(try attempt) (int, error) {
-	n, err := m.write(try, m.held)
+	n, err := m.write(try, m.held, false)
 	m.held = m.held[n:]
 	return n, err
 }
 
 // write writes some bytes or all. It waits, so it cannot be an attempt: what it has
 // begun it may end when the lane has changed.
-func (m *mover) write(_ attempt, b []byte) (int, error) {
+func (m *mover) write(_ attempt, b []byte, _ bool) (int, error) {
 	n, err := m.to.Write(b)
 	m.gave(n)
 	return n, err
@@ -91,11 +89,11 @@ func (p *pump) gave(n int) {
 	p.given += int64(n)
 }
 
-// rest is what it has taken and not given on.
-func (m *mover) rest() []byte {
-	rest := append([]byte(nil), m.held...)
+// rest is what it has taken and not given on. Of an urgent byte nobody tells here.
+func (m *mover) rest() (b []byte, isUrgent bool) {
+	b = append(b, m.held...)
 	m.held = nil
-	return rest
+	return b, false
 }
 
 func (m *mover) close() {}

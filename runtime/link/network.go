@@ -3,8 +3,8 @@
 //
 // Every directed pair of nodes that are tied together has a relay at an address
 // of its own: what one node has to call to reach an endpoint of the other. So a
-// relay knows both ends, and needs no privilege. It carries streams and
-// datagrams; while nothing disturbs it, the kernel moves the bytes of a stream.
+// relay knows both ends, and needs no privilege. It carries streams, the urgent bytes
+// in them included, and datagrams.
 //
 // Bytes move in lanes. The lane from a to b is what flows that way, whichever of
 // the two has called the other. A disturbance puts an Effect on lanes until it is
@@ -44,12 +44,12 @@ func (p Pair) String() string { return p.From + " → " + p.To }
 
 // Network is the network of a run. Its methods may be called from any goroutine.
 type Network struct {
-	seed   func(name string) *rand.Rand
-	relays []*relay
-	lanes  map[Pair]*lane
-	pipes  *pipes
-	held   atomic.Int64   // bytes that wait in connections
-	done   sync.WaitGroup // all goroutines
+	seed    func(name string) *rand.Rand
+	relays  []*relay
+	lanes   map[Pair]*lane
+	buffers *buffers
+	held    atomic.Int64   // bytes that wait in connections
+	done    sync.WaitGroup // all goroutines
 
 	mu           sync.Mutex
 	disturbances []*Disturbance // that have an effect, and are in force
@@ -60,7 +60,7 @@ type Network struct {
 // Open opens the relays of routes. seed makes the stream of random numbers of a
 // name; each direction of each connection has a name of its own.
 func Open(routes []Route, seed func(name string) *rand.Rand) (*Network, error) {
-	n := &Network{seed: seed, lanes: map[Pair]*lane{}, pipes: &pipes{}}
+	n := &Network{seed: seed, lanes: map[Pair]*lane{}, buffers: &buffers{}}
 	for _, route := range routes {
 		for _, pair := range []Pair{{route.From, route.To}, {route.To, route.From}} {
 			if n.lanes[pair] == nil {
@@ -105,6 +105,5 @@ func (n *Network) Close() error {
 		errs = append(errs, r.close())
 	}
 	n.done.Wait()
-	n.pipes.close()
 	return errors.Join(errs...)
 }

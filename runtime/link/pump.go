@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// pump moves the bytes of a connection one way. Its reader has the kernel move
-// them on at once where the lane has no effect; else it queues them for a writer.
+// pump moves the bytes of a connection one way. Its reader gives them on at once where
+// the lane has no effect; else it queues them for a writer.
 //
 // Whatever takes bytes or gives them on, or takes or gives on the end, does so
 // while the lane is as it was when that was decided: see take and attempt. So

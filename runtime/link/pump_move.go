@@ -31,7 +31,7 @@ func (p *pump) readAll() {
 		passes := !state.actsOnStreams() && p.waiting.drained()
 		most := chunk
 		if passes {
-			most = pipeSize
+			most = largeSize
 		}
 		switch err := p.mover.fill(most); {
 		case err == nil:
@@ -55,7 +55,7 @@ func (p *pump) readAll() {
 				return
 			}
 		}
-		if rest := p.mover.rest(); len(rest) > 0 && !p.waits(piece{bytes: rest}) {
+		if rest, isUrgent := p.mover.rest(); len(rest) > 0 && !p.waits(piece{bytes: rest, isUrgent: isUrgent}) {
 			return
 		}
 	}
@@ -162,7 +162,7 @@ func (p *pump) writeOne(next piece) bool {
 				continue
 			}
 		}
-		n, err := p.give(state, func(try attempt) (int, error) { return p.mover.write(try, next.bytes[:n]) })
+		n, err := p.give(state, func(try attempt) (int, error) { return p.mover.write(try, next.bytes[:n], next.isUrgent) })
 		if state.Rate > 0 {
 			p.lane.sent()
 		}

@@ -18,12 +18,13 @@ const (
 // piece is bytes that wait for their time; without bytes the end of the stream,
 // by a close or by a reset.
 type piece struct {
-	bytes   []byte
-	came    time.Time
-	delay   time.Duration
-	end     error
-	written int      // bytes of it that have been written, and are no longer in bytes
-	waited  []waited // what has been counted as delayed
+	bytes    []byte
+	isUrgent bool // it is one byte, and that is urgent
+	came     time.Time
+	delay    time.Duration
+	end      error
+	written  int      // bytes of it that have been written, and are no longer in bytes
+	waited   []waited // what has been counted as delayed
 }
 
 // waited is up to where the bytes of a piece are counted as delayed in a tally.

@@ -67,6 +67,9 @@ func (r *relay) accept(listener *osc.Listener) {
 			abort(c.(*net.TCPConn))
 			return
 		}
+		if raw, err := c.(*net.TCPConn).SyscallConn(); err == nil {
+			keepUrgent(raw)
+		}
 		r.accepted++
 		s := r.stream(c.(*net.TCPConn), r.accepted)
 		r.streams[s] = true

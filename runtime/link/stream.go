@@ -129,7 +129,7 @@ func (s *stream) connect() bool {
 			return false
 		}
 	}
-	var dialer net.Dialer // the kernel's own patience is what the caller would meet
+	dialer := net.Dialer{Control: prepareCall} // the kernel's own patience is what the caller would meet
 	if s.relay.Source != "" {
 		dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(s.relay.Source)}
 	}

@@ -1,0 +1,19 @@
+package link
+
+import (
+	"syscall"
+
+	"golang.org/x/sys/windows"
+)
+
+const (
+	solSocket = windows.SOL_SOCKET
+	oobInline = 0x100 // SO_OOBINLINE of winsock2.h
+)
+
+func setOption(c syscall.RawConn, level, option int) {
+	c.Control(func(fd uintptr) { windows.SetsockoptInt(windows.Handle(fd), level, option, 1) })
+}
+
+// choosePortLate does nothing: calls are not bound to a source address here.
+func choosePortLate(syscall.RawConn) {}
