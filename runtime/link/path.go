@@ -118,10 +118,10 @@ func (p *path) draw(probability float64) (lot float64, hits bool) {
 // some of its own, so that what happens does not depend on it.
 func (p *path) numbers(purpose string) *rand.Rand {
 	if purpose == "whose" {
-		return p.relay.network.seed(p.name + "/whose")
+		return p.relay.network.Seed(p.name + "/whose")
 	}
 	if p.random == nil {
-		p.random = p.relay.network.seed(p.name)
+		p.random = p.relay.network.Seed(p.name)
 	}
 	return p.random
 }

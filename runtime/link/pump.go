@@ -65,7 +65,7 @@ func (s *stream) pump(way string, l *lane) *pump {
 // random makes the random numbers for one purpose, so that the draws for one do
 // not depend on those for another.
 func (p *pump) random(purpose string) *rand.Rand {
-	return p.stream.relay.network.seed(p.name + "/" + purpose)
+	return p.stream.relay.network.Seed(p.name + "/" + purpose)
 }
 
 // leaves reports whether the connection may be made at the far end now. If so, it is

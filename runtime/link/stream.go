@@ -134,6 +134,9 @@ func (s *stream) connect() bool {
 		dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(s.relay.Source)}
 	}
 	c, err := dialer.DialContext(s.context, "tcp", s.relay.Target)
+	if err != nil {
+		s.relay.network.lacks(err)
+	}
 	if err != nil && !s.answerReset() {
 		return false
 	}

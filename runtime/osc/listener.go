@@ -28,7 +28,12 @@ func Listen(address string) (*Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Listener{Listener: l, markers: map[string]chan struct{}{}, closed: make(chan struct{})}, nil
+	return NewListener(l), nil
+}
+
+// NewListener has a listener of TCP tell when it has caught up.
+func NewListener(l net.Listener) *Listener {
+	return &Listener{Listener: l, markers: map[string]chan struct{}{}, closed: make(chan struct{})}
 }
 
 // Accept returns the next connection.
