@@ -85,7 +85,7 @@ func Open(routes []Route, o Options) (*Network, error) {
 	for _, route := range routes {
 		for _, pair := range []Pair{{route.From, route.To}, {route.To, route.From}} {
 			if n.lanes[pair] == nil {
-				n.lanes[pair] = newLane()
+				n.lanes[pair] = newLane(o.Clock)
 			}
 		}
 		at, err := netip.ParseAddrPort(route.Listen)
