@@ -37,12 +37,7 @@ func fork(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range nodes {
-		if err := c.host.run.Fork(name, o); err != nil {
-			return nil, err
-		}
-	}
-	return nil, nil
+	return nil, c.host.run.ForkAll(c.task.phase.ctx, nodes, o)
 }
 
 // forkOptions are the parameters args and env.
@@ -102,7 +97,7 @@ func shutdown(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.host.run.Shutdown(nodes); err != nil {
+	if err := c.task.briefly(func(context.Context) error { return c.host.run.Shutdown(nodes) }); err != nil {
 		return nil, err
 	}
 	var forked []string
@@ -133,11 +128,13 @@ func send(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	var errs []error
-	for _, name := range nodes {
-		errs = append(errs, c.host.run.Send(name, m))
-	}
-	return nil, errors.Join(errs...)
+	return nil, c.task.briefly(func(context.Context) error {
+		var errs []error
+		for _, name := range nodes {
+			errs = append(errs, c.host.run.Send(name, m))
+		}
+		return errors.Join(errs...)
+	})
 }
 
 // address is an argument that is an address, with or without its slash.

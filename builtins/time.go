@@ -3,21 +3,22 @@ package builtins
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"go.starlark.net/starlark"
 
 	"github.com/dagon-star/dagon-star/runtime"
+	"github.com/dagon-star/dagon-star/runtime/clock"
 	"github.com/dagon-star/dagon-star/runtime/fault"
+	"github.com/dagon-star/dagon-star/runtime/task"
 )
 
 func timeAndTasks() family {
-	return family{"time and tasks", "Wait, and do things at the same time. Exactly one task runs at a time; another goes on only where this one waits. Tasks go on in the order of the times that they sleep until, those of after and every included. On their clock it takes no time to apply a fault, but for a graceful restart, and what holds them up, such as a busy machine, puts off all of them: tasks that wait for times, for each other and for their faults, and not for what nodes do, do the same in the same order in every run with the same seed.", []builtin{
-		{"sleep", "duration", "Waits for a duration: a number of seconds, a string such as \"250ms\", or a time.duration. Example: sleep(\"1.5s\").", sleep},
+	return family{"time and tasks", "Wait, and do things at the same time. Exactly one task runs at a time; another goes on only where this one waits. The time of a task is the sum of what it has slept: computing takes none of it, nor does applying a fault, except a graceful restart. Tasks that sleep go on in the order of their times; of two at the same time, the one that began to sleep first. So with the same seed tasks do the same things in the same order, however busy the machine is, as long as they wait only for time, for each other and for their own faults.", []builtin{
+		{"sleep", "duration", "Waits for a duration: a number of seconds, a string such as \"250ms\", or a time.duration. A sleep takes a microsecond at least. Example: sleep(\"1.5s\").", sleep},
 		{"spawn", "fn, *args", "Starts a task that calls fn with the arguments, and returns it. The task's error fails the run, and the end of the main part cancels it. The task has .wait(), which returns fn's result, .cancel() and .name. Example: t = spawn(await_exit, worker_1).", spawn},
 		{"after", "delay, fn, *args", "Starts a task that calls fn once, when a delay has passed since this call, and returns it. Example: after(\"30s\", fail, \"too slow\").", after},
 		{"every", "period, fn, *args, times=None", "Starts a task that calls fn again and again, first after one period, and returns it: as often as times says, or until the main part ends. A tick that is due while the last one still runs is skipped, and does not count among times. Example: every(\"5s\", send, leader, \"/checkpoint\", times=10).", every},
-		{"wait_until", "fn, timeout=None", "Waits until fn() is true, and returns what it returned. It is called again at every event and every 100 ms. timeout is as for await_ready; 0 asks once. Example: wait_until(lambda: len(messages(leader, \"/count\")) > 3).", waitUntil},
+		{"wait_until", "fn, timeout=None", "Waits until fn() is true, and returns what it returned. It is called again at every event and every 100 ms. timeout is as for await_ready, and ends what fn waits for too; 0 asks once. Example: wait_until(lambda: len(messages(leader, \"/count\")) > 3).", waitUntil},
 		{"defer", "fn, *args", "Calls fn with the arguments at the end of the run, however it ended: the last deferred first, each bounded by config.grace, or by the 5 s that it is by default where it is 0. An error in it fails the run, and what check_same, require_faults or inconclusive say in it counts as anywhere. Example: defer(print, \"worker 1 was\", worker_1).", deferCall},
 	}}
 }
@@ -27,14 +28,8 @@ func sleep(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	if d < leastSleep {
-		c.task.catchUp() // or the times of others would never come while one sleeps again and again
-	}
-	return nil, c.task.sleep(later(c.task.now, d), d)
+	return nil, c.task.Sleep(d)
 }
-
-// leastSleep is how short a sleep that counts as a time may be.
-const leastSleep = time.Millisecond
 
 func spawn(c *call) (starlark.Value, error) {
 	fn, err := c.function("fn")
@@ -42,7 +37,7 @@ func spawn(c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	args := c.rest
-	return c.task.spawn(c.thread, 0, c.schedule(fn), func(_ *task, thread *starlark.Thread) (starlark.Value, error) {
+	return c.task.spawn(c.thread, 0, c.schedule(fn), func(_ *scriptTask, thread *starlark.Thread) (starlark.Value, error) {
 		return starlark.Call(thread, fn, args, nil)
 	}), nil
 }
@@ -57,7 +52,7 @@ func after(c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	args := c.rest
-	return c.task.spawn(c.thread, d, c.schedule(fn), func(_ *task, thread *starlark.Thread) (starlark.Value, error) {
+	return c.task.spawn(c.thread, d, c.schedule(fn), func(_ *scriptTask, thread *starlark.Thread) (starlark.Value, error) {
 		return starlark.Call(thread, fn, args, nil)
 	}), nil
 }
@@ -82,24 +77,24 @@ func every(c *call) (starlark.Value, error) {
 	if times == 0 {
 		delay = 0
 	}
-	due := later(c.task.now, period)
+	due := clock.Later(c.task.Now(), period)
 	var schedule *fault.Schedule
 	if times != 0 {
 		schedule = c.schedule(fn)
 	}
-	return c.task.spawn(c.thread, delay, schedule, func(t *task, thread *starlark.Thread) (starlark.Value, error) {
+	return c.task.spawn(c.thread, delay, schedule, func(t *scriptTask, thread *starlark.Thread) (starlark.Value, error) {
 		for n := int64(0); n != times; n++ {
 			if n > 0 {
-				if err := t.sleep(due, 0); err != nil {
+				if err := t.SleepUntil(due); err != nil {
 					return nil, err
 				}
 			}
-			began := t.now
+			began := t.Now()
 			if _, err := starlark.Call(thread, fn, args, nil); err != nil {
 				return nil, err
 			}
 			t.fire()
-			due = later(due, ((t.now-began)/period+1)*period) // those that were due while it ran are skipped
+			due = clock.Later(due, ((t.Now()-began)/period+1)*period) // those that were due while it ran are skipped
 		}
 		return starlark.None, nil
 	}), nil
@@ -146,22 +141,31 @@ func waitUntil(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	run := c.host.run
-	for began := run.Elapsed(); ; {
-		change := run.Change(pollEvery)
+	limit, lift := c.task.Limit(timeout)
+	defer func() { lift() }()
+	isCut := func(err error) bool {
+		var cut *task.Limit
+		return errors.As(err, &cut) && cut == limit
+	}
+	for last := timeout == 0; ; {
+		change := c.host.run.Change(pollEvery)
 		v, err := starlark.Call(c.thread, fn, nil, nil)
-		if err != nil {
+		switch {
+		case isCut(err), err == nil && c.task.Cut() == limit: // or it has caught that
+			return nil, &runtime.TimeoutError{What: fn.Name() + "()", Timeout: timeout}
+		case err != nil:
 			return nil, err
-		}
-		if v.Truth() {
+		case bool(v.Truth()):
 			return v, nil
-		}
-		left := timeout - (run.Elapsed() - began)
-		if left <= 0 {
+		case last:
 			return nil, &runtime.TimeoutError{What: fn.Name() + "()", Timeout: timeout}
 		}
-		change.Timeout = min(pollEvery, max(left, time.Millisecond))
-		if err := c.task.await(change); err != nil {
+		switch err := c.task.await(change); {
+		case isCut(err): // it asks once more
+			last = true
+			lift()
+			limit, lift = c.task.Limit(0)
+		case err != nil:
 			return nil, err
 		}
 	}

@@ -57,6 +57,7 @@ func (r *Run) End(last func(context.Context)) (*Result, error) {
 	r.j.CancelWatches(ErrEnded)
 	r.findCause()
 	r.j.Unlock()
+	r.forking.Wait() // what was being started is stopped with all others
 	if r.timeLimit != nil {
 		r.timeLimit.Stop()
 	}

@@ -38,9 +38,9 @@ func (r *Run) watchExit(n *node, p process.Process, gone chan struct{}) {
 		r.drain(n, port.Heard(), limit)
 	}
 	r.j.Lock()
-	isUnheard := r.shared != nil && n.conn == nil && !n.WasReady
+	isUnheard := n.conn == nil && !n.WasReady
 	r.j.Unlock()
-	if isUnheard { // its connection may still stand among others that wait
+	if isUnheard { // its connection may still stand among others that wait, at an address that nodes share
 		ctx, cancel := context.WithTimeout(r.ended, drainTimeout)
 		r.drivers.control.Settle(ctx)
 		cancel()

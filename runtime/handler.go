@@ -31,6 +31,12 @@ func (h *handler) Ready(c *control.Conn, hello control.Hello) error {
 		return fmt.Errorf("it says it is %q, and this port is that of %s", hello.Name, hello.ForNode)
 	}
 	n := r.nodes[hello.Name]
+	for n != nil && n.birth != nil { // it has spoken before its fork is in the log
+		settled := n.birth.settled
+		r.j.Unlock()
+		<-settled
+		r.j.Lock()
+	}
 	switch {
 	case n == nil:
 		return fmt.Errorf("no node of this run is named %q", hello.Name)

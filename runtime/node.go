@@ -35,6 +35,7 @@ type node struct {
 	spec *topology.Node
 	host string
 
+	birth       *birth // of the next incarnation, while it is being forked
 	token       string // of the present incarnation
 	showsToken  bool   // it has shown it, or will: who does not is another
 	returned    map[string]int

@@ -50,24 +50,12 @@ func (r *Run) Restart(names []string, o RestartOptions) (*Step, error) {
 	}
 	return r.plan(d, names, nil, func(p *fault.Plan) {
 		p.Detail = detail
-		d.after = func(context.Context) error { return r.forkAgain(p.Nodes, o.Fork) }
+		again := ForkOptions{}
+		if o.Fork != nil {
+			again = *o.Fork
+		}
+		d.after = func(ctx context.Context) error { return r.ForkAll(ctx, p.Nodes, again) }
 	})
-}
-
-// forkAgain forks nodes with the options of their last fork, or others.
-func (r *Run) forkAgain(names []string, o *ForkOptions) error {
-	for _, name := range names {
-		r.j.Lock()
-		options := r.nodes[name].options
-		r.j.Unlock()
-		if o != nil {
-			options = *o
-		}
-		if err := r.Fork(name, options); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // stopOne ends one node: it is asked to, then gets TERM, and KILL after the

@@ -89,12 +89,15 @@ type Run struct {
 	shared    net.Addr      // the control socket that all nodes share, or nil
 	needToken bool          // it can be reached from other machines
 
+	roomForAll bool // there were files enough for all nodes when the run began
+
 	work, ended context.Context // of the script, and of the end of the run
 	abortWork   context.CancelCauseFunc
 	endEnded    context.CancelFunc
 	timeLimit   *clock.Timer
 	stopOnDone  func() bool    // of the caller's context
 	tasks       sync.WaitGroup // the goroutines that watch processes
+	forking     sync.WaitGroup // who starts processes
 	healing     sync.WaitGroup // who undoes all faults at the end
 	observed    sync.WaitGroup
 	stopping    sync.Mutex // one tear-down at a time
@@ -190,7 +193,7 @@ func (r *Run) open() (err error) {
 		}
 		r.drivers.owned = true
 	}
-	r.drivers.control = control.New((*handler)(r), control.Options{})
+	r.drivers.control = control.New((*handler)(r), control.Options{Spared: r.endpointPorts()})
 	if r.cfg.Settings.Listen != "" {
 		if r.shared, err = r.drivers.control.Listen(r.cfg.Settings.Listen); err != nil {
 			return fmt.Errorf("control socket: %w", err)
@@ -216,7 +219,18 @@ func (r *Run) open() (err error) {
 		r.nodes[spec.Name] = n
 		r.order = append(r.order, n)
 	}
+	r.roomForAll = filesError(r.cfg.Topology.Nodes, 0, r.Containment().Rung) == nil
 	return nil
+}
+
+// endpointPorts are the ports of all endpoints.
+func (r *Run) endpointPorts() (ports []int) {
+	for _, spec := range r.cfg.Topology.Nodes {
+		for _, e := range spec.Endpoints {
+			ports = append(ports, r.addresses.Port(spec.Name, e.Name))
+		}
+	}
+	return ports
 }
 
 // release closes what open opened and reports what failed to close.

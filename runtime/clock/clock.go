@@ -10,6 +10,7 @@ package clock
 
 import (
 	"container/heap"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -94,14 +95,32 @@ type Timer struct {
 // are called one at a time, in the order in which they are due, on the clock's own
 // goroutine: the clock stands still while one blocks.
 func (c *Clock) AfterFunc(d time.Duration, call func()) *Timer {
-	t := &Timer{c: c, call: call, index: -1}
+	t := c.Timer(call)
 	t.Reset(d)
 	return t
 }
 
+// After returns a channel that is closed after a duration of the run's time, unless stop
+// is called before.
+func (c *Clock) After(d time.Duration) (passed <-chan struct{}, stop func() bool) {
+	ch := make(chan struct{})
+	return ch, c.AfterFunc(d, func() { close(ch) }).Stop
+}
+
+// Timer makes a timer that is not set yet. It calls its function as AfterFunc does.
+func (c *Clock) Timer(call func()) *Timer { return &Timer{c: c, call: call, index: -1} }
+
 // Reset has the function called after another duration from now, whether or not it
 // has been called.
-func (t *Timer) Reset(d time.Duration) { t.Set(t.c.Now() + max(d, 0)) }
+func (t *Timer) Reset(d time.Duration) { t.Set(Later(t.c.Now(), d)) }
+
+// Later is the time a while after another, or the last there is.
+func Later(t, d time.Duration) time.Duration {
+	if d > math.MaxInt64-t {
+		return math.MaxInt64
+	}
+	return t + max(d, 0)
+}
 
 // Set has the function called at an instant of the run, or at once where that has
 // passed.

@@ -191,7 +191,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		"http":            {[]byte("GET / HTTP/1.0\r\n\r\n"), false, "neither a size prefix nor SLIP"},
 		"too large":       {[]byte{0, 0, 8, 0}, false, "a frame of 2048 bytes, over the limit of 1024"},
-		"zero":            {[]byte{0, 0, 0, 0}, false, "a frame of 0 bytes"},
+		"zero":            {[]byte{0, 0, 0, 0}, false, "malformed: an empty packet"},
 		"half a frame":    {ready[:10], false, "half a frame, and no more within 5ms"},
 		"closed in frame": {ready[:10], true, "closed inside a frame"},
 		"closed":          {nil, true, "closed without saying who it is"},
@@ -200,7 +200,7 @@ func TestRefusals(t *testing.T) {
 		"no name":         {frame(t, osc.SizePrefix, "/ready"), false, "had 0 arguments"},
 		"a number":        {frame(t, osc.SizePrefix, "/ready", int32(1)), false, "argument 1 of /ready was a int32"},
 		"not believed":    {frame(t, osc.SizePrefix, "/ready", "stranger"), false, "no node is named so"},
-		"malformed":       {[]byte("\x00\x00\x00\x08/x\x00\x00xxxx"), false, "malformed: no type tags"},
+		"malformed":       {[]byte("\x00\x00\x00\x08/x\x00\x00xxxx"), false, "malformed: arguments without type tags"},
 		"unknown type":    {[]byte("\x00\x00\x00\x08/x\x00\x00,z\x00\x00"), false, "malformed: unknown type tag"},
 		"bundle":          {append([]byte{0, 0, 0, 16}, "#bundle\x00\x00\x00\x00\x00\x00\x00\x00\x01"...), false, "malformed: a bundle"},
 	} {
@@ -247,8 +247,8 @@ received x /done [x]`
 	// A node that breaks the protocol is disconnected, with the reason; a
 	// message of a type that is not known is passed over.
 	c.Write([]byte("\x00\x00\x00\x08/x\x00\x00,z\x00\x00"))
-	c.Write([]byte("\x00\x00\x00\x09"))
-	l.wait(t, "disconnected x: malformed: a frame of 9 bytes")
+	c.Write([]byte("\x00\x10\x00\x04"))
+	l.wait(t, "disconnected x: malformed: a frame of 1048580 bytes")
 }
 
 // TestStrangers: a thousand who connect and say nothing are refused, each told
@@ -438,9 +438,16 @@ func TestManyHosts(t *testing.T) {
 }
 
 // TestPort: a port of one incarnation says who it is for; when it closes, those
-// who had connected before are still heard.
+// who had connected before are still heard. So it is where each has a socket of its own.
 func TestPort(t *testing.T) {
+	for _, alone := range []bool{false, true} {
+		t.Run(fmt.Sprintf("alone=%v", alone), func(t *testing.T) { testPort(t, alone) })
+	}
+}
+
+func testPort(t *testing.T, alone bool) {
 	s, l, _ := server(t, Options{})
+	s.alone = alone
 	for i := range 50 {
 		name := fmt.Sprintf("n%d", i)
 		p, err := s.ListenFor("127.0.0.1", name, 3)
@@ -459,7 +466,12 @@ func TestPort(t *testing.T) {
 				t.Fatalf("after Heard there is no %q:\n%s", want, l.all())
 			}
 		}
-		if _, err := net.Dial("tcp", p.Addr().String()); err == nil {
+		c, err = net.Dial("tcp", p.Addr().String())
+		if err == nil {
+			_, err = c.Read(make([]byte, 1))
+			c.Close()
+		}
+		if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Fatal("a closed port listens")
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -62,6 +63,9 @@ type Options struct {
 	// node has that long to say who it is, whoever else comes.
 	MaxUnidentified int
 	GiveWayAfter    time.Duration
+
+	// Spared are ports of the loopback that others will want.
+	Spared []int
 }
 
 func (o Options) withDefaults() Options {
@@ -106,7 +110,9 @@ type Server struct {
 
 	mu        sync.Mutex
 	closed    bool
-	ports     map[*Port]bool
+	sockets   map[*socket]bool
+	loopback  *socket // of the ports of their own; nil where there is none yet
+	alone     bool    // there can be no such socket here: each port has its own
 	conns     map[*Conn]bool
 	strangers []*Conn           // they have not spoken yet; the oldest first
 	refusals  map[source]*tally // of the present second; nil where none is counted
@@ -114,7 +120,7 @@ type Server struct {
 
 // New makes a Server that listens nowhere yet.
 func New(h Handler, o Options) *Server {
-	s := &Server{handler: h, o: o.withDefaults(), ports: map[*Port]bool{}, conns: map[*Conn]bool{}}
+	s := &Server{handler: h, o: o.withDefaults(), sockets: map[*socket]bool{}, conns: map[*Conn]bool{}}
 	s.places = make(chan struct{}, s.o.MaxUnidentified)
 	s.stop, s.cancel = context.WithCancel(context.Background())
 	return s
@@ -126,33 +132,63 @@ func (s *Server) Listen(address string) (net.Addr, error) {
 	if _, _, err := net.SplitHostPort(address); err != nil {
 		address = net.JoinHostPort(address, "0")
 	}
-	p, err := s.listen(address, "", 0)
+	l, err := listen(address)
+	if err != nil {
+		return nil, err
+	}
+	p, err := s.open(l, "", 0)
 	if err != nil {
 		return nil, err
 	}
 	return p.Addr(), nil
 }
 
-// ListenFor opens a port of its own for one incarnation of a node.
+// ListenFor opens a port of its own for one incarnation of a node. Where the host is
+// 127.0.0.1 it is, on Linux, another address of the loopback with the one port that
+// all of these have, so that any number of them needs one file. Who knows the port
+// alone, and calls 127.0.0.1, is told by what it says, as on one that nodes share.
 func (s *Server) ListenFor(host, node string, incarnation int) (*Port, error) {
-	return s.listen(net.JoinHostPort(host, "0"), node, incarnation)
+	if host == "127.0.0.1" {
+		if p, err := s.listenOnLoopback(node, incarnation); p != nil || err != nil {
+			return p, err
+		}
+	}
+	l, err := listen(net.JoinHostPort(host, "0"))
+	if err != nil {
+		return nil, err
+	}
+	return s.open(l, node, incarnation)
 }
 
-func (s *Server) listen(address, node string, incarnation int) (*Port, error) {
+func listen(address string) (*osc.Listener, error) {
 	l, err := osc.Listen(address)
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on %s: %w", address, err)
 	}
-	p := &Port{s: s, listener: l, node: node, incarnation: incarnation, done: make(chan struct{})}
+	return l, nil
+}
+
+// open makes a port of a listener of its own.
+func (s *Server) open(l *osc.Listener, node string, incarnation int) (*Port, error) {
+	k := &socket{s: s, listener: l}
+	k.only = &Port{socket: k, addr: l.Addr(), node: node, incarnation: incarnation, done: make(chan struct{})}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
-		l.Close()
-		return nil, net.ErrClosed
+	if err := s.start(k); err != nil {
+		return nil, err
 	}
-	s.ports[p] = true
-	s.running.Go(p.accept)
-	return p, nil
+	return k.only, nil
+}
+
+// start accepts what comes to a socket. The lock is held.
+func (s *Server) start(k *socket) error {
+	if s.closed {
+		k.listener.Close()
+		return net.ErrClosed
+	}
+	s.sockets[k] = true
+	s.running.Go(k.accept)
+	return nil
 }
 
 // Close closes all ports and connections and returns when every goroutine of
@@ -162,8 +198,8 @@ func (s *Server) Close() error {
 	s.mu.Lock()
 	s.closed = true
 	s.cancel()
-	for p := range s.ports {
-		p.listener.Close()
+	for k := range s.sockets {
+		k.listener.Close()
 	}
 	for c := range s.conns {
 		c.end("the run has ended")
@@ -178,18 +214,18 @@ func (s *Server) Close() error {
 // call has said who it is, or has ended; or when ctx is done.
 func (s *Server) Settle(ctx context.Context) {
 	s.mu.Lock()
-	var shared []*Port
-	for p := range s.ports {
-		if p.node == "" {
-			shared = append(shared, p)
+	var shared []*socket
+	for k := range s.sockets {
+		if k.only == nil || k.only.node == "" {
+			shared = append(shared, k)
 		}
 	}
 	s.mu.Unlock()
 	accepted := make(chan struct{})
 	s.running.Go(func() {
 		defer close(accepted)
-		for _, p := range shared {
-			p.listener.Settle() // where it fails, nobody can connect either
+		for _, k := range shared {
+			k.settle()
 		}
 	})
 	select {
@@ -201,6 +237,9 @@ func (s *Server) Settle(ctx context.Context) {
 	conns := slices.Collect(maps.Keys(s.conns))
 	s.mu.Unlock()
 	for _, c := range conns {
+		if c.port.node != "" {
+			continue
+		}
 		select {
 		case <-c.known:
 		case <-ctx.Done():
@@ -211,32 +250,37 @@ func (s *Server) Settle(ctx context.Context) {
 
 // Port is one listening port.
 type Port struct {
-	s           *Server
-	listener    *osc.Listener
+	socket      *socket
+	addr        net.Addr
 	node        string
 	incarnation int
-	done        chan struct{} // accept has returned
+	done        chan struct{} // nothing more is accepted for it
 	conns       sync.WaitGroup
 	refused     bool // one of its connections; guarded by the Server's lock
 }
 
 // Addr is where the port listens.
-func (p *Port) Addr() net.Addr { return p.listener.Addr() }
+func (p *Port) Addr() net.Addr { return p.addr }
 
 // Close stops listening. Connections that were made before it are still
 // accepted and served; that may wait for calls of the Handler, so it is not to
 // be called with a lock that these take.
 func (p *Port) Close() error {
-	p.listener.Settle() // where it fails, there is nothing to be accepted
-	err := p.listener.Close()
-	<-p.done
-	return err
+	k := p.socket
+	k.settle()
+	if k.only == p {
+		err := k.listener.Close()
+		<-p.done
+		return err
+	}
+	k.remove(p)
+	return nil
 }
 
 // Heard is closed when the port is closed and its connections have ended.
 func (p *Port) Heard() <-chan struct{} {
 	heard := make(chan struct{})
-	p.s.running.Go(func() {
+	p.socket.s.running.Go(func() {
 		<-p.done
 		p.conns.Wait()
 		close(heard)
@@ -244,21 +288,84 @@ func (p *Port) Heard() <-chan struct{} {
 	return heard
 }
 
-func (p *Port) accept() {
-	defer close(p.done)
+// socket is a listener, of one port or of many.
+type socket struct {
+	s        *Server
+	listener *osc.Listener
+	only     *Port // nil where it is of many
+
+	// Guarded by the Server's lock.
+	ports map[netip.Addr]*Port // by their addresses, where they are many
+	given int                  // how many addresses have been
+
+	settling sync.Mutex // one at a time
+	mu       sync.Mutex
+	waiting  chan struct{} // closed when the next settling has ended; nil where nobody waits for it
+}
+
+// settle returns when every connection that was made before the call has been taken
+// in. Where that fails nobody can connect either. Who comes while it is being done
+// waits for the next time together.
+func (k *socket) settle() {
+	k.mu.Lock()
+	settled := k.waiting
+	if settled != nil {
+		k.mu.Unlock()
+		<-settled
+		return
+	}
+	settled = make(chan struct{})
+	k.waiting = settled
+	k.mu.Unlock()
+	k.settling.Lock()
+	defer k.settling.Unlock()
+	k.mu.Lock()
+	k.waiting = nil
+	k.mu.Unlock()
+	k.listener.Settle()
+	close(settled)
+}
+
+// of finds which port a connection has come to; nil where it is nobody's. Until the
+// connection is done with, the port has not heard all.
+func (k *socket) of(c net.Conn) *Port {
+	k.s.mu.Lock()
+	defer k.s.mu.Unlock()
+	p := k.only
+	if p == nil {
+		p = k.ports[addressOf(c.LocalAddr())]
+	}
+	if p != nil {
+		p.conns.Add(1)
+	}
+	return p
+}
+
+func (k *socket) accept() {
 	defer func() {
-		p.listener.Close()
-		p.s.mu.Lock()
-		delete(p.s.ports, p)
-		p.s.mu.Unlock()
+		k.listener.Close()
+		k.s.mu.Lock()
+		delete(k.s.sockets, k)
+		for _, p := range k.ports {
+			close(p.done)
+		}
+		k.ports = nil
+		k.s.mu.Unlock()
+		if k.only != nil {
+			close(k.only.done)
+		}
 	}()
 	wait := time.Duration(0)
 	for {
-		c, err := p.listener.Accept()
+		c, err := k.listener.Accept()
 		switch {
 		case err == nil:
 			wait = 0
-			p.s.serve(p, c)
+			if p := k.of(c); p != nil {
+				k.s.serve(p, c)
+			} else {
+				k.s.turnAway(c)
+			}
 		case errors.Is(err, net.ErrClosed):
 			return
 		case temporary(err):
@@ -268,12 +375,12 @@ func (p *Port) accept() {
 			timer := time.NewTimer(wait)
 			select {
 			case <-timer.C:
-			case <-p.s.stop.Done():
+			case <-k.s.stop.Done():
 				timer.Stop()
 				return
 			}
 		default:
-			p.s.handler.Failed(fmt.Errorf("%s no longer listens: %w", p.listener.Addr(), err))
+			k.s.handler.Failed(fmt.Errorf("%s no longer listens: %w", k.listener.Addr(), err))
 			return
 		}
 	}
@@ -284,10 +391,11 @@ func temporary(err error) bool {
 	return errors.As(err, &t) && t.Temporary()
 }
 
-// serve takes a connection in, once there is a place for it.
+// serve takes a connection of a port in, once there is a place for it.
 func (s *Server) serve(p *Port, nc net.Conn) {
 	if !s.place() {
 		nc.Close()
+		p.conns.Done()
 		return
 	}
 	c := &Conn{s: s, port: p, peer: nc.RemoteAddr().String(), since: time.Now(), known: make(chan struct{}), closed: make(chan struct{}),
@@ -297,11 +405,11 @@ func (s *Server) serve(p *Port, nc net.Conn) {
 	defer s.mu.Unlock()
 	if s.closed {
 		c.osc.Close()
+		p.conns.Done()
 		return
 	}
 	s.conns[c] = true
 	s.strangers = append(s.strangers, c)
-	p.conns.Add(1)
 	s.running.Go(func() {
 		defer p.conns.Done()
 		c.run()

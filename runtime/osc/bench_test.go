@@ -52,6 +52,7 @@ func codecCases() []codecCase {
 	text := strings.Repeat("x", 100)
 	data := must(NewTemplate("/data", "s"))
 	mixed := must(NewTemplate("/mixed", "iisfdhb"))
+	blob := []byte{6, 7, 8, 9}
 	return []codecCase{
 		{"ready", NewMessage("/ready", "leader-one"),
 			func(b []byte) []byte { b, _ = AppendArgs(b, "/ready", String("leader-one")); return b },
@@ -67,9 +68,23 @@ func codecCases() []codecCase {
 				return b
 			},
 			func(b []byte) []byte {
-				b, _ = mixed.AppendArgs(b, Int32(1), Int32(2), String("hello"), Float32(3), Float64(4), Int64(5), Blob([]byte{6, 7, 8, 9}))
+				b, _ = mixed.Encode(b).Int32(1).Int32(2).String("hello").Float32(3).Float64(4).Int64(5).Blob(blob).End(mixed)
 				return b
-			}, nil},
+			},
+			func(p []byte) int {
+				d, ok := mixed.Decode(p)
+				a, d := d.Int32()
+				b, d := d.Int32()
+				s, d := d.String()
+				x, d := d.Float32()
+				y, d := d.Float64()
+				h, d := d.Int64()
+				blob, d := d.Blob()
+				if !ok || !d.End(mixed) {
+					panic("it is not decoded")
+				}
+				return int(a) + int(b) + len(s) + int(x) + int(y) + int(h) + len(blob)
+			}},
 	}
 }
 
@@ -208,24 +223,34 @@ func streamRatio(wire int, total int) (template, generic float64, err error) {
 		return nil
 	})
 	byTemplate := both(func() error {
-		batch := conn.Batch()
-		for range n {
-			if err := batch.String(data, payload); err != nil {
+		items := make([]Item, 256)
+		for i := range items {
+			items[i].String = []byte(payload)
+		}
+		for left := n; left > 0; left -= len(items) {
+			if _, err := conn.QueueItems(data, items[:min(left, len(items))]); err != nil {
 				return err
 			}
 		}
-		return batch.Flush()
+		return conn.Flush()
 	}, func() error {
-		for range n {
-			packet, err := reader.Next()
-			if err != nil {
-				return err
+		items := make([]Item, 0, 256)
+		for left := n; left > 0; {
+			if items = reader.Items(data, items[:0]); len(items) == 0 {
+				packet, err := reader.Next()
+				if err != nil {
+					return err
+				}
+				item, ok := data.Item(packet)
+				if !ok {
+					return io.ErrUnexpectedEOF
+				}
+				items = append(items, item)
 			}
-			s, ok := data.String(packet)
-			if !ok {
-				return io.ErrUnexpectedEOF
+			for i := range items {
+				sink += len(items[i].String)
 			}
-			sink += len(s)
+			left -= len(items)
 		}
 		return nil
 	})

@@ -26,7 +26,7 @@ const bundleTag = "#bundle\x00"
 func Decode(packet []byte) (Packet, error) { return decodeAt(packet, 1) }
 
 func decodeAt(p []byte, depth int) (Packet, error) {
-	if len(p) > 0 && p[0] != '#' {
+	if len(p) == 0 || p[0] != '#' {
 		v, err := Parse(p)
 		if err != nil {
 			return Packet{}, err
@@ -45,7 +45,7 @@ func decodeAt(p []byte, depth int) (Packet, error) {
 			return Packet{}, broken("a bundle with bytes after its last element")
 		}
 		size := be.Uint32(p)
-		if p = p[4:]; size < 8 || size&3 != 0 || uint64(size) > uint64(len(p)) {
+		if p = p[4:]; size < 4 || size&3 != 0 || uint64(size) > uint64(len(p)) {
 			return Packet{}, broken(fmt.Sprintf("a bundle's element of size %d", size))
 		}
 		element, err := decodeAt(p[:size], depth+1)

@@ -71,6 +71,10 @@ func (c *Conn) Receive() ([]byte, error) {
 	return packet, err
 }
 
+// Items appends to items what Reader.Items does. It is for the goroutine that
+// calls Receive.
+func (c *Conn) Items(t *Template, items []Item) []Item { return c.r.Items(t, items) }
+
 // SetMaxFrame changes ConnOptions.MaxFrame from the next packet on. It is for
 // the goroutine that calls Receive.
 func (c *Conn) SetMaxFrame(n int) { c.r.SetMax(n) }
@@ -172,19 +176,6 @@ func (c *Conn) QueueString(t *Template, s string) error {
 	return c.end(dst, err)
 }
 
-// QueueStringInt64 queues a message of a template whose tags are sh, without an
-// allocation.
-func (c *Conn) QueueStringInt64(t *Template, s []byte, n int64) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	dst, err := c.begin()
-	if err != nil {
-		return err
-	}
-	dst, err = t.AppendBytesInt64(dst, s, n)
-	return c.end(dst, err)
-}
-
 // QueueInt64 queues a message of a template whose tag is h, without an
 // allocation.
 func (c *Conn) QueueInt64(t *Template, n int64) error {
@@ -198,65 +189,42 @@ func (c *Conn) QueueInt64(t *Template, n int64) error {
 	return c.end(dst, err)
 }
 
-// Batch gathers messages for a Conn without its lock, for one goroutine that
-// sends many: they leave when there are 32 KiB, or with Flush. The framing must
-// be a size prefix, as that of a Conn that was made with it is.
-type Batch struct {
-	c   *Conn
-	buf []byte
-}
-
-// Batch makes a Batch.
-func (c *Conn) Batch() *Batch { return &Batch{c: c, buf: make([]byte, 0, flushSize+4<<10)} }
-
-// String adds a message of a template whose tag is s.
-func (b *Batch) String(t *Template, s string) error {
-	start := len(b.buf)
-	dst, err := t.AppendString(BeginFrame(b.buf), s)
-	return b.end(dst, start, err)
-}
-
-// BytesInt64 adds a message of a template whose tags are sh.
-func (b *Batch) BytesInt64(t *Template, s []byte, n int64) error {
-	start := len(b.buf)
-	dst, err := t.AppendBytesInt64(BeginFrame(b.buf), s, n)
-	return b.end(dst, start, err)
-}
-
-func (b *Batch) end(dst []byte, start int, err error) error {
-	if err != nil {
-		return err
-	}
-	if size := len(dst) - start - 4; size > MaxFrame {
-		return broken(fmt.Sprintf("a packet of %d bytes, over the limit of %d", size, MaxFrame))
-	}
-	EndFrame(dst, start)
-	if b.buf = dst; len(dst) >= flushSize {
-		return b.Flush()
-	}
-	return nil
-}
-
-// Flush sends what was gathered.
-func (b *Batch) Flush() error {
-	if len(b.buf) == 0 {
-		return nil
-	}
-	c := b.c
+// QueueItems queues messages of a template whose tags are s, sh or h, without an
+// allocation. It returns how many it has queued; an error that is a
+// *ProtocolError is of the one that follows them, and others can be queued.
+func (c *Conn) QueueItems(t *Template, items []Item) (n int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, err := c.begin(); err != nil {
-		return err
+	for n < len(items) {
+		dst, err := c.begin()
+		if err != nil {
+			return n, err
+		}
+		if c.sendFraming() == SLIP {
+			start := len(c.pending)
+			dst, some, err := t.AppendFrames(dst[:start], items[n:], start+1)
+			if err = c.end(dst, err); err != nil {
+				return n, err
+			}
+			n += some
+			continue
+		}
+		limit := flushSize
+		if c.writing {
+			limit = maxPending
+		}
+		some := 0
+		c.pending, some, err = t.AppendFrames(c.pending, items[n:], limit)
+		if n += some; err != nil {
+			return n, err
+		}
+		if len(c.pending) >= flushSize && !c.writing {
+			if err := c.flush(); err != nil {
+				return n, err
+			}
+		}
 	}
-	if len(c.pending) == 0 {
-		c.pending, b.buf = b.buf, c.pending[:0]
-	} else {
-		c.pending, b.buf = append(c.pending, b.buf...), b.buf[:0]
-	}
-	if c.writing {
-		return nil
-	}
-	return c.flush()
+	return n, nil
 }
 
 func (c *Conn) queue(add func(dst []byte) ([]byte, error)) error {
@@ -284,7 +252,7 @@ func (c *Conn) end(dst []byte, err error) error {
 	start := len(c.pending)
 	size := len(dst) - start - 4
 	if err == nil && size > MaxFrame {
-		err = broken(fmt.Sprintf("a packet of %d bytes, over the limit of %d", size, MaxFrame))
+		err = tooLarge(size)
 	}
 	if err != nil {
 		return err

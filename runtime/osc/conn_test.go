@@ -77,6 +77,55 @@ func TestConnConcurrent(t *testing.T) {
 	}
 }
 
+// TestQueueItems: items arrive as the messages that they are, in whichever
+// framing, past one that cannot be sent.
+func TestQueueItems(t *testing.T) {
+	for _, framing := range []Framing{SizePrefix, SLIP} {
+		conn, peer := pair(t, ConnOptions{Framing: framing, WriteTimeout: time.Minute})
+		const n = 5000 // over what is written at a time
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			items := make([]Item, n)
+			for i := range items {
+				items[i] = Item{[]byte("some text"), int64(i)}
+			}
+			items[n/2].String = []byte("a\x00b")
+			done, err := conn.QueueItems(dataTemplate, items)
+			var broken *ProtocolError
+			if done != n/2 || !errors.As(err, &broken) {
+				t.Errorf("%v: %d were queued, %v", framing, done, err)
+			}
+			if done, err := conn.QueueItems(dataTemplate, items[done+1:]); done != n-n/2-1 || err != nil {
+				t.Errorf("%v: %d were queued, %v", framing, done, err)
+			}
+			if err := conn.Flush(); err != nil {
+				t.Error(err)
+			}
+			conn.Close()
+			if _, err := conn.QueueItems(dataTemplate, items[:1]); !errors.Is(err, net.ErrClosed) {
+				t.Errorf("a closed connection takes items: %v", err)
+			}
+		})
+		r := NewReader(peer, 0)
+		for i := range int64(n) {
+			if i == n/2 {
+				continue
+			}
+			packet, err := r.Next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s, id, ok := dataTemplate.StringInt64(packet); !ok || id != i || string(s) != "some text" {
+				t.Fatalf("%v: %q, %d, want %d", framing, s, id, i)
+			}
+		}
+		if _, err := r.Next(); err != io.EOF || r.Framing() != framing {
+			t.Errorf("%v: %v, by %v", framing, err, r.Framing())
+		}
+		wg.Wait()
+	}
+}
+
 // TestConnAnswersInKind: a peer that opens with SLIP is answered in SLIP.
 func TestConnAnswersInKind(t *testing.T) {
 	for _, framing := range []Framing{SizePrefix, SLIP} {

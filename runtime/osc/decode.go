@@ -21,12 +21,12 @@ type View struct {
 
 // Errors that are made once, for they may come by the million.
 var (
-	errShort     = &ProtocolError{Reason: "a packet of less than 8 bytes"}
+	errEmpty     = &ProtocolError{Reason: "an empty packet"}
 	errAlign     = &ProtocolError{Reason: "a packet whose size is not a multiple of 4"}
 	errBundle    = &ProtocolError{Reason: "a bundle, where a message was expected"}
 	errNoAddress = &ProtocolError{Reason: "no address: a message must begin with /"}
 	errString    = &ProtocolError{Reason: "a string without its NUL and zero padding"}
-	errNoTags    = &ProtocolError{Reason: "no type tags: a comma must follow the address"}
+	errNoTags    = &ProtocolError{Reason: "arguments without type tags: a comma must follow the address"}
 	errTags      = &ProtocolError{Reason: "over 256 type tags"}
 	errTruncated = &ProtocolError{Reason: "an argument is cut short"}
 	errBlob      = &ProtocolError{Reason: "a blob's size or padding is wrong"}
@@ -71,7 +71,8 @@ func scanString(p []byte, off int) (end, next int) {
 	return end, next
 }
 
-// Parse validates a packet that holds one message.
+// Parse validates a packet that holds one message. One that ends behind its
+// address, as older senders leave out the type tags, has no arguments.
 func Parse(packet []byte) (View, error) {
 	var v View
 	err := v.Parse(packet)
@@ -81,8 +82,8 @@ func Parse(packet []byte) (View, error) {
 // Parse makes the View that of another packet; after an error it is of no use.
 func (v *View) Parse(packet []byte) error {
 	v.packet = packet
-	if len(packet) < 8 {
-		return errShort
+	if len(packet) == 0 {
+		return errEmpty
 	}
 	if len(packet)&3 != 0 {
 		return errAlign
@@ -118,7 +119,11 @@ func (v *View) Parse(packet []byte) error {
 	if v.address = end; end > MaxAddress {
 		return errAddress
 	}
-	if next >= len(packet) || packet[next] != ',' {
+	if next == len(packet) {
+		v.tags, v.ntags, v.args = next, 0, next
+		return nil
+	}
+	if packet[next] != ',' {
 		return errNoTags
 	}
 	v.tags = next + 1

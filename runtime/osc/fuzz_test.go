@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -17,7 +18,8 @@ import (
 )
 
 // FuzzDecode: no packet makes the decoder panic, and what it accepts encodes to
-// the same bytes again. What is allocated stays in proportion to the packet.
+// the same bytes again, but for type tags that were left out. What is allocated
+// stays in proportion to the packet.
 func FuzzDecode(f *testing.F) {
 	for _, v := range positive {
 		f.Add(unhex(f, v.hex))
@@ -40,9 +42,95 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		again, err := AppendPacket(nil, p)
-		if err != nil || !bytes.Equal(again, b) {
+		if err != nil || len(again) < len(b) || len(again) == len(b) && !bytes.Equal(again, b) {
 			t.Fatalf("%x decodes to %v and encodes to %x (%v)", b, p, again, err)
 		}
+		if same, err := Decode(again); err != nil || !bytes.Equal(again, appendPacket(t, same)) {
+			t.Fatalf("%x decodes to %v, and its encoding %x to %v (%v)", b, p, again, same, err)
+		}
+	})
+}
+
+func appendPacket(t *testing.T, p Packet) []byte {
+	b, err := AppendPacket(nil, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// FuzzMessages: what Decode takes gives its messages in their order and no
+// error. Of what it does not, at least one thing is refused, by an error that
+// lets the stream go on, and no error takes a message behind it that is in a
+// frame of its own.
+func FuzzMessages(f *testing.F) {
+	for _, v := range positive {
+		f.Add(unhex(f, v.hex))
+	}
+	for _, v := range negative {
+		f.Add(unhex(f, v.hex))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		defer allocated.Ends()()
+		unfolded := func(b []byte) (messages []*Message, refused int) {
+			for v, err := range Messages(b) {
+				var broken *ProtocolError
+				switch {
+				case err == nil:
+					messages = append(messages, v.Message())
+				case !errors.As(err, &broken) || broken.EndsStream || len(err.Error()) > 600:
+					t.Fatalf("an error of type %T: %v", err, err)
+				default:
+					refused++
+				}
+			}
+			return messages, refused
+		}
+		messages, refused := unfolded(b)
+		if len(messages)+refused > len(b)/4+1 {
+			t.Fatalf("%d messages and %d errors in %d bytes", len(messages), refused, len(b))
+		}
+		p, err := Decode(b)
+		if (err != nil) != (refused > 0) {
+			t.Fatalf("Decode: %v, and %d errors", err, refused)
+		}
+		if err == nil && !same(messages, flatten(p)) {
+			t.Fatalf("%v, want %v", messages, flatten(p))
+		}
+		if len(b) == 0 || b[0] != '#' {
+			return
+		}
+		// It is an element among others.
+		last := mustAppend(t, NewMessage("/last", int32(1)))
+		around := []byte(bundleOf(string(b), 1) + sized(string(last)))
+		inner, refused := unfolded(around)
+		if _, err := Decode(b); err != nil && refused == 0 {
+			t.Fatalf("%x is refused alone and not in a bundle", b)
+		}
+		if len(inner) == 0 || !reflect.DeepEqual(inner[len(inner)-1], NewMessage("/last", int32(1))) {
+			t.Fatalf("%v: what follows %x is lost", inner, b)
+		}
+	})
+}
+
+// flatten are the messages of a packet in the order of their bytes.
+func flatten(p Packet) []*Message {
+	if p.Bundle == nil {
+		return []*Message{p.Message}
+	}
+	var all []*Message
+	for _, element := range p.Bundle.Elements {
+		all = append(all, flatten(element)...)
+	}
+	return all
+}
+
+// same compares messages by their bytes, for a NaN equals nothing.
+func same(a, b []*Message) bool {
+	return slices.EqualFunc(a, b, func(a, b *Message) bool {
+		x, errX := Append(nil, a)
+		y, errY := Append(nil, b)
+		return errX == nil && errY == nil && bytes.Equal(x, y)
 	})
 }
 
@@ -64,13 +152,17 @@ func FuzzReader(f *testing.F) {
 				if _, at := reader.r.(failed); !at && more != (source.reads == before) {
 					t.Fatalf("More said %v, and Next read %d times", more, source.reads-before)
 				}
+				if whole, ok := err.(*ProtocolError); ok && !whole.EndsStream { // refused by itself
+					frames = append(frames, []byte(err.Error()))
+					continue
+				}
 				if err != nil {
 					if cap(reader.buf) > 4*len(data)+2*firstBuffer {
 						t.Fatalf("%d bytes took a buffer of %d", len(data), cap(reader.buf))
 					}
 					return frames, err
 				}
-				if len(packet) > int(limit) {
+				if packet == nil || len(packet) > int(limit) {
 					t.Fatalf("a frame of %d bytes, over the limit of %d", len(packet), limit)
 				}
 				frames = append(frames, bytes.Clone(packet))
@@ -78,8 +170,10 @@ func FuzzReader(f *testing.F) {
 		}
 		if took := allocated.By(func() {
 			reader := NewReader(bytes.NewReader(data), int(limit))
-			for err := error(nil); err == nil; {
-				_, err = reader.Next()
+			for goesOn := true; goesOn; {
+				_, err := reader.Next()
+				whole, ok := err.(*ProtocolError)
+				goesOn = err == nil || ok && !whole.EndsStream
 			}
 		}); took > readerBound(data) {
 			t.Fatalf("%d bytes for %d", took, len(data))
@@ -95,8 +189,8 @@ func FuzzReader(f *testing.F) {
 			var stream []byte
 			var want [][]byte
 			for _, frame := range whole {
-				if framing == SizePrefix && (len(frame) < 8 || len(frame)%4 != 0) {
-					continue
+				if framing == SLIP && len(frame) == 0 || len(frame) > int(limit) {
+					continue // an empty frame of SLIP is none; an error may be long
 				}
 				want = append(want, frame)
 				stream = AppendFrame(stream, framing, frame)

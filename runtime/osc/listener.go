@@ -12,7 +12,7 @@ import (
 type Listener struct {
 	net.Listener
 	mu      sync.Mutex
-	markers map[string]chan struct{} // by the address of our own connection
+	markers map[[2]string]chan struct{} // by the ends of our own connection
 	closed  chan struct{}
 	once    sync.Once
 }
@@ -31,10 +31,14 @@ func Listen(address string) (*Listener, error) {
 	return NewListener(l), nil
 }
 
-// NewListener has a listener of TCP tell when it has caught up.
+// NewListener makes a Listener of one that listens on TCP, which it then owns.
 func NewListener(l net.Listener) *Listener {
-	return &Listener{Listener: l, markers: map[string]chan struct{}{}, closed: make(chan struct{})}
+	return &Listener{Listener: l, markers: map[[2]string]chan struct{}{}, closed: make(chan struct{})}
 }
+
+// ends are the two ends of a connection as they are called where it was accepted. At
+// a listener on many addresses, one peer may have connections to each by one port.
+func ends(peer, own net.Addr) [2]string { return [2]string{peer.String(), own.String()} }
 
 // Accept returns the next connection.
 func (l *Listener) Accept() (net.Conn, error) {
@@ -51,10 +55,10 @@ func (l *Listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		peer := c.RemoteAddr().String()
+		between := ends(c.RemoteAddr(), c.LocalAddr())
 		l.mu.Lock()
-		settled, marker := l.markers[peer]
-		delete(l.markers, peer)
+		settled, marker := l.markers[between]
+		delete(l.markers, between)
 		l.mu.Unlock()
 		if !marker {
 			return c, nil
@@ -74,7 +78,7 @@ func (l *Listener) Settle() error {
 	l.mu.Lock()
 	c, err := net.DialTimeout("tcp", l.Addr().String(), settleWithin)
 	if err == nil {
-		l.markers[c.LocalAddr().String()] = settled
+		l.markers[ends(c.LocalAddr(), c.RemoteAddr())] = settled
 	}
 	l.mu.Unlock()
 	if err != nil {
@@ -90,7 +94,7 @@ func (l *Listener) Settle() error {
 		return net.ErrClosed
 	case <-timer.C:
 		l.mu.Lock()
-		delete(l.markers, c.LocalAddr().String())
+		delete(l.markers, ends(c.LocalAddr(), c.RemoteAddr()))
 		l.mu.Unlock()
 		return fmt.Errorf("%s: connections that wait are not accepted", l.Addr())
 	}

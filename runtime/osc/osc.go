@@ -62,11 +62,18 @@ type ProtocolError struct {
 	// read, but has an argument of a type that is not known. OSC 1.0 asks to
 	// discard such a message; the stream goes on after it.
 	UnknownTag bool
+	// EndsStream tells that a Reader cannot find the end of the packet, so that
+	// nothing behind it can be read. Where it is false, one packet or one part
+	// of a bundle is of no use, and the stream goes on behind it.
+	EndsStream bool
 }
 
 func (e *ProtocolError) Error() string { return "osc: " + e.Reason }
 
 func broken(reason string) error { return &ProtocolError{Reason: reason} }
+
+// lost is an error that ends a stream.
+func lost(reason string) error { return &ProtocolError{Reason: reason, EndsStream: true} }
 
 // What each type tag takes in the packet: bytes, or one of these.
 const (

@@ -70,7 +70,7 @@ type Reader struct {
 }
 
 const (
-	firstBuffer = 4 << 10
+	firstBuffer = 512
 	bufferSize  = 64 << 10 // grown to where the stream fills it, and beyond only for a frame
 )
 
@@ -107,20 +107,23 @@ func (r *Reader) More() bool {
 		return len(have) > 0 && have[0] != 0
 	}
 	size := be.Uint32(have)
-	return size > uint32(r.max) || size < 8 || size&3 != 0 || len(have)-4 >= int(size)
+	return size > uint32(r.max) || len(have)-4 >= int(size)
 }
 
 // Next returns the next packet, not yet validated, which is good until the next
-// call. It is io.EOF at the end of the stream, io.ErrUnexpectedEOF where it
-// ends inside a frame, and a *ProtocolError where it is no stream of OSC
-// packets; nothing can be read after that. The buffer grows as bytes arrive,
+// call: whatever a frame holds, be it empty, is returned. It is io.EOF at the
+// end of the stream, io.ErrUnexpectedEOF where it ends inside a frame, and a
+// *ProtocolError with EndsStream where no end of a frame can be found; nothing
+// can be read after that. After a *ProtocolError without EndsStream, of a SLIP
+// frame whose escapes are wrong or which is too long, the next call returns
+// what follows the frame. The buffer grows as bytes arrive,
 // never by what a prefix says: beyond 8 KiB, a Reader allocates at most 8 bytes
 // for each byte that has arrived, and beyond 128 KiB, however much arrives, at
 // most 9 for each byte of the largest packet that it takes.
 func (r *Reader) Next() ([]byte, error) {
 	if r.framing == SizePrefix {
 		if have := r.buf[r.start:r.end]; len(have) >= 4 {
-			if size := be.Uint32(have); size-8 <= uint32(len(have)-4)-8 && size&3 == 0 && len(have)-4 >= 8 && int(size) <= r.max {
+			if size := be.Uint32(have); size <= uint32(len(have)-4) && size <= uint32(r.max) {
 				r.start += 4 + int(size)
 				return have[4 : 4+size : 4+size], nil
 			}
@@ -129,14 +132,38 @@ func (r *Reader) Next() ([]byte, error) {
 	return r.slow()
 }
 
+// Items appends the arguments of the next packets, as far as they have been read,
+// are messages of a template whose tags are s, sh or h, and there is room in
+// items without an allocation. They are good until the next call of Next.
+func (r *Reader) Items(t *Template, items []Item) []Item {
+	if r.framing != SizePrefix || r.err != nil || !t.itemized() {
+		return items
+	}
+	have, n := r.buf[r.start:r.end], len(items)
+	items = items[:cap(items)]
+	for n < len(items) && len(have) >= 4 {
+		size := be.Uint32(have)
+		if size > uint32(len(have)-4) || size > uint32(r.max) || !t.read(have[4:4+size], &items[n]) {
+			break
+		}
+		n++
+		have = have[4+size:]
+	}
+	r.start = r.end - len(have)
+	return items[:n]
+}
+
 func (r *Reader) slow() ([]byte, error) {
 	for {
 		if r.err == nil && r.end > r.start {
-			if packet, err := r.frame(); packet != nil {
+			packet, err := r.frame()
+			if packet != nil {
 				return packet, nil
-			} else if err != nil {
-				r.err = err
 			}
+			if whole, ok := err.(*ProtocolError); ok && !whole.EndsStream {
+				return nil, err
+			}
+			r.err = err
 		}
 		if r.err != nil {
 			return nil, r.err
@@ -154,7 +181,7 @@ func (r *Reader) frame() ([]byte, error) {
 		case slipEnd, '/', '#':
 			r.framing = SLIP
 		default:
-			return nil, broken(fmt.Sprintf("a stream that begins with %q: neither a size prefix nor SLIP", r.buf[r.start:min(r.end, r.start+8)]))
+			return nil, lost(fmt.Sprintf("a stream that begins with %q: neither a size prefix nor SLIP", r.buf[r.start:min(r.end, r.start+8)]))
 		}
 	}
 	if r.framing == SLIP {
@@ -163,16 +190,14 @@ func (r *Reader) frame() ([]byte, error) {
 	have := r.buf[r.start:r.end]
 	if len(have) < 4 {
 		if have[0] != 0 { // with MaxFrame below 16 MiB the first byte tells
-			return nil, broken(fmt.Sprintf("a frame of over %d bytes", r.max))
+			return nil, lost(fmt.Sprintf("a frame of over %d bytes", r.max))
 		}
 		return nil, nil
 	}
 	size := be.Uint32(have)
 	switch {
 	case size > uint32(r.max):
-		return nil, broken(fmt.Sprintf("a frame of %d bytes, over the limit of %d", size, r.max))
-	case size < 8 || size&3 != 0:
-		return nil, broken(fmt.Sprintf("a frame of %d bytes: a multiple of 4, at least 8, was expected", size))
+		return nil, lost(fmt.Sprintf("a frame of %d bytes, over the limit of %d", size, r.max))
 	case len(have)-4 < int(size):
 		return nil, nil
 	}
@@ -186,11 +211,14 @@ func (r *Reader) slipFrame() ([]byte, error) {
 		i := bytes.IndexByte(have[r.scanned:], slipEnd)
 		if i < 0 {
 			if r.scanned = len(have); r.scanned > 2*r.max {
-				return nil, broken(fmt.Sprintf("a SLIP frame of over %d bytes", r.max))
+				return nil, lost(fmt.Sprintf("a SLIP frame of over %d bytes", r.max))
 			}
 			return nil, nil
 		}
 		packet := have[:r.scanned+i]
+		if len(packet) > 2*r.max {
+			return nil, lost(fmt.Sprintf("a SLIP frame of over %d bytes", r.max))
+		}
 		r.start += len(packet) + 1
 		r.scanned = 0
 		if len(packet) > 0 { // the two ENDs between frames enclose an empty one

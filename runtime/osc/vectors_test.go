@@ -50,6 +50,7 @@ var positive = []struct {
 		Packet{Bundle: &Bundle{Time: 1, Elements: []Packet{msg("/a", true), msg("/b", nil)}}}},
 	{"P22", "2362756e646c650000000000000000010000001c2362756e646c65000000000000000001000000082f6100002c540000000000082f6200002c4e0000",
 		Packet{Bundle: &Bundle{Time: 1, Elements: []Packet{{Bundle: &Bundle{Time: 1, Elements: []Packet{msg("/a", true)}}}, msg("/b", nil)}}}},
+	{"N1, as older senders have it", "2f780000", msg("/x")},
 	{"P24", "2fc3a9002c730000c5bcc3b300000000", msg("/é", "żó")},
 }
 
@@ -57,7 +58,7 @@ func msg(address string, args ...any) Packet { return Packet{Message: NewMessage
 
 // negative are packets that a strict decoder refuses.
 var negative = []struct{ id, hex, want string }{
-	{"N1", "2f780000", "less than 8"},
+	{"N1", "2f7800000000000100000002", "without type tags"},
 	{"N2", "2f7800002c6900000000", "multiple of 4"},
 	{"N3", "2f7800002c690000", "cut short"},
 	{"N4", "2f7800002c74000000000001", "cut short"},
@@ -95,6 +96,9 @@ func TestPositive(t *testing.T) {
 		if !reflect.DeepEqual(got, v.want) {
 			t.Errorf("%s: got %v, want %v", v.id, got, v.want)
 		}
+		if v.id[0] == 'N' { // it is encoded with type tags
+			b = append(b, ",\x00\x00\x00"...)
+		}
 		if again, err := AppendPacket([]byte("before"), got); err != nil || !bytes.Equal(again, append([]byte("before"), b...)) {
 			t.Errorf("%s: encoded again as %x (%v), want %x", v.id, again, err, b)
 		}
@@ -114,8 +118,8 @@ func TestNegative(t *testing.T) {
 			t.Errorf("%s: got %v, err %v, want one with %q", v.id, got, err, v.want)
 			continue
 		}
-		if broken.UnknownTag != (v.id == "N16") {
-			t.Errorf("%s: UnknownTag is %v", v.id, broken.UnknownTag)
+		if broken.UnknownTag != (v.id == "N16") || broken.EndsStream {
+			t.Errorf("%s: UnknownTag is %v, EndsStream %v", v.id, broken.UnknownTag, broken.EndsStream)
 		}
 	}
 }
@@ -176,18 +180,19 @@ func TestLimits(t *testing.T) {
 // framing are streams, each the same whole and byte by byte.
 var framing = []struct {
 	name, hex string
-	frames    int
-	end       string // the error after them
+	frames    int    // messages
+	end       string // the error after them, behind those of the frames that are refused by themselves
 }{
 	{"one", m3, 1, "EOF"},
 	{"two", m3 + m3, 2, "EOF"},
 	{"and a bit", m3 + "000000", 1, "unexpected EOF"},
 	{"most of one", m3[:40], 0, "unexpected EOF"},
 	{"empty", "", 0, "EOF"},
-	{"size 0", "00000000", 0, "0 bytes"},
+	{"size 0", "00000000" + m3, 1, "an empty packet; EOF"},
 	{"top bit", "80000000", 0, "neither a size prefix nor SLIP"},
 	{"all bits", "ffffffff", 0, "neither a size prefix nor SLIP"},
-	{"size 6", "00000006aabbccddeeff", 0, "6 bytes"},
+	{"size 6", "00000006aabbccddeeff" + m3, 1, "a multiple of 4; EOF"},
+	{"size 4", "000000042f780000" + m3, 2, "EOF"},
 	{"too large", "00100004", 0, "over the limit"},
 	{"large second", m3 + "01000000", 1, "over"},
 	{"http", "474554202f0d0a", 0, "neither"},
@@ -198,8 +203,8 @@ var framing = []struct {
 	{"slip doubled first end", "c0c0" + p3 + "c0", 1, "EOF"},
 	{"slip cut", "c0" + p3, 0, "unexpected EOF"},
 	{"slip escapes", "c02f737461727400002c6900000000dbdcdbddc0", 1, "EOF"},
-	{"slip bad escape", "c02f78db00c0", 0, "escape"},
-	{"slip cut escape", "c02f78dbc0", 0, "escape"},
+	{"slip bad escape", "c02f78db00c0c0" + p3 + "c0", 1, "escape of byte 0x00; EOF"},
+	{"slip cut escape", "c02f78dbc0" + p3 + "c0", 1, "inside an escape; EOF"},
 }
 
 const (
@@ -215,20 +220,24 @@ func TestFraming(t *testing.T) {
 			"with the error": iotest.DataErrReader(bytes.NewReader(data)), "half": iotest.HalfReader(bytes.NewReader(data)),
 		} {
 			reader := NewReader(r, MaxFrame)
-			n := 0
+			n, end := 0, ""
 			var err error
-			for {
+			for whole := true; whole; {
 				var packet []byte
-				if packet, err = reader.Next(); err != nil {
-					break
+				var broken *ProtocolError
+				packet, err = reader.Next()
+				if whole = err == nil || errors.As(err, &broken) && !broken.EndsStream; err == nil {
+					_, err = Parse(packet)
 				}
-				if _, err := Parse(packet); err != nil {
-					t.Errorf("%s, %s: frame %d: %v", v.name, how, n, err)
+				if err == nil {
+					n++
+				} else {
+					end += "; " + err.Error()
 				}
-				n++
 			}
-			if n != v.frames || !strings.Contains(err.Error(), v.end) || strings.HasPrefix(v.end, "EOF") && err != io.EOF {
-				t.Errorf("%s, %s: %d frames and %v, want %d and %s", v.name, how, n, err, v.frames, v.end)
+			if n != v.frames || !strings.HasSuffix(end, v.end) && !strings.Contains(err.Error(), v.end) ||
+				strings.HasSuffix(v.end, "EOF") && v.end != "unexpected EOF" && err != io.EOF {
+				t.Errorf("%s, %s: %d frames and %q, want %d and %s", v.name, how, n, end, v.frames, v.end)
 			}
 			if _, again := reader.Next(); again != err {
 				t.Errorf("%s, %s: after %v came %v", v.name, how, err, again)
@@ -303,11 +312,56 @@ func TestTemplates(t *testing.T) {
 	if n, ok := ackTemplate.Int64(got); !ok || n != 7 {
 		t.Errorf("Int64 gives %d, %v", n, ok)
 	}
-	mixed := must(NewTemplate("/m", "ifsb"))
-	got, err = mixed.AppendArgs(nil, Int32(1), Float32(2), String("x"), Blob([]byte{3}))
-	same(got, err, NewMessage("/m", int32(1), float32(2), "x", []byte{3}))
-	if _, err := mixed.AppendArgs(nil, Int32(1)); err == nil {
-		t.Error("AppendArgs takes too few arguments")
+	all := must(NewTemplate("/m", "ifsbhdt"))
+	got, err = all.Encode(nil).Int32(1).Float32(2).String("x").Blob([]byte{3}).Int64(4).Float64(5).Time(6).End(all)
+	same(got, err, NewMessage("/m", int32(1), float32(2), "x", []byte{3}, int64(4), 5.0, Timetag(6)))
+	decode := func(p []byte) (args []any, ok bool) {
+		d, ok := all.Decode(p)
+		i, d := d.Int32()
+		f, d := d.Float32()
+		s, d := d.String()
+		b, d := d.Blob()
+		h, d := d.Int64()
+		x, d := d.Float64()
+		tt, d := d.Time()
+		return []any{i, f, string(s), b, h, x, tt}, ok && d.End(all)
+	}
+	if args, ok := decode(got); !ok || !reflect.DeepEqual(NewMessage("/m", args...), NewMessage("/m", int32(1), float32(2), "x", []byte{3}, int64(4), 5.0, Timetag(6))) {
+		t.Errorf("Decode gives %v, %v", args, ok)
+	}
+	for cut := range got {
+		if _, ok := decode(got[:cut]); ok {
+			t.Errorf("Decode takes the first %d bytes", cut)
+		}
+	}
+	if _, ok := decode(append(got, 0, 0, 0, 0)); ok {
+		t.Error("Decode takes bytes behind the last argument")
+	}
+	if d, ok := all.Decode(got); ok && d.End(all) {
+		t.Error("Decode takes arguments that were not read")
+	}
+	if d, _ := all.Decode(got); true {
+		_, d := d.Float32()
+		_, d = d.Int32()
+		if d.End(all) {
+			t.Error("Decode takes arguments of other types")
+		}
+	}
+	for name, e := range map[string]Encoder{
+		"too few":     all.Encode(nil).Int32(1),
+		"too many":    all.Encode(nil).Int32(1).Float32(2).String("x").Blob(nil).Int64(4).Float64(5).Time(6).Time(7),
+		"other types": all.Encode(nil).Float32(2).Int32(1).String("x").Blob(nil).Int64(4).Float64(5).Time(6),
+		"a NUL":       all.Encode(nil).Int32(1).Float32(2).String("\x00").Blob(nil).Int64(4).Float64(5).Time(6),
+		"a long blob": all.Encode(nil).Int32(1).Float32(2).String("").Blob(make([]byte, MaxFrame+1)).Int64(4).Float64(5).Time(6),
+	} {
+		if _, err := e.End(all); err == nil {
+			t.Errorf("Encode takes %s", name)
+		}
+	}
+	for _, tags := range []string{"T", "[i]", "z", "\x00", "iiiiiiii"} {
+		if _, err := NewTemplate("/m", tags); err == nil {
+			t.Errorf("a template of the type tags %q", tags)
+		}
 	}
 	if _, err := readyTemplate.AppendString(nil, "a\x00"); err == nil {
 		t.Error("AppendString takes a NUL")
@@ -324,6 +378,108 @@ func mustAppend(t testing.TB, m *Message) []byte {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// TestItems holds what is encoded and decoded by templates against the general
+// codec: texts of each length, with a NUL at each place, behind addresses of each
+// length.
+func TestItems(t *testing.T) {
+	for h := range 24 {
+		address := "/" + strings.Repeat("a", h)
+		for tags, numbers := range map[string][]any{"s": nil, "sh": {int64(-7)}} {
+			template := must(NewTemplate(address, tags))
+			for n := range 70 {
+				text := bytes.Repeat([]byte("x"), n)
+				got, k, err := template.AppendFrames([]byte("before"), []Item{{text, -7}, {text, -7}}, 1<<20)
+				packet := mustAppend(t, NewMessage(address, append([]any{string(text)}, numbers...)...))
+				want := AppendFrame(AppendFrame([]byte("before"), SizePrefix, packet), SizePrefix, packet)
+				if err != nil || k != 2 || !bytes.Equal(got, want) {
+					t.Fatalf("%s %s, %d bytes: %x (%d, %v), want %x", address, tags, n, got, k, err, want)
+				}
+				if item, ok := template.Item(packet); !ok || !bytes.Equal(item.String, text) || item.Int64 != -7*int64(len(numbers)) {
+					t.Fatalf("%x gives %v, %v", packet, item, ok)
+				}
+				for at := range packet {
+					changed := bytes.Clone(packet)
+					changed[at] ^= 'x' // a NUL in the text, and padding that is none
+					item, ok := template.Item(changed)
+					d, decodes := template.Decode(changed)
+					s, d := d.String()
+					if numbers != nil {
+						_, d = d.Int64()
+					}
+					v, err := Parse(changed)
+					want := err == nil && string(v.Address()) == address && v.Message().Arguments[0] == string(item.String)
+					if ok != want || (decodes && d.End(template)) != want || want && !bytes.Equal(s, item.String) {
+						t.Fatalf("%x: %v and %v, want %v", changed, ok, decodes, want)
+					}
+				}
+				for at := range n {
+					with := bytes.Clone(text)
+					with[at] = 0
+					if got, k, err := template.AppendFrames([]byte("before"), []Item{{text, 1}, {with, 2}}, 1<<20); err == nil || k != 1 || len(got) != 6+4+len(packet) {
+						t.Fatalf("a NUL at %d of %d: %x, %d", at, n, got, k)
+					}
+				}
+			}
+		}
+	}
+	long := make([]byte, MaxFrame)
+	for i := range long {
+		long[i] = 'x'
+	}
+	if _, n, err := dataTemplate.AppendFrames(nil, []Item{{long, 1}}, 1<<30); n != 0 || err == nil {
+		t.Error("a frame over the limit is appended")
+	}
+	if _, n, err := must(NewTemplate("/a", "i")).AppendFrames(nil, make([]Item, 1), 1); n != 0 || err == nil {
+		t.Error("other type tags are taken")
+	}
+	if _, n, _ := ackTemplate.AppendFrames(nil, make([]Item, 9), 40); n != 2 {
+		t.Errorf("%d messages of 24 bytes to 40", n)
+	}
+}
+
+// TestReaderItems: what has been read is given as far as it is the template's.
+func TestReaderItems(t *testing.T) {
+	var stream []byte
+	for i := range int64(5) {
+		stream = AppendFrame(stream, SizePrefix, mustAppend(t, NewMessage("/ack", i)))
+	}
+	stream = AppendFrame(stream, SizePrefix, mustAppend(t, NewMessage("/end", "x")))
+	stream = append(AppendFrame(stream, SizePrefix, mustAppend(t, NewMessage("/ack", int64(5)))), 0, 0)
+	r := NewReader(bytes.NewReader(stream), 0)
+	if got := r.Items(ackTemplate, make([]Item, 0, 8)); len(got) != 0 {
+		t.Fatalf("%v, before anything was read", got)
+	}
+	next := func() []byte {
+		packet, err := r.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return packet
+	}
+	var got []int64
+	for _, room := range []int{3, 1, 8} {
+		if len(got) == 0 {
+			n, _ := ackTemplate.Int64(next())
+			got = append(got, n)
+		}
+		for _, item := range r.Items(ackTemplate, make([]Item, 0, room)) {
+			got = append(got, item.Int64)
+		}
+	}
+	if !reflect.DeepEqual(got, []int64{0, 1, 2, 3, 4}) {
+		t.Errorf("%v", got)
+	}
+	if v, err := Parse(next()); err != nil || string(v.Address()) != "/end" {
+		t.Errorf("then %v", v)
+	}
+	if got := r.Items(ackTemplate, make([]Item, 0, 8)); len(got) != 1 || got[0].Int64 != 5 {
+		t.Errorf("then %v", got)
+	}
+	if _, err := r.Next(); err != io.ErrUnexpectedEOF {
+		t.Error(err)
+	}
 }
 
 // repeating reads the same bytes without end.
@@ -346,6 +502,8 @@ func TestAllocations(t *testing.T) {
 	data := mustAppend(t, NewMessage("/data", strings.Repeat("x", 100), int64(9)))
 	stream := AppendFrame(AppendFrame(nil, SizePrefix, ready), SizePrefix, data)
 	r := NewReader(&repeating{data: stream}, 0)
+	items := []Item{{[]byte("payload"), 1}, {[]byte("payload"), 2}}
+	mixedTemplate := must(NewTemplate("/mixed", "isbd"))
 	sum := 0
 	for name, f := range map[string]func(){
 		"AppendArgs":        func() { buf, _ = AppendArgs(buf[:0], "/ready", String("leader"), Int64(1), Bool(true)) },
@@ -363,7 +521,22 @@ func TestAllocations(t *testing.T) {
 			}
 		},
 		"StringInt64": func() { s, _, _ := dataTemplate.StringInt64(data); sum += len(s) },
-		"Next":        func() { p, _ := r.Next(); sum += len(p) },
+		"Encode": func() {
+			buf, _ = mixedTemplate.Encode(buf[:0]).Int32(1).String("leader").Blob(data).Float64(2).End(mixedTemplate)
+		},
+		"Decode": func() {
+			d, _ := mixedTemplate.Decode(buf)
+			_, d = d.Int32()
+			s, _ := d.String()
+			sum += len(s)
+		},
+		"AppendFrames": func() { buf, _, _ = dataTemplate.AppendFrames(buf[:0], items, 4096) },
+		"Items": func() {
+			if items = r.Items(dataTemplate, items[:0]); len(items) == 0 {
+				r.Next()
+			}
+		},
+		"Next": func() { p, _ := r.Next(); sum += len(p) },
 		"switch": func() {
 			v, _ := Parse(ready)
 			switch string(v.Address()) {

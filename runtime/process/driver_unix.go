@@ -31,7 +31,12 @@ func New(o Options) (Driver, error) {
 		return nil, err
 	}
 	d := &driver{null: null}
+	if d.poller, err = newPoller(); err != nil {
+		null.Close()
+		return nil, err
+	}
 	if d.forker, d.contain, err = climb(o, func(r Rung) (forker, error) { return newForker(r, o) }); err != nil {
+		d.poller.close()
 		null.Close()
 		return nil, err
 	}
@@ -72,6 +77,7 @@ type tree interface {
 type driver struct {
 	null    *os.File
 	forker  forker
+	poller  *poller
 	contain Containment
 	living  sync.WaitGroup // the processes
 
@@ -91,7 +97,7 @@ func (d *driver) Close() error {
 	d.closed = true
 	d.mu.Unlock()
 	d.living.Wait()
-	return errors.Join(d.forker.close(), d.null.Close())
+	return errors.Join(d.forker.close(), d.poller.close(), d.null.Close())
 }
 
 func (d *driver) KillKeeper() {
@@ -131,11 +137,26 @@ func (d *driver) Start(s Spec) (Process, error) {
 // running is a process of the driver.
 type running struct {
 	tree    tree
-	outputs []*output
+	outputs []interface{ end() }
 	reading sync.WaitGroup
 	living  *sync.WaitGroup // of the driver
 	ending  Exit            // once done is closed
 	done    chan struct{}
+
+	mu    sync.Mutex
+	after []func() // what is called once done is closed
+}
+
+// AfterEnd calls f in a goroutine of its own once Done is closed.
+func (p *running) AfterEnd(f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case <-p.done:
+		go f()
+	default:
+		p.after = append(p.after, f)
+	}
 }
 
 func (p *running) PID() int              { return p.tree.pid() }
@@ -166,8 +187,12 @@ func (p *running) start(d *driver, path string, s Spec) (err error) {
 			f.Close()
 		}
 		if err != nil {
+			for _, f := range ends { // nobody else has them
+				f.Close()
+			}
+			ends = nil
 			for _, o := range p.outputs {
-				o.from.Close()
+				o.end()
 			}
 			p.reading.Wait()
 		}
@@ -178,7 +203,9 @@ func (p *running) start(d *driver, path string, s Spec) (err error) {
 			return fmt.Errorf("cannot open a terminal for %s: %w", s.Argv[0], err)
 		}
 		ends = append(ends, slave)
-		p.outputs = append(p.outputs, &output{from: master, to: s.Stdout})
+		o := &output{from: master, to: s.Stdout}
+		p.outputs = append(p.outputs, o)
+		p.reading.Go(o.read)
 		im.files = []*os.File{slave, slave, slave}
 	} else {
 		im.files = []*os.File{d.null}
@@ -186,17 +213,16 @@ func (p *running) start(d *driver, path string, s Spec) (err error) {
 			if to == nil {
 				to = io.Discard
 			}
-			r, w, err := os.Pipe()
+			p.reading.Add(1)
+			own, theirs, err := d.poller.open(to, p.reading.Done)
 			if err != nil {
+				p.reading.Done()
 				return fmt.Errorf("cannot open a pipe for %s: %w", s.Argv[0], err)
 			}
-			ends = append(ends, w)
-			p.outputs = append(p.outputs, &output{from: r, to: to})
-			im.files = append(im.files, w)
+			ends = append(ends, theirs)
+			p.outputs = append(p.outputs, own)
+			im.files = append(im.files, theirs)
 		}
-	}
-	for _, o := range p.outputs {
-		p.reading.Go(o.read)
 	}
 	if p.tree, err = d.forker.fork(im, p.ended); err != nil {
 		if _, wrong := LookPath(s.Argv[0], s.Dir, s.Env); wrong != nil {
@@ -231,11 +257,17 @@ func openTTY() (master, slave *os.File, err error) {
 func (p *running) ended(e Exit) {
 	defer p.living.Done()
 	for _, o := range p.outputs {
-		o.from.SetReadDeadline(time.Now()) // what it wrote is in the pipe
+		o.end() // what it wrote is in the pipe
 	}
 	p.reading.Wait()
 	p.ending = e
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	close(p.done)
+	for _, f := range p.after {
+		go f()
+	}
+	p.after = nil
 }
 
 // output is one stream of a process and its reader.
@@ -245,12 +277,18 @@ type output struct {
 	failed bool
 }
 
-var buffers = sync.Pool{New: func() any { b := make([]byte, 4<<10); return &b }}
+// readSize is how much is read at a time.
+const readSize = 4 << 10
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, readSize); return &b }}
 
 // lastBytes bounds what is read after the end of a process: more than a pipe
 // can hold (pipe(7), the largest that an ordinary user can ask for), so that
 // all that the process wrote is among it, whoever else writes on.
 const lastBytes = 1 << 20
+
+// end has what is there read, and no more, as the process has ended.
+func (o *output) end() { o.from.SetReadDeadline(time.Now()) }
 
 func (o *output) read() {
 	defer o.from.Close()

@@ -128,6 +128,13 @@ type Process interface {
 	Exit() Exit
 }
 
+// Ender is a Process that calls a function when it has ended, so that nobody has to
+// wait for it meanwhile.
+type Ender interface {
+	// AfterEnd calls f in a goroutine of its own once Done is closed.
+	AfterEnd(f func())
+}
+
 // Limits are what a tree may use; a zero field is no limit.
 type Limits struct {
 	CPU    float64 // processors

@@ -29,8 +29,18 @@ type Record struct {
 
 // Append appends the line of a record.
 func Append(dst []byte, t time.Time, payload []byte) []byte {
+	return AppendPayload(AppendTime(dst, t), payload)
+}
+
+// AppendTime appends the beginning of a record's line, and AppendPayload the rest:
+// messages that went through together share a beginning.
+func AppendTime(dst []byte, t time.Time) []byte {
 	dst = strconv.AppendInt(dst, t.UnixMicro(), 10)
-	dst = append(dst, ", "...)
+	return append(dst, ", "...)
+}
+
+// AppendPayload appends the rest of the line that AppendTime began.
+func AppendPayload(dst, payload []byte) []byte {
 	if plain(payload) {
 		dst = append(dst, payload...)
 	} else {
@@ -41,12 +51,18 @@ func Append(dst []byte, t time.Time, payload []byte) []byte {
 
 // plain tells whether a payload need not be quoted.
 func plain(payload []byte) bool {
+	if len(payload) > 0 && payload[0] == '"' {
+		return false
+	}
 	ascii := true
-	for i, c := range payload {
-		if c < ' ' || c == 0x7f || c == '"' && i == 0 {
+	for _, c := range payload {
+		if c-' ' < 0x7f-' ' {
+			continue
+		}
+		if c < utf8.RuneSelf {
 			return false
 		}
-		ascii = ascii && c < utf8.RuneSelf
+		ascii = false
 	}
 	return ascii || utf8.Valid(payload)
 }

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/dagon-star/dagon-star/runtime/osc"
 )
 
 // app is what a stream processor computes, in two stages. A stage appends what
@@ -18,20 +20,39 @@ type app struct {
 // runDoubleDivide doubles a whole number in the first stage and halves it in
 // the second.
 func runDoubleDivide(p *process) error {
-	number := func(f func(int64) (int64, bool)) func([]byte, []byte) ([]byte, bool) {
+	of := func(f func(int64) (int64, bool)) func([]byte, []byte) ([]byte, bool) {
 		return func(dst, payload []byte) ([]byte, bool) {
-			n, err := strconv.ParseInt(string(payload), 10, 64)
-			if err != nil {
+			n, ok := number(payload)
+			if !ok {
 				return dst, false
 			}
-			n, ok := f(n)
+			n, ok = f(n)
 			return strconv.AppendInt(dst, n, 10), ok
 		}
 	}
 	return p.runApp(app{
-		first:  number(func(n int64) (int64, bool) { return 2 * n, 2*n/2 == n }),
-		second: number(func(n int64) (int64, bool) { return n / 2, n%2 == 0 }),
+		first:  of(func(n int64) (int64, bool) { return 2 * n, 2*n/2 == n }),
+		second: of(func(n int64) (int64, bool) { return n / 2, n%2 == 0 }),
 	})
+}
+
+// number is a whole number in decimal. Most have few digits and no sign.
+func number(text []byte) (n int64, ok bool) {
+	if len(text) == 0 || len(text) > 18 {
+		return parseNumber(text)
+	}
+	for _, c := range text {
+		if c -= '0'; c > 9 {
+			return parseNumber(text)
+		}
+		n = 10*n + int64(c)
+	}
+	return n, true
+}
+
+func parseNumber(text []byte) (int64, bool) {
+	n, err := strconv.ParseInt(string(text), 10, 64)
+	return n, err == nil
 }
 
 // runWordCount makes words of a line in the first stage, in small letters and
@@ -42,6 +63,7 @@ func runDoubleDivide(p *process) error {
 func runWordCount(p *process) error {
 	return p.runApp(app{
 		first: func(dst, line []byte) ([]byte, bool) {
+			start := len(dst)
 			for word := range strings.FieldsSeq(strings.ToLower(string(line))) {
 				word = strings.TrimFunc(word, func(c rune) bool {
 					return !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '\'' || c > 127)
@@ -49,7 +71,7 @@ func runWordCount(p *process) error {
 				if word == "" {
 					continue
 				}
-				if len(dst) > 0 {
+				if len(dst) > start {
 					dst = append(dst, ' ')
 				}
 				dst = append(dst, word...)
@@ -88,15 +110,17 @@ type stages struct {
 	p    *process
 	app  app
 	sink *outlet
-	// ack is called with every message that is through: the sink has
-	// acknowledged it, or taken it where it is not asked, or there is nothing of
-	// it to deliver. first tells that this is known before the second stage.
-	ack func(first bool, id int64)
+	// ack is called with messages that are through, whose ids the items have: the
+	// sink has acknowledged them, or taken them where it is not asked, or there is
+	// nothing of them to deliver. first tells that this is known before the second
+	// stage.
+	ack func(first bool, acks []osc.Item)
 	// sendAcks sends what ack has queued.
 	sendAcks func() error
 
 	mu    sync.Mutex
-	taken []int64 // by the sink, at the next flush, where it is not asked
+	taken []osc.Item // by the sink, acknowledged at the next flush, where it is not asked
+	spare []osc.Item
 }
 
 // newStages makes the stages; ack and sendAcks are to be set before the sink is
@@ -104,59 +128,82 @@ type stages struct {
 func (p *process) newStages(a app, lasting bool, again func()) *stages {
 	s := &stages{p: p, app: a}
 	s.sink = &outlet{caller: caller{p: p, what: "sink", address: first(p.o.sink)}, lasting: lasting, asks: p.o.atLeastOnce, again: again}
-	s.sink.acked = func(id int64) error { s.ack(false, id); return nil }
+	s.sink.acked = func(acks []osc.Item) error { s.ack(false, acks); return nil }
 	s.sink.pause = func() error { return s.sendAcks() }
 	return s
 }
 
-// take does the first stage of a message. more is false where no second stage is
-// to follow.
-func (s *stages) take(u *upstream, m message) (result message, more bool) {
-	var ok bool
-	if u.results[0], ok = s.app.first(u.results[0][:0], m.payload); !ok {
+// results are what a stage made of a run.
+type results struct {
+	items []osc.Item
+	arena []byte // of the payloads
+	none  []osc.Item
+}
+
+// do does a stage of messages. Those of which there is nothing for the next are
+// through: the ones that it does not understand, and in the first stage those
+// that it makes nothing of.
+func (s *stages) do(first bool, out *results, r run) run {
+	stage := s.app.second
+	if first {
+		stage = s.app.first
+	}
+	out.items, out.arena, out.none = out.items[:0], out.arena[:0], out.none[:0]
+	for i := range r.items {
+		start := len(out.arena)
+		result, ok := stage(out.arena, r.items[i].String)
+		if !ok {
+			s.p.say("UNEXPECTED DATA")
+		}
+		if !ok || first && len(result) == start {
+			out.none = append(out.none, osc.Item{Int64: r.items[i].Int64})
+			continue
+		}
+		out.arena = result
+		out.items = append(out.items, osc.Item{String: result[start:], Int64: r.items[i].Int64})
+	}
+	if r.numbered && len(out.none) > 0 {
+		s.ack(first, out.none)
+	}
+	return run{out.items, r.numbered}
+}
+
+// take does the first stage of messages.
+func (s *stages) take(u *upstream, r run) run { return s.do(true, &u.results[0], r) }
+
+// refused is what is done with a message that a stage has made and that cannot be
+// sent: it is through.
+func (s *stages) refused(first, numbered bool) func(*osc.Item) error {
+	return func(item *osc.Item) error {
 		s.p.say("UNEXPECTED DATA")
+		if numbered {
+			s.ack(first, []osc.Item{{Int64: item.Int64}})
+		}
+		return nil
 	}
-	if !ok || len(u.results[0]) == 0 {
-		s.through(true, m)
-		return m, false
-	}
-	return message{u.results[0], m.id, m.numbered}, true
 }
 
 // finish does the second stage, and delivers.
-func (s *stages) finish(u *upstream, m message) error {
-	var ok bool
-	u.results[1], ok = s.app.second(u.results[1][:0], m.payload)
-	var err error
-	if ok {
-		result := message{u.results[1], m.id, m.numbered}
-		if s.sink.asks {
-			err = s.sink.send(result)
-		} else {
-			s.mu.Lock()
-			before := s.sink.conn.Load()
-			err = s.sink.send(result)
-			if s.sink.conn.Load() != before {
-				s.taken = s.taken[:0] // they may be lost
-			}
-			if err == nil && m.numbered {
-				s.taken = append(s.taken, m.id)
-			}
-			s.mu.Unlock()
+func (s *stages) finish(u *upstream, r run) error {
+	r = s.do(false, &u.results[1], r)
+	refused := s.refused(false, r.numbered)
+	if s.sink.asks {
+		_, _, err := s.sink.send(r, refused)
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.sink.conn.Load()
+	n, lost, err := s.sink.send(r, refused)
+	if s.sink.conn.Load() != before {
+		s.taken = s.taken[:0] // they may be lost
+	}
+	if r.numbered {
+		for i := range r.items[lost:n] {
+			s.taken = append(s.taken, osc.Item{Int64: r.items[lost+i].Int64})
 		}
 	}
-	if !ok || unsendable(err) {
-		s.p.say("UNEXPECTED DATA")
-		s.through(false, m)
-		return nil
-	}
 	return err
-}
-
-func (s *stages) through(first bool, m message) {
-	if m.numbered {
-		s.ack(first, m.id)
-	}
 }
 
 // flush delivers what is queued, and acknowledges.
@@ -171,13 +218,14 @@ func (s *stages) flush() error {
 	before := s.sink.conn.Load()
 	err := s.sink.flush()
 	taken := s.taken
-	s.taken = nil
+	s.taken, s.spare = s.spare[:0], nil
 	s.mu.Unlock()
 	if err != nil || s.sink.conn.Load() != before {
 		return err
 	}
-	for _, id := range taken {
-		s.ack(false, id)
-	}
+	s.ack(false, taken)
+	s.mu.Lock()
+	s.spare = taken
+	s.mu.Unlock()
 	return s.sendAcks()
 }

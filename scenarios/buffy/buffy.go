@@ -39,6 +39,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/dagon-star/dagon-star/runtime/component"
+	"github.com/dagon-star/dagon-star/runtime/osc"
 	"github.com/dagon-star/dagon-star/runtime/record"
 )
 
@@ -339,10 +340,11 @@ func (p *process) progress(count func() int64) (report func(now bool) error) {
 
 // recording is a file of messages that is being written.
 type recording struct {
-	mu   sync.Mutex
-	file *os.File
-	buf  []byte
-	n    int64
+	mu    sync.Mutex
+	file  *os.File
+	stamp []byte
+	buf   []byte
+	n     int64
 }
 
 func (p *process) create(name string) (*recording, error) {
@@ -355,12 +357,17 @@ func (p *process) create(name string) (*recording, error) {
 	return r, nil
 }
 
-// add records one message and returns how many there are.
-func (r *recording) add(payload []byte) (int64, error) {
+// add records messages that were read, or are to be written, at once: the time of
+// all is now. It returns how many there are.
+func (r *recording) add(items []osc.Item) (int64, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.buf = record.Append(r.buf, time.Now(), payload)
-	r.n++
+	r.stamp = record.AppendTime(r.stamp[:0], time.Now())
+	for i := range items {
+		r.buf = append(r.buf, r.stamp...)
+		r.buf = record.AppendPayload(r.buf, items[i].String)
+	}
+	r.n += int64(len(items))
 	if len(r.buf) < 64<<10 {
 		return r.n, nil
 	}

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/dagon-star/dagon-star/runtime/osc"
 )
 
 // runChild is the smallest component. As a receiver, which nobody starts and nobody
@@ -55,7 +57,8 @@ func runSender(p *process) error {
 	}
 	for _, address := range p.o.buffy {
 		o := &outlet{caller: caller{p: p, what: "buffy", address: address}, lasting: p.o.atLeastOnce, asks: p.o.atLeastOnce, again: s.rewind}
-		o.acked = func(id int64) error { s.ack(id); return nil }
+		var tell []*upstream
+		o.acked = func(acks []osc.Item) error { tell = s.ack(acks, tell[:0]); return nil } // all are nil
 		o.pause = func() error { s.settle(); return nil }
 		if err := o.open(); err != nil {
 			return err
@@ -71,7 +74,7 @@ func runSender(p *process) error {
 	made := make(chan error, 1)
 	p.running.Go(func() { made <- s.make(next) })
 	s.report = p.progress(s.gone.Load)
-	err = s.deal(s, s.dealt)
+	err = s.deal(s, s.wasDealt)
 	p.fail(err)
 	return errors.Join(err, <-made)
 }
@@ -85,7 +88,8 @@ type sender struct {
 	sent   *recording
 	to     []*outlet
 	report func(now bool) error
-	sentAt time.Time // what was queued has been sent
+	dealt  [][]osc.Item // to each, of the present batch
+	sentAt time.Time    // what was queued has been sent
 	isDone bool
 }
 
@@ -95,33 +99,49 @@ func (s *sender) make(from *source) error {
 	io.WriteString(hash, s.p.config.Name)
 	first := int64(hash.Sum32()) << 31 // ids of different senders differ
 	began := time.Now()
+	var items []osc.Item
+	var arena []byte
+	add := func() error {
+		err := s.add(items, nil)
+		items, arena = items[:0], arena[:0]
+		return err
+	}
 	for n := int64(0); n < s.p.o.messages; n++ {
 		payload, err := from.next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err == nil && s.p.o.rate > 0 {
-			err = s.pace(began.Add(time.Duration(float64(n) / s.p.o.rate * float64(time.Second))))
+			if wait := time.Until(began.Add(time.Duration(float64(n) / s.p.o.rate * float64(time.Second)))); wait > 0 {
+				if err = add(); err == nil {
+					err = s.pause(wait)
+				}
+			}
 		}
 		if err == nil {
-			err = s.add(payload, first+n, nil)
+			start := len(arena)
+			arena = append(arena, payload...)
+			items = append(items, osc.Item{String: arena[start:], Int64: first + n})
+			if len(items) == runMessages || len(arena) >= batchBytes {
+				err = add()
+			}
 		}
 		if err != nil {
 			s.p.fail(err)
 			return err
 		}
 	}
+	if err := add(); err != nil {
+		s.p.fail(err)
+		return err
+	}
 	s.window.end()
 	return nil
 }
 
-// pace waits until a message is due; what was sent before it leaves meanwhile. It
-// waits a millisecond at least, and what is overdue then goes together.
-func (s *sender) pace(due time.Time) error {
-	wait := time.Until(due)
-	if wait <= 0 {
-		return nil
-	}
+// pause waits until a message is due; what was added before it leaves meanwhile.
+// It waits a millisecond at least, and what is overdue then goes together.
+func (s *sender) pause(wait time.Duration) error {
 	s.wake()
 	timer := time.NewTimer(max(wait, time.Millisecond))
 	defer timer.Stop()
@@ -133,25 +153,43 @@ func (s *sender) pace(due time.Time) error {
 
 func (s *sender) chosen() {}
 
-func (s *sender) dealt(*batch) error {
+func (s *sender) wasDealt(*batch) error {
 	if time.Since(s.sentAt) < progressEvery {
 		return nil
 	}
 	return s.flush()
 }
 
-// give sends a message, and records it the first time.
-func (s *sender) give(b *batch, i *item) error {
-	m := b.message(i)
-	if !i.again {
-		if _, err := s.sent.add(m.payload); err != nil {
+// give sends messages, and records each the first time.
+func (s *sender) give(b *batch) error {
+	if fresh := b.items[b.again:]; len(fresh) > 0 {
+		if _, err := s.sent.add(fresh); err != nil {
 			return err
 		}
 	}
-	err := s.to[i.seq%uint64(len(s.to))].send(m)
-	if unsendable(err) {
-		return fmt.Errorf("cannot send message %d: %w", i.seq, err)
+	if len(s.to) == 1 {
+		return s.send(s.to[0], b.items)
 	}
+	for len(s.dealt) < len(s.to) {
+		s.dealt = append(s.dealt, nil)
+	}
+	for i := range b.items {
+		to := b.seq[i] % uint64(len(s.to))
+		s.dealt[to] = append(s.dealt[to], b.items[i])
+	}
+	for i, o := range s.to {
+		if err := s.send(o, s.dealt[i]); err != nil {
+			return err
+		}
+		s.dealt[i] = s.dealt[i][:0]
+	}
+	return nil
+}
+
+func (s *sender) send(o *outlet, items []osc.Item) error {
+	_, _, err := o.send(run{items, true}, func(item *osc.Item) error {
+		return fmt.Errorf("cannot send a message of %d bytes, %.40q: it is too long", len(item.String), item.String)
+	})
 	return err
 }
 
@@ -259,12 +297,14 @@ func runReceiver(p *process) error {
 	finish := sync.OnceFunc(func() { close(done) })
 	report := p.progress(r.written.Load)
 	in.gone = func(*upstream, error) error { return nil }
-	in.data = func(u *upstream, m message) error {
-		n, err := r.take(m)
-		if m.numbered && u.acks.Load() {
-			u.owed = append(u.owed, m.id)
+	in.data = func(u *upstream, run run) error {
+		n, err := r.take(run)
+		if run.numbered && u.acks.Load() {
+			for i := range run.items {
+				u.owed = append(u.owed, osc.Item{Int64: run.items[i].Int64})
+			}
 		}
-		if err == nil && n > 0 && n == p.o.expect {
+		if err == nil && p.o.expect > 0 && n >= p.o.expect {
 			finish()
 		}
 		return err
@@ -273,9 +313,7 @@ func runReceiver(p *process) error {
 		if err := r.flush(); err != nil {
 			return err
 		}
-		for _, id := range u.owed {
-			u.ack(id)
-		}
+		u.ack(u.owed)
 		u.owed = u.owed[:0]
 		u.Flush() // who is gone sends it again
 		return report(false)
@@ -313,24 +351,46 @@ type receiver struct {
 
 	mu      sync.Mutex
 	seen    map[int64]uint64 // the ids, 64 to an entry
+	fresh   []osc.Item       // of the present run
 	dropped int64
 	written atomic.Int64
 }
 
-// take records a message, unless one with its id has been, and returns how many
-// have been recorded.
-func (r *receiver) take(m message) (int64, error) {
+// take records messages, but for those with an id that has been, and returns how
+// many have been recorded.
+func (r *receiver) take(m run) (int64, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if m.numbered {
-		ids, bit := r.seen[m.id>>6], uint64(1)<<(m.id&63)
+		m.items = r.unseen(m.items)
+	}
+	return r.record.add(m.items)
+}
+
+// unseen notes ids, and leaves out those that have been. The lock is held.
+func (r *receiver) unseen(items []osc.Item) []osc.Item {
+	r.fresh = r.fresh[:0]
+	var entry int64
+	var ids uint64 // of the entry
+	for i := range items {
+		id := items[i].Int64
+		if i == 0 || id>>6 != entry {
+			if i > 0 {
+				r.seen[entry] = ids
+			}
+			entry = id >> 6
+			ids = r.seen[entry]
+		}
+		bit := uint64(1) << (id & 63)
 		if ids&bit != 0 {
 			r.dropped++
-			return 0, nil
+			continue
 		}
-		r.seen[m.id>>6] = ids | bit
+		ids |= bit
+		r.fresh = append(r.fresh, items[i])
 	}
-	return r.record.add(m.payload)
+	r.seen[entry] = ids
+	return r.fresh
 }
 
 // flush writes what has been recorded. What is counted has been written.

@@ -25,11 +25,11 @@ const (
 type inlet struct {
 	p        *process
 	listener *osc.Listener
-	// data is called with every message of data, from one goroutine a
-	// connection; the payload is good until it returns. nil says UNEXPECTED DATA.
-	data func(*upstream, message) error
-	// acked is called with every acknowledgement.
-	acked func(u *upstream, id int64) error
+	// data is called with all messages of data, from one goroutine a connection.
+	// nil says UNEXPECTED DATA.
+	data func(*upstream, run) error
+	// acked is called with all acknowledgements, whose ids the items have.
+	acked func(u *upstream, acks []osc.Item) error
 	// other is called with a message that is none of these and no end; nil says
 	// UNEXPECTED DATA.
 	other func(*upstream, *osc.Message) error
@@ -59,14 +59,28 @@ type upstream struct {
 	numbers bool        // it speaks the addresses of 2016
 	over    bool        // it has said /end or /leaving
 	acks    atomic.Bool // it has asked for acknowledgements
-	owed    []int64     // ids that are acknowledged at the next pause
-	results [2][]byte   // of the stages, whose memory is used again
+	items   []osc.Item  // of the present run
+	owed    []osc.Item  // acknowledgements that are sent at the next pause
+	tell    []*upstream // whom the present run of acknowledgements is of
+	results [2]results  // of the stages, whose memory is used again
 }
 
-// ack queues an acknowledgement, if it was asked for.
-func (u *upstream) ack(id int64) {
+// ack queues acknowledgements, if they were asked for.
+func (u *upstream) ack(acks []osc.Item) {
 	if u != nil && u.acks.Load() {
-		u.QueueInt64(ackTemplate, id) // who is gone sends it again
+		u.QueueItems(ackTemplate, acks) // who is gone sends it again
+	}
+}
+
+// ackEach queues acknowledgements to those that each is to be told.
+func ackEach(to []*upstream, acks []osc.Item) {
+	for i := 0; i < len(to); {
+		end := i + 1
+		for end < len(to) && to[end] == to[i] {
+			end++
+		}
+		to[i].ack(acks[i:end])
+		i = end
 	}
 }
 
@@ -139,19 +153,24 @@ func (in *inlet) read(u *upstream) error {
 	defer u.Close()
 	for {
 		packet, err := u.Receive()
+		var broken *osc.ProtocolError
+		if err != nil && errors.As(err, &broken) && !broken.EndsStream {
+			in.p.say("UNABLE TO DECODE MESSAGE")
+			continue
+		}
 		if err != nil {
 			if err := in.pauses(u); err != nil {
 				return handled{err}
 			}
 			return err
 		}
-		if payload, id, ok := dataTemplate.StringInt64(packet); ok && in.data != nil {
+		if item, ok := dataTemplate.Item(packet); ok && in.data != nil {
 			in.speaks(u)
-			err = in.data(u, message{payload, id, true})
-		} else if id, ok := ackTemplate.Int64(packet); ok && in.acked != nil {
-			err = in.acked(u, id)
+			err = in.data(u, run{u.follow(dataTemplate, item), true})
+		} else if item, ok := ackTemplate.Item(packet); ok && in.acked != nil {
+			err = in.acked(u, u.follow(ackTemplate, item))
 		} else {
-			err = in.message(u, packet)
+			err = in.packet(u, packet)
 		}
 		if err == nil && !u.More() {
 			err = in.pauses(u)
@@ -160,6 +179,16 @@ func (in *inlet) read(u *upstream) error {
 			return handled{err}
 		}
 	}
+}
+
+// follow is a message and those of the same template that follow it in what has
+// been read.
+func (u *upstream) follow(t *osc.Template, first osc.Item) []osc.Item {
+	if u.items == nil {
+		u.items = make([]osc.Item, 0, runMessages)
+	}
+	u.items = u.Items(t, append(u.items[:0], first))
+	return u.items
 }
 
 // speaks notes that an upstream sends. One that has ended has not, then.
@@ -182,13 +211,19 @@ func (in *inlet) pauses(u *upstream) error {
 	return in.pause(u)
 }
 
-func (in *inlet) message(u *upstream, packet []byte) error {
-	v, err := osc.Parse(packet)
-	if err != nil {
-		in.p.say("UNABLE TO DECODE MESSAGE")
-		return nil
+// packet handles the messages of a packet.
+func (in *inlet) packet(u *upstream, packet []byte) error {
+	for v, err := range osc.Messages(packet) {
+		if err != nil {
+			in.p.say("UNABLE TO DECODE MESSAGE")
+		} else if err := in.message(u, v.Message()); err != nil {
+			return err
+		}
 	}
-	m := v.Message()
+	return nil
+}
+
+func (in *inlet) message(u *upstream, m *osc.Message) error {
 	address, dialect := control.Canonical(m.Address)
 	if dialect == control.Numbers {
 		u.numbers = true
@@ -203,9 +238,13 @@ func (in *inlet) message(u *upstream, packet []byte) error {
 			return nil
 		}
 	case address == control.AddressData && in.data != nil:
-		if m, ok := dataOf(m); ok {
+		if r, ok := dataOf(m); ok {
 			in.speaks(u)
-			return in.data(u, m)
+			return in.data(u, r)
+		}
+	case address == control.AddressAck && in.acked != nil && len(m.Arguments) == 1:
+		if id, ok := m.Arguments[0].(int64); ok {
+			return in.acked(u, []osc.Item{{Int64: id}})
 		}
 	case address == control.AddressEnd:
 		u.over = true
@@ -248,24 +287,26 @@ func (in *inlet) askers() (all []*upstream) {
 
 // dataOf is the message of data that a /data message is: s or b, then
 // optionally h.
-func dataOf(m *osc.Message) (d message, ok bool) {
+func dataOf(m *osc.Message) (r run, ok bool) {
 	args := m.Arguments
-	if d.numbered = len(args) == 2; d.numbered {
-		if d.id, ok = args[1].(int64); !ok {
-			return d, false
+	var item osc.Item
+	if r.numbered = len(args) == 2; r.numbered {
+		if item.Int64, ok = args[1].(int64); !ok {
+			return r, false
 		}
 	} else if len(args) != 1 {
-		return d, false
+		return r, false
 	}
 	switch v := args[0].(type) {
 	case string:
-		d.payload = []byte(v)
+		item.String = []byte(v)
 	case []byte:
-		d.payload = v
+		item.String = v
 	default:
-		return d, false
+		return r, false
 	}
-	return d, true
+	r.items = []osc.Item{item}
+	return r, true
 }
 
 // closed handles the end of a connection.

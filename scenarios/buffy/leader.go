@@ -79,7 +79,7 @@ func (p *process) runLeader(a app) error {
 	var to target = &ring{l: l}
 	if p.o.workers == 0 {
 		s := p.newStages(a, true, l.rewind)
-		s.ack = func(_ bool, id int64) { l.through(id) }
+		s.ack = func(_ bool, acks []osc.Item) { l.through(&upstream{}, acks) }
 		s.sendAcks = func() error { return l.settled(nil) }
 		if err := s.sink.open(); err != nil {
 			return err
@@ -94,7 +94,7 @@ func (p *process) runLeader(a app) error {
 				return err
 			}
 			in.other = l.heard(what == "leader-data-address")
-			in.acked = func(_ *upstream, id int64) error { l.through(id); return nil }
+			in.acked = func(u *upstream, acks []osc.Item) error { l.through(u, acks); return nil }
 			in.pause, in.gone = l.settled, l.lost
 			in.serve()
 		}
@@ -128,11 +128,11 @@ func (l *leader) serveSources() {
 	var mu sync.Mutex
 	ended := map[*inlet]bool{}
 	for _, in := range l.sources {
-		in.data = func(u *upstream, m message) error {
-			if !m.numbered {
-				m.id = l.nextID.Add(1)
+		in.data = func(u *upstream, r run) error {
+			if !r.numbered {
+				r.items[0].Int64 = l.nextID.Add(1)
 			}
-			return l.add(m.payload, m.id, u)
+			return l.add(r.items, u)
 		}
 		in.pause = func(*upstream) error { l.wake(); return nil }
 		in.done = func() error {
@@ -147,17 +147,17 @@ func (l *leader) serveSources() {
 	}
 }
 
-// through lets go of a message, and tells whom it came from.
-func (l *leader) through(id int64) {
+// through lets go of messages that u has acknowledged, and tells those whom they
+// came from.
+func (l *leader) through(u *upstream, acks []osc.Item) {
 	if !l.keeps {
 		l.mu.Lock()
-		l.unheard = max(l.unheard-1, 0) // those of an older ring are not counted any more
+		l.unheard = max(l.unheard-len(acks), 0) // those of an older ring are not counted any more
 		l.mu.Unlock()
 		return
 	}
-	if from, ok := l.window.ack(id); ok {
-		from.ack(id)
-	}
+	u.tell = l.window.ack(acks, u.tell[:0])
+	ackEach(u.tell, acks)
 }
 
 // settled sends what acknowledgements are queued.
@@ -180,9 +180,7 @@ func (l *leader) deal(to target) error {
 		if err := to.flush(); err != nil {
 			return err
 		}
-		for i := range b.items {
-			b.items[i].from.ack(b.items[i].id)
-		}
+		ackEach(b.from, b.items)
 		l.window.count.Add(int64(len(b.items)))
 		return l.settled(nil)
 	})
@@ -196,19 +194,17 @@ type alone struct {
 
 func (a *alone) chosen() {}
 
-func (a *alone) give(b *batch, i *item) error {
-	if m, more := a.take(&a.scratch, b.message(i)); more {
-		return a.finish(&a.scratch, m)
-	}
-	return nil
+func (a *alone) give(b *batch) error {
+	return a.finish(&a.scratch, a.take(&a.scratch, run{b.items, true}))
 }
 
 func (a *alone) end() error { return a.sink.end() }
 
 // ring is the workers as a leader's target.
 type ring struct {
-	l  *leader
-	to []*upstream
+	l     *leader
+	to    []*upstream
+	dealt [][]osc.Item // to each, of the present batch
 }
 
 // heard handles what workers say on their control and data connections.
@@ -332,33 +328,57 @@ func (l *leader) linked(u *upstream, ring any) {
 // chosen is the ring that a batch is dealt to.
 func (r *ring) chosen() { r.to = r.l.ring }
 
-// give gives a message to the worker on turn. Where it is lost, the message
-// waits for the next ring.
-func (r *ring) give(b *batch, i *item) error {
-	if !r.l.keeps && r.l.sheds() {
-		return nil
-	}
-	r.l.turn = (r.l.turn + 1) % len(r.to)
-	if err := queueData(r.to[r.l.turn].Conn, b.message(i)); unsendable(err) {
-		r.l.p.say("UNEXPECTED DATA")
-		r.l.through(i.id)
+// give gives messages to the workers in turn. Where one is lost, what it was
+// given waits for the next ring.
+func (r *ring) give(b *batch) error {
+	items := b.items
+	for len(items) > 0 {
+		n := len(items)
+		if !r.l.keeps {
+			if n = r.l.takes(min(n, maxUnheard/16)); n == 0 {
+				return nil // the rest is left out
+			}
+		}
+		r.deal(items[:n])
+		items = items[n:]
 	}
 	return nil
 }
 
-// sheds tells whether a leader that keeps nothing is to leave a message out.
-func (l *leader) sheds() bool {
+func (r *ring) deal(items []osc.Item) {
+	for len(r.dealt) < len(r.to) {
+		r.dealt = append(r.dealt, nil)
+	}
+	for i := range items {
+		if r.l.turn++; r.l.turn >= len(r.to) {
+			r.l.turn = 0
+		}
+		r.dealt[r.l.turn] = append(r.dealt[r.l.turn], items[i])
+	}
+	for i, u := range r.to {
+		// Who is gone is lost, and there will be another ring.
+		queueRun(u.Conn, run{r.dealt[i], true}, func(item *osc.Item) error {
+			r.l.p.say("UNEXPECTED DATA")
+			r.l.through(&upstream{}, []osc.Item{*item})
+			return nil
+		})
+		r.dealt[i] = r.dealt[i][:0]
+	}
+}
+
+// takes is how many of so many messages a leader that keeps nothing may deal now.
+func (l *leader) takes(n int) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.unheard < maxUnheard {
-		l.unheard++
-		return false
+	if n = min(n, maxUnheard-l.unheard); n > 0 {
+		l.unheard += n
+		return n
 	}
 	if !l.shed {
 		l.shed = true
 		l.p.say("SHEDDING MESSAGES: the workers are behind")
 	}
-	return true
+	return 0
 }
 
 func (r *ring) flush() error {

@@ -13,12 +13,16 @@ import (
 	"github.com/dagon-star/dagon-star/runtime/osc"
 )
 
-// message is a message of data.
-type message struct {
-	payload  []byte
-	id       int64
-	numbered bool // it has an id
+// run is messages of data that came together, in their order: payloads and ids,
+// or one payload that has no id. They are good until whoever is given them
+// returns.
+type run struct {
+	items    []osc.Item
+	numbered bool // they have ids
 }
+
+// runMessages is how many messages a run has at most.
+const runMessages = 512
 
 var (
 	dataTemplate = template(control.AddressData, "sh")
@@ -33,31 +37,54 @@ func template(address, tags string) *osc.Template {
 	return &t
 }
 
-// queueData queues a message on a connection: as a string where it can be one.
-func queueData(c *osc.Conn, m message) error {
-	if m.numbered {
-		err := c.QueueStringInt64(dataTemplate, m.payload, m.id)
-		if !unsendable(err) {
-			return err
+// queueRun queues messages on a connection, each as a string where it can be one.
+// What cannot be sent at all is given to refused, whose error ends it. It returns
+// how many of them are done with.
+func queueRun(c *osc.Conn, r run, refused func(*osc.Item) error) (n int, err error) {
+	for n < len(r.items) {
+		if r.numbered {
+			some, err := c.QueueItems(dataTemplate, r.items[n:])
+			if n += some; err == nil {
+				return n, nil
+			}
+			if !unsendable(err) {
+				return n, err
+			}
 		}
+		err := queueAny(c, &r.items[n], r.numbered)
+		if unsendable(err) {
+			err = refused(&r.items[n])
+		}
+		if err != nil {
+			return n, err
+		}
+		n++
 	}
-	var text any = string(m.payload)
+	return n, nil
+}
+
+// queueAny queues a message that may have any bytes.
+func queueAny(c *osc.Conn, item *osc.Item, numbered bool) error {
+	var text any = string(item.String)
 	for range 2 {
-		args := []any{text, m.id}
-		if !m.numbered {
+		args := []any{text, item.Int64}
+		if !numbered {
 			args = args[:1]
 		}
 		packet, err := osc.Append(nil, osc.NewMessage(control.AddressData, args...))
 		if err == nil {
 			return c.Queue(packet)
 		}
-		text = m.payload // it has a NUL
+		text = item.String // it has a NUL
 	}
 	panic("unreachable: a blob may have any bytes")
 }
 
 // unsendable tells whether an error is the message's, and not the connection's.
 func unsendable(err error) bool {
+	if err == nil {
+		return false
+	}
 	var broken *osc.ProtocolError
 	return errors.As(err, &broken)
 }
@@ -177,9 +204,9 @@ type outlet struct {
 	lasting bool
 	// asks tells that acknowledgements are asked for.
 	asks bool
-	// acked is called with every acknowledgement, and pause when none follows at
-	// the moment.
-	acked func(id int64) error
+	// acked is called with all acknowledgements, whose ids the items have, and
+	// pause when none follows at the moment.
+	acked func(acks []osc.Item) error
 	pause func() error
 	// again is called when the connection has been made anew. What was sent and
 	// not acknowledged may have been lost.
@@ -209,7 +236,7 @@ func (o *outlet) connect() error {
 	}
 	o.conn.Store(&c)
 	if o.asks {
-		in := &inlet{p: o.p, acked: func(_ *upstream, id int64) error { return o.acked(id) }}
+		in := &inlet{p: o.p, acked: func(_ *upstream, acks []osc.Item) error { return o.acked(acks) }}
 		in.pause = func(*upstream) error { return o.pause() }
 		o.p.goes(func() error { return o.renew(&c, in.follow(&upstream{connection: c})) })
 	}
@@ -247,20 +274,28 @@ func (o *outlet) renew(lost *connection, err error) error {
 	return nil
 }
 
-// send queues one message of data.
-func (o *outlet) send(m message) error {
+// send queues messages of data. What cannot be sent at all is given to refused,
+// whose error ends it. It returns how many are done with, and how many of those
+// were queued on a connection that has been made anew since.
+func (o *outlet) send(r run, refused func(*osc.Item) error) (n, lost int, err error) {
 	if o.ended.Load() {
 		o.ended.Store(false)
 	}
 	for {
 		c := o.conn.Load()
-		err := queueData(c.Conn, m)
-		if err == nil || unsendable(err) {
+		broke := false
+		some, err := queueRun(c.Conn, run{r.items[n:], r.numbered}, func(item *osc.Item) error {
+			err := refused(item)
+			broke = err != nil
 			return err
+		})
+		if n += some; err == nil || broke {
+			return n, lost, err
 		}
 		if err := o.renew(c, err); err != nil {
-			return err
+			return n, lost, err
 		}
+		lost = n
 	}
 }
 
@@ -273,7 +308,6 @@ func (o *outlet) end() error {
 }
 
 // do does something with the connection, again where it is lost and made anew.
-// send has the same for itself, as a closure would be an allocation a message.
 func (o *outlet) do(f func(*osc.Conn) error) error {
 	for {
 		c := o.conn.Load()

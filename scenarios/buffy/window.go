@@ -3,6 +3,8 @@ package buffy
 import (
 	"sync"
 	"sync/atomic"
+
+	"github.com/dagon-star/dagon-star/runtime/osc"
 )
 
 // What a window bounds.
@@ -27,7 +29,7 @@ type window struct {
 	room    sync.Cond // there may be room
 	waiting int       // for room
 	slots   []slot
-	index   map[int64]uint64 // where an id is, in a window that keeps
+	places  places // of the ids, in a window that keeps
 	bytes   int
 	first   uint64 // the oldest that is kept
 	next    uint64 // to be dealt
@@ -48,10 +50,57 @@ type slot struct {
 	over    bool      // it has been acknowledged
 }
 
+// places says in which slot of a window an id is. Ids that follow each other, as
+// those of a sender do, have homes side by side; of those that share a home all
+// but one are in a map.
+type places struct {
+	homes []uint16 // a slot, from 1, or 0
+	away  map[int64]uint16
+}
+
+func newPlaces() places {
+	return places{make([]uint16, 2*windowMessages), map[int64]uint16{}}
+}
+
+// home is an id's home. Senders differ in the upper bits of their ids.
+func (p *places) home(id int64) *uint16 {
+	return &p.homes[(uint32(id)+uint32(id>>31)*0x9e3779b1)%(2*windowMessages)]
+}
+
+// find is the slot of an id.
+func (p *places) find(slots []slot, id int64) (at uint16, ok bool) {
+	if at := *p.home(id); at != 0 && slots[at-1].id == id {
+		return at - 1, true
+	}
+	if len(p.away) == 0 {
+		return 0, false
+	}
+	at, ok = p.away[id]
+	return at, ok
+}
+
+// add notes the slot of an id that is in none.
+func (p *places) add(id int64, at uint16) {
+	if home := p.home(id); *home == 0 {
+		*home = at + 1
+	} else {
+		p.away[id] = at
+	}
+}
+
+// remove forgets the slot of an id.
+func (p *places) remove(id int64, at uint16) {
+	if home := p.home(id); *home == at+1 {
+		*home = 0
+	} else {
+		delete(p.away, id)
+	}
+}
+
 // newWindow makes a window. Whoever waits for it goes on when the component is
 // to stop.
 func (p *process) newWindow(keeps bool) *window {
-	w := &window{keeps: keeps, slots: make([]slot, windowMessages), index: map[int64]uint64{}}
+	w := &window{keeps: keeps, slots: make([]slot, windowMessages), places: newPlaces()}
 	w.work.L, w.room.L = &w.mu, &w.mu
 	p.goes(func() error {
 		p.stop()
@@ -65,23 +114,36 @@ func (p *process) newWindow(keeps bool) *window {
 	return w
 }
 
-// add takes a message over. One that the window holds already is not held
-// twice, and is acknowledged to who sent it last and still asks for that.
-func (w *window) add(payload []byte, id int64, from *upstream) error {
+// add takes messages over. One that the window holds already is not held twice,
+// and is acknowledged to who sent it last and still asks for that.
+func (w *window) add(items []osc.Item, from *upstream) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	for i := range items {
+		if err := w.addOne(&items[i], from); err != nil {
+			return err
+		}
+	}
+	if w.last-w.next >= wakeAt {
+		w.work.Signal()
+	}
+	return nil
+}
+
+// addOne takes a message over. The lock is held, but for waiting.
+func (w *window) addOne(item *osc.Item, from *upstream) error {
 	for {
 		if w.closed {
 			return errStopped
 		}
-		if at, ok := w.index[id]; ok {
+		if at, ok := w.places.find(w.slots, item.Int64); ok {
 			// What a lost connection still has may come after it was sent again.
 			if from != nil && from.acks.Load() {
-				w.slots[at%windowMessages].from = from
+				w.slots[at].from = from
 			}
 			return nil
 		}
-		if n := w.last - w.first; n == 0 || n < windowMessages && w.bytes+len(payload) <= windowBytes {
+		if n := w.last - w.first; n == 0 || n < windowMessages && w.bytes+len(item.String) <= windowBytes {
 			break
 		}
 		w.waiting++
@@ -89,18 +151,16 @@ func (w *window) add(payload []byte, id int64, from *upstream) error {
 		w.room.Wait()
 		w.waiting--
 	}
-	s := &w.slots[w.last%windowMessages]
-	s.payload = append(s.payload[:0], payload...)
-	s.id, s.from, s.over = id, from, false
+	at := w.last % windowMessages
+	s := &w.slots[at]
+	s.payload = append(s.payload[:0], item.String...)
+	s.id, s.from, s.over = item.Int64, from, false
 	if w.keeps {
-		w.index[id] = w.last
+		w.places.add(s.id, uint16(at))
 	}
-	w.bytes += len(payload)
+	w.bytes += len(s.payload)
 	w.last++
 	w.over, w.saidEnd = false, false
-	if w.last-w.next >= wakeAt {
-		w.work.Signal()
-	}
 	return nil
 }
 
@@ -119,18 +179,24 @@ func (w *window) end() {
 	w.work.Signal()
 }
 
-// ack lets go of a message. It returns who is to be told; ok is false where the
-// window does not hold it.
-func (w *window) ack(id int64) (from *upstream, ok bool) {
+// ack lets go of messages, by their ids. It appends to tell who is to be told of
+// each: nil is nobody, also where the window does not hold it.
+func (w *window) ack(acks []osc.Item, tell []*upstream) []*upstream {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	at, ok := w.index[id]
-	if !ok {
-		return nil, false
+	let := int64(0)
+	for i := range acks {
+		id := acks[i].Int64
+		at, ok := w.places.find(w.slots, id)
+		if !ok {
+			tell = append(tell, nil)
+			continue
+		}
+		w.places.remove(id, at)
+		tell = append(tell, w.drop(uint64(at)))
+		let++
 	}
-	delete(w.index, id)
-	from = w.drop(at)
-	w.count.Add(1)
+	w.count.Add(let)
 	for w.first < w.last && w.slots[w.first%windowMessages].over {
 		w.first++
 	}
@@ -141,7 +207,7 @@ func (w *window) ack(id int64) (from *upstream, ok bool) {
 	if w.first == w.last && w.over {
 		w.work.Signal()
 	}
-	return from, true
+	return tell
 }
 
 // drop frees a slot. The lock is held.
@@ -189,21 +255,12 @@ const (
 
 // batch is what is dealt at a time.
 type batch struct {
-	items  []item
-	arena  []byte
-	unsaid bool // what was dealt has not been flushed
-}
-
-type item struct {
-	start, end int // of the payload in the arena
-	id         int64
-	from       *upstream
-	seq        uint64
-	again      bool // it has been dealt before
-}
-
-func (b *batch) message(i *item) message {
-	return message{b.arena[i.start:i.end], i.id, true}
+	items  []osc.Item
+	from   []*upstream // of each
+	seq    []uint64    // of each
+	again  int         // so many, the first, have been dealt before
+	arena  []byte      // of the payloads
+	unsaid bool        // what was dealt has not been flushed
 }
 
 // take waits for what is to be done. The lock is held.
@@ -229,7 +286,7 @@ func (w *window) take(b *batch) step {
 
 // fill copies what is next.
 func (w *window) fill(b *batch) {
-	b.items, b.arena = b.items[:0], b.arena[:0]
+	b.items, b.from, b.seq, b.arena, b.again = b.items[:0], b.from[:0], b.seq[:0], b.arena[:0], 0
 	for ; w.next < w.last && len(b.arena) < batchBytes && len(b.items) < 2*wakeAt; w.next++ {
 		s := &w.slots[w.next%windowMessages]
 		if s.over {
@@ -237,7 +294,12 @@ func (w *window) fill(b *batch) {
 		}
 		start := len(b.arena)
 		b.arena = append(b.arena, s.payload...)
-		b.items = append(b.items, item{start, len(b.arena), s.id, s.from, w.next, w.next < w.fresh})
+		b.items = append(b.items, osc.Item{String: b.arena[start:], Int64: s.id})
+		b.from = append(b.from, s.from)
+		b.seq = append(b.seq, w.next)
+		if w.next < w.fresh {
+			b.again++
+		}
 		if !w.keeps {
 			w.drop(w.next)
 			w.first = w.next + 1
@@ -253,7 +315,7 @@ func (w *window) fill(b *batch) {
 type target interface {
 	// chosen is called before a batch, with the window's lock.
 	chosen()
-	give(b *batch, i *item) error
+	give(b *batch) error
 	flush() error
 	end() error
 }
@@ -272,12 +334,9 @@ func (w *window) deal(to target, dealt func(*batch) error) error {
 		case stepStop:
 			return nil
 		case stepDeal:
-			for i := range b.items {
-				if err := to.give(&b, &b.items[i]); err != nil {
-					return err
-				}
+			if err = to.give(&b); err == nil {
+				err = dealt(&b)
 			}
-			err = dealt(&b)
 		case stepFlush:
 			err = to.flush()
 		case stepEnd:

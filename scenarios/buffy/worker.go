@@ -5,6 +5,8 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+
+	"github.com/dagon-star/dagon-star/runtime/osc"
 )
 
 // worker does one stage of each message that comes to it. One that is led signs
@@ -30,9 +32,9 @@ func (p *process) runWorker(a app) error {
 	if !led {
 		return w.runUnled()
 	}
-	w.ack = func(_ bool, id int64) {
+	w.ack = func(_ bool, acks []osc.Item) {
 		if s := w.session.Load(); s != nil {
-			s.leader.ack(id)
+			s.leader.ack(acks)
 		}
 	}
 	w.sendAcks = func() error {
@@ -111,16 +113,16 @@ func (w *worker) runUnled() error {
 		}
 		return f()
 	}
-	in.data = func(u *upstream, m message) error { return once(func() error { return w.take(u, m) }) }
+	in.data = func(u *upstream, r run) error { return once(func() error { return w.take(u, r) }) }
 	in.pause = func(*upstream) error { return once(w.flush) }
 	in.done = func() error { return once(func() error { return w.ended(true) }) }
-	w.ack = func(first bool, id int64) { // by the way that the message came
+	w.ack = func(first bool, acks []osc.Item) { // by the way that the message came
 		from := in
 		if !first && w.next.Load() != nil {
 			from = w.peers
 		}
 		for _, u := range from.askers() {
-			u.ack(id)
+			u.ack(acks)
 		}
 	}
 	w.sendAcks = func() error {
@@ -146,7 +148,7 @@ func (w *worker) runUnled() error {
 	}
 	if p.o.next != "" {
 		next := &outlet{caller: caller{p: p, what: "next", address: p.o.next}, asks: true,
-			acked: func(id int64) error { w.ack(true, id); return nil }, pause: w.sendAcks}
+			acked: func(acks []osc.Item) error { w.ack(true, acks); return nil }, pause: w.sendAcks}
 		if err := next.open(); err != nil {
 			return err
 		}
@@ -157,32 +159,26 @@ func (w *worker) runUnled() error {
 	return nil
 }
 
-// take does the first stage of a message, and passes the result on.
-func (w *worker) take(u *upstream, m message) error {
-	result, more := w.stages.take(u, m)
-	if !more {
-		return nil
-	}
-	for {
+// take does the first stage of messages, and passes the results on.
+func (w *worker) take(u *upstream, r run) error {
+	r = w.stages.take(u, r)
+	for len(r.items) > 0 {
 		next := w.next.Load()
 		if next == nil {
-			return w.finish(u, result)
+			return w.finish(u, r)
 		}
-		err := next.send(result)
+		n, _, err := next.send(r, w.refused(true, r.numbered))
 		if err == nil {
 			return nil
 		}
-		if unsendable(err) {
-			w.p.say("UNEXPECTED DATA")
-			w.through(true, m)
-			return nil
-		}
+		r.items = r.items[n:]
 		if s := w.session.Load(); s == nil {
 			return err
 		} else {
 			s.lostNext(next, err)
 		}
 	}
+	return nil
 }
 
 // flush sends what is queued.

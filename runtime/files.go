@@ -1,0 +1,128 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+
+	"github.com/dagon-star/dagon-star/runtime/process"
+	"github.com/dagon-star/dagon-star/runtime/topology"
+)
+
+// FilesError is that nodes cannot be forked, as this process may not have as many
+// files open as that takes.
+type FilesError struct {
+	Nodes []string // to be forked
+	Need  Need     // of files
+	Limit int      // of this process
+	Err   error    // of the system, or nil
+}
+
+func (e *FilesError) Error() string {
+	nodes := strings.Join(e.Nodes, "")
+	if len(e.Nodes) > 1 {
+		nodes = fmt.Sprintf("%d nodes", len(e.Nodes))
+	}
+	cause := ""
+	if e.Err != nil {
+		cause = e.Err.Error() + "\n  "
+	}
+	return fmt.Sprintf("%scannot fork %s: that takes %d open files, and this process may have %d: %s; "+
+		"raise the limit to %d or more: by ulimit -n in the shell, by LimitNOFILE= of a service, by --ulimit nofile= of a container",
+		cause, nodes, e.Need.sum(), e.Limit, e.Need, e.Need.sum())
+}
+
+func (e *FilesError) Unwrap() error { return e.Err }
+
+// Need is how many files are needed for what.
+type Need struct {
+	Open        int // that are open already
+	Outputs     int // of the nodes to be forked: a pipe for each of two streams, or a terminal
+	Connections int // control connections, of these and of those that have not connected yet
+	Ends        int // where the kernel tells of the end of each, if no keeper does
+	Passing     int // that are open for a moment only: what is being started or refused, log files
+}
+
+func (n Need) sum() int { return n.Open + n.Outputs + n.Connections + n.Ends + n.Passing }
+
+func (n Need) String() string {
+	var parts []string
+	for _, part := range []struct {
+		count int
+		what  string
+	}{
+		{n.Open, "are open"}, {n.Outputs, "are for the nodes' output"}, {n.Connections, "for their control connections"},
+		{n.Ends, "to hear of their ends"}, {n.Passing, "for what is open for a moment only"},
+	} {
+		if part.count > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", part.count, part.what))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// passing is how many files may be open for a moment only as nodes are forked: each
+// that starts one has the other ends of its pipes, and there may be 64 log files, and
+// as many connections that are not known yet.
+func passing(nodes int) int { return 4*min(nodes, startersAtOnce) + 2*min(nodes, 64) }
+
+// needFor is what nodes need that are to be forked, where some files are open and some
+// nodes have not connected yet.
+func needFor(specs []*topology.Node, open, unconnected int, rung process.Rung) Need {
+	need := Need{Open: open, Connections: unconnected + len(specs), Passing: passing(len(specs))}
+	for _, spec := range specs {
+		if need.Outputs++; !spec.TTY {
+			need.Outputs++
+		}
+	}
+	if rung == process.Bare {
+		need.Ends = len(specs)
+	}
+	return need
+}
+
+// checkFiles returns a *FilesError if this process may not have as many files open as
+// nodes need that are to be forked. It is not looked at where all of the topology's
+// nodes had room at the beginning. The lock is held.
+func (r *Run) checkFiles(names []string) error {
+	if r.roomForAll {
+		return nil
+	}
+	var specs []*topology.Node
+	for _, name := range names {
+		if n := r.nodes[name]; n != nil {
+			specs = append(specs, n.spec)
+		}
+	}
+	unconnected := 0
+	for _, n := range r.order {
+		if n.Alive() && !n.WasReady {
+			unconnected++
+		}
+	}
+	return filesError(specs, unconnected, r.Containment().Rung)
+}
+
+func filesError(specs []*topology.Node, unconnected int, rung process.Rung) error {
+	open, limit, known := process.Files()
+	e := &FilesError{Need: needFor(specs, open, unconnected, rung), Limit: limit}
+	if !known || e.Need.sum() <= limit {
+		return nil
+	}
+	for _, spec := range specs {
+		e.Nodes = append(e.Nodes, spec.Name)
+	}
+	return e
+}
+
+// explainFiles says what files are needed for, where a node could not be forked as
+// none could be opened.
+func (r *Run) explainFiles(n *node, err error) error {
+	var e *FilesError
+	if !errors.Is(err, syscall.EMFILE) || !errors.As(filesError([]*topology.Node{n.spec}, 0, r.Containment().Rung), &e) {
+		return err
+	}
+	e.Err = err
+	return e
+}

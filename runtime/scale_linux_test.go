@@ -1,0 +1,129 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dagon-star/dagon-star/runtime/event"
+	"github.com/dagon-star/dagon-star/runtime/topology"
+)
+
+// compile compiles a C program of testdata.
+func compile(t testing.TB, name string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	out, err := exec.Command("cc", "-O2", "-Wall", "-pthread", "-static", "-o", path, "testdata/"+name+".c").CombinedOutput()
+	if err != nil {
+		if errors.Is(err, exec.ErrNotFound) && os.Getenv("CI") != "true" {
+			t.Skip(err)
+		}
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return path
+}
+
+// manyNodes is a topology of nodes that are one program, n0 and so on.
+func manyNodes(t testing.TB, program string, count int) *topology.Topology {
+	t.Helper()
+	var text strings.Builder
+	for i := range count {
+		fmt.Fprintf(&text, "[n%d]\npath = %s\n", i, program)
+	}
+	top, err := topology.Parse("many.ini", []byte(text.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	top.Settings.Timeout, top.Settings.Grace = time.Minute, time.Minute
+	return top
+}
+
+// BenchmarkScale forks DAGON_NODES nodes in C, 1,000 of them where it does not say,
+// until all are ready, and ends them, in turns with a program in C that spawns as many
+// and hears each. It prints the median of the rounds' ratios, how long each node took
+// in the last round, and what each adds to what is resident of this process.
+func BenchmarkScale(b *testing.B) {
+	count := 1000
+	if text := os.Getenv("DAGON_NODES"); text != "" {
+		var err error
+		if count, err = strconv.Atoi(text); err != nil {
+			b.Fatal(err)
+		}
+	}
+	node, herd := compile(b, "node"), compile(b, "herd")
+	top := manyNodes(b, node, count)
+	var ratios []float64
+	var up time.Duration
+	var kib float64
+	for b.Loop() {
+		out, err := exec.Command(herd, node, strconv.Itoa(count)).Output()
+		if err != nil {
+			b.Fatal(err)
+		}
+		peer, err := strconv.ParseInt(strings.TrimSpace(string(out)), 10, 64)
+		if err != nil {
+			b.Fatal(err)
+		}
+		up, kib = raise(b, top)
+		ratios = append(ratios, float64(up)/float64(peer))
+	}
+	slices.Sort(ratios)
+	b.ReportMetric(ratios[len(ratios)/2], "up/C")
+	b.ReportMetric(float64(up.Microseconds())/float64(count), "µs/node")
+	b.ReportMetric(kib, "KiB/node")
+	b.ReportMetric(0, "ns/op")
+}
+
+// raise runs all nodes of a topology until they are ready, and ends them.
+func raise(b *testing.B, top *topology.Topology) (up time.Duration, kib float64) {
+	b.Helper()
+	debug.FreeOSMemory()
+	before := resident(b)
+	r := begin(b, Config{Topology: top})
+	all := r.names(func(*node) bool { return true })
+	must(b, r.ForkAll(b.Context(), all, ForkOptions{}))
+	must(b, r.Wait(r.Reached(all, StateReady)))
+	kib = float64(resident(b)-before) / float64(len(all))
+	must(b, r.Shutdown(all))
+	must(b, r.Wait(r.Reached(all, StateExited)))
+	result, err := r.End(nil)
+	must(b, err)
+	if result.Outcome != Passed {
+		b.Fatal(result.Reason)
+	}
+	var first, last time.Duration
+	for _, e := range result.Events {
+		if _, forked := e.Detail.(event.Forked); forked && first == 0 {
+			first = e.T
+		}
+		if s, state := e.Detail.(event.State); state && s.To == string(StateReady) {
+			last = e.T
+		}
+	}
+	return last - first, kib
+}
+
+// resident is how many KiB are resident of this process.
+func resident(t testing.TB) int {
+	t.Helper()
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			n, _ := strconv.Atoi(strings.Fields(rest)[0])
+			return n
+		}
+	}
+	t.Fatal("no VmRSS in /proc/self/status")
+	return 0
+}
