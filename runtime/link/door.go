@@ -59,17 +59,32 @@ func listen(address string, isShared, isWide bool) (*osc.Listener, error) {
 // isAlone reports whether the door is of one relay.
 func (d *door) isAlone() bool { return len(d.relays) == 1 }
 
-// open opens the door: wide if it is of several relays and the kernel can do that.
-func (d *door) open() error {
-	d.isNarrow = d.isAlone()
-	if !d.isNarrow {
-		err := d.widen()
-		if err == nil || !errors.Is(err, errors.ErrUnsupported) {
+// openDoors opens doors: wide those of several relays, if the kernel can do that. If
+// it cannot, what that takes of files is looked at before any is taken.
+func openDoors(doors []*door) error {
+	var narrow []*door
+	for _, d := range doors {
+		d.isNarrow = d.isAlone()
+		if !d.isNarrow {
+			err := d.widen()
+			if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+				return err
+			}
+			d.isNarrow = err != nil
+		}
+		if d.isNarrow {
+			narrow = append(narrow, d)
+		}
+	}
+	if err := lacksListeners(narrow); err != nil {
+		return err
+	}
+	for _, d := range narrow {
+		if err := d.adjust(); err != nil {
 			return err
 		}
-		d.isNarrow = true
 	}
-	return d.adjust()
+	return nil
 }
 
 // widen has one listener take all calls.
@@ -178,7 +193,7 @@ func lacksListeners(doors []*door) error {
 		need = append(need, d.needs()...)
 	}
 	if left, limit := filesLeft(); len(need) > left {
-		return fmt.Errorf("links beside those that refuse calls take a listener each, such as the one from %s to %s: "+
+		return fmt.Errorf("links that do not refuse calls take a listener each, such as the one from %s to %s: "+
 			"%d are needed, and of the %d files that the process may have open (ulimit -n) %d are left",
 			need[0].From, need[0].To, len(need), limit, max(left, 0))
 	}

@@ -290,3 +290,32 @@ func listeners(t *testing.T) (count int) {
 	}
 	return count
 }
+
+// TestListenersFiles: where each link takes a listener of its own, and there are no
+// files for them, none is opened, and the error has the numbers.
+func TestListenersFiles(t *testing.T) {
+	var routes []link.Route
+	for i := range 50 {
+		routes = append(routes, link.Route{From: fmt.Sprint("a", i), To: "b", Network: "tcp", Listen: fmt.Sprint("127.77.20.1:", 20000+i), Target: "127.0.0.1:1"})
+	}
+	o := options(t)
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	lower := limit
+	lower.Cur = uint64(files(t) + 30)
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &lower); err != nil {
+		t.Fatal(err)
+	}
+	n, err := link.Open(routes, o)
+	if failure := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); failure != nil {
+		t.Fatal(failure)
+	}
+	if err == nil || !strings.Contains(err.Error(), "50 are needed") || !strings.Contains(err.Error(), fmt.Sprint(lower.Cur)) {
+		t.Errorf("%v, want the need and the limit", err)
+	}
+	if err == nil {
+		n.Close()
+	}
+}

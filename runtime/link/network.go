@@ -114,17 +114,15 @@ func Open(routes []Route, o Options) (*Network, error) {
 		}
 		d.relays[at.Addr()], r.door = r, d
 	}
-	for _, d := range n.doors {
-		if err := d.open(); err != nil {
-			n.Close()
-			return nil, fmt.Errorf("cannot open the links at port %d: %w", d.port, err)
+	err := openDoors(n.doors)
+	for _, h := range n.hatches {
+		if err == nil {
+			err = h.open()
 		}
 	}
-	for _, h := range n.hatches {
-		if err := h.open(); err != nil {
-			n.Close()
-			return nil, fmt.Errorf("cannot open the links at port %d: %w", h.port, err)
-		}
+	if err != nil {
+		n.Close()
+		return nil, fmt.Errorf("cannot open links: %w", err)
 	}
 	return n, nil
 }
