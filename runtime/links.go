@@ -234,10 +234,10 @@ func (r *Run) harmLinks(p LinkPlan, lasting bool, do func([]link.Pair) (*link.Di
 		detail += ": " + p.Detail
 	}
 	plan := fault.Plan{What: p.What, Detail: detail, Lasting: lasting, Turn: true}
-	ends := map[string]bool{}
+	ends, told := map[string]bool{}, map[link.Pair]bool{}
 	for _, pair := range pairs {
 		ends[pair.From], ends[pair.To] = true, true
-		if !slices.Contains(plan.Links, [2]string{pair.To, pair.From}) { // the way back
+		if told[pair] = true; !told[link.Pair{From: pair.To, To: pair.From}] { // the way back
 			plan.Links = append(plan.Links, [2]string{pair.From, pair.To})
 		}
 	}

@@ -187,7 +187,9 @@ func (r *Run) open() (err error) {
 		return err
 	}
 	if linked {
-		if r.network, err = link.Open(r.addresses.Routes(r.cfg.Topology), r.stream); err != nil {
+		if r.network, err = link.Open(r.addresses.Routes(r.cfg.Topology), link.Options{
+			Seed: r.stream, Clock: r.clock, Lacks: func(err error) { r.Notice(err.Error()) },
+		}); err != nil {
 			return err
 		}
 	}

@@ -1,10 +1,16 @@
 // Package address claims the addresses of a run's nodes and of the links between
 // them, so that no two runs of a machine have one in common.
+//
+// A link has a host of its own for the two nodes, from a block that the run holds, and
+// a port that it shares with others: those to some of the nodes. What comes to any of
+// their hosts at that port one socket can take. So links cost no files but those of
+// their blocks and ports.
 package address
 
 import (
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -22,7 +28,7 @@ import (
 // block that no other run holds; elsewhere all are at 127.0.0.1. It is a
 // topology.Addresses.
 type Addresses struct {
-	claims []net.Listener
+	claims []io.Closer
 	block  string // that hosts are given from
 	given  int
 	hosts  map[string]string
@@ -65,22 +71,63 @@ func (a *Addresses) claim(t *topology.Topology, linked bool) (err error) {
 	if !linked {
 		return nil
 	}
-	pairs := map[[2]string]string{} // host of each
-	for _, tie := range t.Ties() {
-		pair := [2]string{tie.From, tie.To}
-		if pairs[pair] == "" {
-			if pairs[pair], err = a.nextHost(); err != nil {
+	for _, ties := range doors(t.Ties()) {
+		if err := a.claimLinks(t, ties); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// doorSize is how many links share a port at least, where there are as many. It is
+// also about how many listeners it takes to refuse the calls of some of them alone.
+const doorSize = 64
+
+// doors are the ties that are to have a port in common: all to a node have, and nodes
+// share one until there are as many links as that.
+func doors(ties []topology.Tie) (all [][]topology.Tie) {
+	to := map[string][]topology.Tie{}
+	var order []string
+	for _, tie := range ties {
+		if to[tie.To] == nil {
+			order = append(order, tie.To)
+		}
+		to[tie.To] = append(to[tie.To], tie)
+	}
+	for i, node := range order {
+		if last := len(all) - 1; i > 0 && len(all[last]) < doorSize {
+			all[last] = append(all[last], to[node]...)
+		} else {
+			all = append(all, to[node])
+		}
+	}
+	return all
+}
+
+// claimLinks gives links their addresses. The host of each is its own, so that it tells
+// who calls whom.
+func (a *Addresses) claimLinks(t *topology.Topology, ties []topology.Tie) (err error) {
+	shared := 0
+	if goruntime.GOOS == "linux" && len(ties) > 1 {
+		if shared, err = a.claimPort(); err != nil {
+			return fmt.Errorf("no free port for links: %w", err)
+		}
+	}
+	for _, tie := range ties {
+		host, err := a.nextHost()
+		if err != nil {
+			return err
+		}
+		port := shared
+		switch {
+		case goruntime.GOOS != "linux":
+			if port, err = freePort(networkOf(t, tie), host, nil); err != nil {
 				return err
 			}
+		case len(ties) == 1:
+			port = a.ports[tie.To][tie.Endpoint]
 		}
-		// The address tells who calls, and the port is that of the endpoint.
-		port := a.ports[tie.To][tie.Endpoint]
-		if goruntime.GOOS != "linux" {
-			if port, err = freePort(networkOf(t, tie), pairs[pair], nil); err != nil {
-				return err
-			}
-		}
-		a.links[tie] = net.JoinHostPort(pairs[pair], strconv.Itoa(port))
+		a.links[tie] = net.JoinHostPort(host, strconv.Itoa(port))
 	}
 	return nil
 }

@@ -12,7 +12,8 @@ import (
 type Disturbance struct {
 	network *Network
 	pairs   []Pair
-	tallies []*tally // of each pair
+	at      map[Pair]int // in pairs
+	tallies []*tally     // of each pair
 	effect  Effect
 	silent  []*stream // connections that it has made half open
 	watch   *watch    // of the connections that it refuses; nil if there can be none
@@ -23,12 +24,13 @@ type Disturbance struct {
 
 // disturb makes a disturbance of pairs, which have links.
 func (n *Network) disturb(pairs []Pair, e Effect) (*Disturbance, error) {
-	d := &Disturbance{network: n, effect: e, touches: make(chan struct{})}
+	d := &Disturbance{network: n, effect: e, at: map[Pair]int{}, touches: make(chan struct{})}
 	for _, p := range pairs {
 		if n.lanes[p] == nil {
 			return nil, fmt.Errorf("there is no link between %s and %s; Has reports which pairs have one", p.From, p.To)
 		}
-		if !slices.Contains(d.pairs, p) {
+		if _, ok := d.at[p]; !ok {
+			d.at[p] = len(d.pairs)
 			d.pairs = append(d.pairs, p)
 			d.tallies = append(d.tallies, &tally{of: d})
 		}
@@ -64,11 +66,11 @@ func (n *Network) Apply(pairs []Pair, e Effect) (*Disturbance, error) {
 func (d *Disturbance) Heal() error {
 	n := d.network
 	if d.effect.Cut { // what was made during the cut is known before it is counted
-		for _, r := range n.relays {
-			if slices.Contains(d.pairs, Pair{r.From, r.To}) {
-				r.settle()
-			}
+		var calling []*relay
+		for _, p := range d.pairs {
+			calling = append(calling, n.between[p]...)
 		}
+		n.settleCalls(calling)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -125,24 +127,37 @@ func (n *Network) remove(d *Disturbance) error {
 
 // settle has lanes act as the disturbances say. The lock is held.
 func (n *Network) settle(pairs []Pair) error {
-	var errs []error
+	seen := map[*door]bool{}
+	var doors []*door // that some calls are to be refused at, or no longer
 	for _, p := range pairs {
 		var effects []Effect
 		var tallies []*tally
 		for _, d := range n.disturbances {
-			if i := slices.Index(d.pairs, p); i >= 0 {
+			if i, ok := d.at[p]; ok {
 				effects = append(effects, d.effect)
 				tallies = append(tallies, d.tallies[i])
 			}
 		}
 		l := n.lanes[p]
+		refused := l.now().Refuse
 		l.set(effects, tallies)
-		refuse := l.now().Refuse
-		for _, r := range n.relays {
-			if r.up == l {
-				errs = append(errs, r.refuse(refuse))
+		if l.now().Refuse != refused {
+			for _, r := range n.between[p] {
+				if r.door != nil && !seen[r.door] {
+					seen[r.door], doors = true, append(doors, r.door)
+				}
 			}
 		}
+	}
+	if n.closed || len(doors) == 0 {
+		return nil
+	}
+	if err := lacksListeners(doors); err != nil {
+		return err
+	}
+	var errs []error
+	for _, d := range doors {
+		errs = append(errs, d.adjust())
 	}
 	return errors.Join(errs...)
 }
@@ -183,17 +198,21 @@ func (n *Network) HalfOpen(pairs []Pair) (*Disturbance, error) {
 
 // pairOf is the first pair that a connection is between. It counts for that alone.
 func (d *Disturbance) pairOf(s *stream) int {
-	return slices.IndexFunc(d.pairs, s.relay.joins)
+	there, ok := d.at[Pair{s.relay.From, s.relay.To}]
+	back, isBack := d.at[Pair{s.relay.To, s.relay.From}]
+	if !ok || isBack && back < there {
+		return back
+	}
+	return there
 }
 
 // streams are the connections between the nodes of each pair, those that are half
 // open already among them or not.
 func (n *Network) streams(pairs []Pair, halved bool) (all []*stream) {
-	for _, r := range n.relays {
-		if slices.ContainsFunc(pairs, r.joins) {
-			r.settle()
-			all = append(all, r.live(halved)...)
-		}
+	relays := n.across(pairs)
+	n.settleCalls(relays)
+	for _, r := range relays {
+		all = append(all, r.live(halved)...)
 	}
 	return all
 }

@@ -151,7 +151,7 @@ func TestJustConnected(t *testing.T) {
 // TestNobody: where nobody listens the caller sees its connection end.
 func TestNobody(t *testing.T) {
 	address := free(t)
-	n, err := link.Open([]link.Route{{From: "a", To: "b", Network: "tcp", Listen: address, Target: free(t)}}, seeded)
+	n, err := link.Open([]link.Route{{From: "a", To: "b", Network: "tcp", Listen: address, Target: free(t)}}, options(t))
 	if err != nil {
 		t.Fatal(err)
 	}

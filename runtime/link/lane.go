@@ -4,7 +4,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
+
+	"github.com/dagon-star/dagon-star/runtime/clock"
 )
 
 // lane is a direction between two nodes.
@@ -39,8 +40,8 @@ type laneState struct {
 	changed  chan struct{}
 }
 
-func newLane() *lane {
-	l := &lane{members: map[member]bool{}, rate: newRate()}
+func newLane(c *clock.Clock) *lane {
+	l := &lane{members: map[member]bool{}, rate: newRate(c)}
 	l.state.Store(&laneState{changed: make(chan struct{})})
 	return l
 }
@@ -131,19 +132,12 @@ func (s *laneState) touch(why cause, lot float64, count func(*tally)) {
 	touchedBy(why, s.effects, lot, func(i int) { count(s.tallies[i]) })
 }
 
-// forever is longer than any run.
-const forever = 1<<63 - 1
-
-// wait waits for a duration, or until the lane changes. It reports false if what
-// waits is gone.
-func (s *laneState) wait(d time.Duration, gone <-chan struct{}) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
+// wait waits until the lane changes. It reports false if what waits is gone.
+func (s *laneState) wait(gone <-chan struct{}) bool {
 	select {
-	case <-timer.C:
 	case <-s.changed:
+		return true
 	case <-gone:
 		return false
 	}
-	return true
 }

@@ -194,7 +194,7 @@ func TestCloseStuck(t *testing.T) {
 	}
 	target := (&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: name.(*syscall.SockaddrInet4).Port}).String()
 	address := free(t)
-	n, err := link.Open([]link.Route{{From: "a", To: "b", Network: "tcp", Listen: address, Target: target}}, seeded)
+	n, err := link.Open([]link.Route{{From: "a", To: "b", Network: "tcp", Listen: address, Target: target}}, options(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/dagon-star/dagon-star/runtime/clock"
 	"github.com/dagon-star/dagon-star/runtime/link"
 )
 
@@ -22,13 +23,20 @@ func seeded(name string) *rand.Rand {
 	return rand.New(rand.NewPCG(1, h.Sum64()))
 }
 
+// options are those of a test's network.
+func options(t testing.TB) link.Options {
+	c := clock.New()
+	t.Cleanup(c.Close)
+	return link.Options{Seed: seeded, Clock: c}
+}
+
 // open makes a network with one link from a to b, to a server that handles each
 // connection in a goroutine, and returns the address of the link.
 func open(t testing.TB, handle func(*net.TCPConn)) (*link.Network, string) {
 	t.Helper()
 	target := serveAt(t, "127.0.0.1:0", handle)
 	address := free(t)
-	n, err := link.Open([]link.Route{{From: "a", To: "b", Endpoint: "data", Network: "tcp", Listen: address, Target: target}}, seeded)
+	n, err := link.Open([]link.Route{{From: "a", To: "b", Endpoint: "data", Network: "tcp", Listen: address, Target: target}}, options(t))
 	if err != nil {
 		t.Fatal(err)
 	}

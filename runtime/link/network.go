@@ -23,8 +23,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"sync"
 	"sync/atomic"
+
+	"github.com/dagon-star/dagon-star/runtime/clock"
 )
 
 // Route is a relay: how From reaches an endpoint of To.
@@ -42,14 +45,31 @@ type Pair struct{ From, To string }
 
 func (p Pair) String() string { return p.From + " → " + p.To }
 
+// Options are what a network needs of the run that it is of.
+type Options struct {
+	// Seed makes the stream of random numbers of a name; each direction of each
+	// connection has a name of its own.
+	Seed func(name string) *rand.Rand
+	// Clock is the run's.
+	Clock *clock.Clock
+	// Lacks, unless it is nil, is told the first time that a call or a datagram finds
+	// no files left. It may be called from any goroutine.
+	Lacks func(error)
+}
+
 // Network is the network of a run. Its methods may be called from any goroutine.
 type Network struct {
-	seed    func(name string) *rand.Rand
-	relays  []*relay
-	lanes   map[Pair]*lane
-	buffers *buffers
-	held    atomic.Int64   // bytes that wait in connections
-	done    sync.WaitGroup // all goroutines
+	Options
+	relays    []*relay
+	between   map[Pair][]*relay       // by From and To
+	addresses map[netip.Addr][]*relay // of streams, by the host that is called
+	doors     []*door
+	hatches   []*hatch
+	lanes     map[Pair]*lane
+	buffers   *buffers
+	held      atomic.Int64   // bytes that wait in connections
+	done      sync.WaitGroup // all goroutines
+	lacking   sync.Once
 
 	mu           sync.Mutex
 	disturbances []*Disturbance // that have an effect, and are in force
@@ -57,38 +77,83 @@ type Network struct {
 	watch        *watch // of refused connections, while some disturbance refuses them
 }
 
-// Open opens the relays of routes. seed makes the stream of random numbers of a
-// name; each direction of each connection has a name of its own.
-func Open(routes []Route, seed func(name string) *rand.Rand) (*Network, error) {
-	n := &Network{seed: seed, lanes: map[Pair]*lane{}, buffers: &buffers{}}
+// Open opens the relays of routes. Those that listen at one port, each at a host of its
+// own, have the files in common that they take before they are used.
+func Open(routes []Route, o Options) (*Network, error) {
+	n := &Network{Options: o, between: map[Pair][]*relay{}, addresses: map[netip.Addr][]*relay{}, lanes: map[Pair]*lane{}, buffers: &buffers{}}
+	doors, hatches := map[uint16]*door{}, map[uint16]*hatch{}
 	for _, route := range routes {
 		for _, pair := range []Pair{{route.From, route.To}, {route.To, route.From}} {
 			if n.lanes[pair] == nil {
-				n.lanes[pair] = newLane()
+				n.lanes[pair] = newLane(o.Clock)
 			}
 		}
-		r := &relay{Route: route, network: n, streams: map[*stream]bool{}, answered: map[uint16]bool{}, up: n.lanes[Pair{route.From, route.To}], down: n.lanes[Pair{route.To, route.From}]}
-		if err := r.open(); err != nil {
+		at, err := netip.ParseAddrPort(route.Listen)
+		if err != nil {
 			n.Close()
 			return nil, fmt.Errorf("cannot open the link from %s to %s: %w", route.From, route.To, err)
 		}
+		there := Pair{route.From, route.To}
+		r := &relay{Route: route, network: n, address: at, up: n.lanes[there], down: n.lanes[Pair{route.To, route.From}]}
 		n.relays = append(n.relays, r)
+		n.between[there] = append(n.between[there], r)
+		if route.Network == "udp" {
+			h := hatches[at.Port()]
+			if h == nil {
+				h = &hatch{network: n, port: at.Port(), relays: map[netip.Addr]*relay{}}
+				hatches[at.Port()], n.hatches = h, append(n.hatches, h)
+			}
+			h.relays[at.Addr()] = r
+			continue
+		}
+		n.addresses[at.Addr()] = append(n.addresses[at.Addr()], r)
+		d := doors[at.Port()]
+		if d == nil {
+			d = &door{network: n, port: at.Port(), relays: map[netip.Addr]*relay{}}
+			doors[at.Port()], n.doors = d, append(n.doors, d)
+		}
+		d.relays[at.Addr()], r.door = r, d
+	}
+	err := openDoors(n.doors)
+	for _, h := range n.hatches {
+		if err == nil {
+			err = h.open()
+		}
+	}
+	if err != nil {
+		n.Close()
+		return nil, fmt.Errorf("cannot open links: %w", err)
 	}
 	return n, nil
+}
+
+// lacks tells of an error once, if it is that there are no files left.
+func (n *Network) lacks(err error) {
+	if n.Lacks == nil || !isOutOfFiles(err) {
+		return
+	}
+	n.lacking.Do(func() {
+		_, limit := filesLeft()
+		n.Lacks(fmt.Errorf("links cannot take or make connections, which need two files each: the process has open all of the %d files "+
+			"that it may (ulimit -n): %w", limit, err))
+	})
 }
 
 // Has reports whether bytes can move between two nodes.
 func (n *Network) Has(p Pair) bool { return n.lanes[p] != nil }
 
-// Networks are the kinds of endpoint, "tcp" and "udp", that a pair is tied by.
-func (n *Network) Networks(p Pair) map[string]bool {
-	found := map[string]bool{}
-	for _, r := range n.relays {
-		if r.From == p.From && r.To == p.To || r.From == p.To && r.To == p.From {
-			found[r.Network] = true
+// across are the relays between the two nodes of each pair, whichever calls, each once.
+func (n *Network) across(pairs []Pair) (all []*relay) {
+	seen := map[Pair]bool{}
+	for _, p := range pairs {
+		for _, way := range []Pair{p, {p.To, p.From}} {
+			if !seen[way] {
+				seen[way] = true
+				all = append(all, n.between[way]...)
+			}
 		}
 	}
-	return found
+	return all
 }
 
 // ErrClosed is the error of a network that is closed.
@@ -101,6 +166,12 @@ func (n *Network) Close() error {
 	n.endWatch()
 	n.mu.Unlock()
 	var errs []error
+	for _, d := range n.doors {
+		errs = append(errs, d.close())
+	}
+	for _, h := range n.hatches {
+		errs = append(errs, h.close())
+	}
 	for _, r := range n.relays {
 		errs = append(errs, r.close())
 	}

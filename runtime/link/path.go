@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/dagon-star/dagon-star/runtime/clock"
 )
 
 // path is a direction of a flow of datagrams. What happens to a datagram because of
@@ -36,6 +38,8 @@ func (r *relay) path(l *lane, name string, write func([]byte)) *path {
 	return p
 }
 
+func (p *path) clock() *clock.Clock { return p.relay.network.Clock }
+
 func (p *path) close() {
 	p.lane.leave(p)
 	close(p.gone)
@@ -60,13 +64,13 @@ func (p *path) held() holding { return holding{} }
 // later is a datagram that waits for its time.
 type later struct {
 	bytes  []byte
-	came   time.Time
+	came   time.Duration // of the run
 	delay  time.Duration
-	due    time.Time // as the lane is
-	number uint64    // in the order of sending, for those that are due together
-	passed bool      // is sent as soon as another has been, or after overtakenBy
-	lot    float64   // that had it held back
-	waited []*tally  // what has been counted as delayed
+	due    time.Duration // of the run, as the lane is
+	number uint64        // in the order of sending, for those that are due together
+	passed bool          // is sent as soon as another has been, or after overtakenBy
+	lot    float64       // that had it held back
+	waited []*tally      // what has been counted as delayed
 }
 
 // countDelayed counts the datagram once for each disturbance.
@@ -80,9 +84,9 @@ func (l *later) countDelayed(t *tally) {
 // plan says when a datagram is due in a lane. Where nothing holds datagrams back any
 // more, none is held.
 func (l *later) plan(state *laneState) {
-	l.due = l.came.Add(min(l.delay, state.Delay+state.Jitter))
+	l.due = l.came + min(l.delay, state.Delay+state.Jitter)
 	if l.passed = l.passed && state.Reorder > 0; l.passed {
-		l.due = l.due.Add(overtakenBy)
+		l.due += overtakenBy
 	}
 }
 
@@ -90,10 +94,10 @@ type waiting []*later
 
 func (w waiting) Len() int { return len(w) }
 func (w waiting) Less(i, j int) bool {
-	if w[i].due.Equal(w[j].due) {
+	if w[i].due == w[j].due {
 		return w[i].number < w[j].number
 	}
-	return w[i].due.Before(w[j].due)
+	return w[i].due < w[j].due
 }
 func (w waiting) Swap(i, j int) { w[i], w[j] = w[j], w[i] }
 func (w *waiting) Push(x any)   { *w = append(*w, x.(*later)) }
@@ -118,10 +122,10 @@ func (p *path) draw(probability float64) (lot float64, hits bool) {
 // some of its own, so that what happens does not depend on it.
 func (p *path) numbers(purpose string) *rand.Rand {
 	if purpose == "whose" {
-		return p.relay.network.seed(p.name + "/whose")
+		return p.relay.network.Seed(p.name + "/whose")
 	}
 	if p.random == nil {
-		p.random = p.relay.network.seed(p.name)
+		p.random = p.relay.network.Seed(p.name)
 	}
 	return p.random
 }
@@ -155,7 +159,7 @@ func (p *path) send(b []byte) {
 	var next *later
 	for copy := range copies {
 		p.number++
-		next = &later{bytes: b, came: time.Now(), number: p.number, passed: held, lot: back}
+		next = &later{bytes: b, came: p.clock().Now(), number: p.number, passed: held, lot: back}
 		lot := 0.5 // no jitter
 		if state.Jitter > 0 {
 			lot = p.numbers("").Float64()
@@ -218,7 +222,7 @@ func (p *path) pass(next *later, state *laneState) fate {
 	most := float64(maxWaiting)
 	if state.Rate > 0 {
 		most = min(most, state.Rate*(state.Delay+state.Jitter+time.Second).Seconds())
-	} else if len(p.waiting) == 0 && !p.writing && !next.passed && time.Until(next.due) <= 0 {
+	} else if len(p.waiting) == 0 && !p.writing && !next.passed && next.due <= p.clock().Now() {
 		return isNow
 	}
 	if float64(p.bytes+len(next.bytes)) > most {
@@ -244,8 +248,8 @@ func (p *path) wake() {
 
 // deliver writes what waits, each at its time.
 func (p *path) deliver() {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
+	late := alarm{clock: p.clock()}
+	defer late.set(forever)
 	for planned := p.lane.now(); ; {
 		state := p.lane.now()
 		p.mu.Lock()
@@ -256,11 +260,11 @@ func (p *path) deliver() {
 			}
 			heap.Init(&p.waiting)
 		}
-		wait := time.Duration(forever)
+		due := forever
 		if len(p.waiting) > 0 {
-			wait = time.Until(p.waiting[0].due)
+			due = p.waiting[0].due
 		}
-		if wait <= 0 {
+		if due <= late.clock.Now() {
 			next := heap.Pop(&p.waiting).(*later)
 			p.writing = true
 			p.mu.Unlock()
@@ -268,9 +272,9 @@ func (p *path) deliver() {
 			continue
 		}
 		p.mu.Unlock()
-		timer.Reset(wait)
+		late.set(due)
 		select {
-		case <-timer.C:
+		case <-late.rings:
 		case <-p.more:
 		case <-state.changed:
 		case <-p.gone:

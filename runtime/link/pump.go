@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/dagon-star/dagon-star/runtime/clock"
 )
 
 // pump moves the bytes of a connection one way. Its reader gives them on at once where
@@ -47,6 +49,7 @@ type pump struct {
 	closed   bool          // what was read last is a close
 	waiting  queue
 	writer   sync.WaitGroup
+	alarm    alarm // the writer's
 	starting sync.Once
 
 	drop    dropping
@@ -59,13 +62,16 @@ func (s *stream) pump(way string, l *lane) *pump {
 	p := &pump{stream: s, lane: l, heard: make(chan struct{}),
 		name: fmt.Sprintf("%s>%s:%s/%d/%s", r.From, r.To, r.Endpoint, s.number, way)}
 	p.waiting.init(&r.network.held)
+	p.alarm.clock = p.clock()
 	return p
 }
+
+func (p *pump) clock() *clock.Clock { return p.stream.relay.network.Clock }
 
 // random makes the random numbers for one purpose, so that the draws for one do
 // not depend on those for another.
 func (p *pump) random(purpose string) *rand.Rand {
-	return p.stream.relay.network.seed(p.name + "/" + purpose)
+	return p.stream.relay.network.Seed(p.name + "/" + purpose)
 }
 
 // leaves reports whether the connection may be made at the far end now. If so, it is
@@ -268,20 +274,21 @@ func (p *pump) breaks() {
 		return
 	}
 	p.back.owesReset()
-	for came := time.Now(); ; {
+	late := alarm{clock: p.clock()}
+	for came := late.clock.Now(); ; {
 		state := p.back.lane.now()
-		wait := time.Until(came.Add(state.Delay))
+		due := came + state.Delay
 		if state.Cut {
 			p.back.lane.noteHeld(p.back, state)
-			wait = forever
+			due = forever
 		}
-		if wait <= 0 {
+		if due <= late.clock.Now() {
 			if p.back.finish(state, syscall.ECONNRESET) {
 				return
 			}
 			continue
 		}
-		if !state.wait(wait, gone) {
+		if !late.wait(due, state, gone) {
 			return
 		}
 	}

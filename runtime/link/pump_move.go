@@ -5,7 +5,6 @@ import (
 	"io"
 	"os"
 	"syscall"
-	"time"
 )
 
 // run moves bytes until the end.
@@ -71,7 +70,7 @@ func (p *pump) awaitHeal(state *laneState) bool {
 		}
 	}
 	p.lane.noteHeld(p, state)
-	return state.wait(forever, p.stream.context.Done())
+	return state.wait(p.stream.context.Done())
 }
 
 // waits hands a piece that has been read to the writer; false if it is not to be
@@ -93,7 +92,7 @@ func (p *pump) arrives(next *piece) (*laneState, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	state := p.lane.now()
-	next.came = time.Now()
+	next.came = p.clock().Now()
 	if p.over {
 		return state, true
 	}
@@ -201,15 +200,15 @@ func (p *pump) share(state *laneState, n int) int {
 func (p *pump) await(next piece) (*laneState, bool) {
 	for {
 		state := p.lane.now()
-		wait := time.Until(next.came.Add(min(next.delay, state.Delay+state.Jitter)))
+		due := next.came + min(next.delay, state.Delay+state.Jitter)
 		if state.Cut {
 			p.lane.noteHeld(p, state)
-			wait = forever
+			due = forever
 		}
-		if wait <= 0 {
+		if due <= p.alarm.clock.Now() {
 			return state, true
 		}
-		if !state.wait(wait, p.stream.context.Done()) {
+		if !p.alarm.wait(due, state, p.stream.context.Done()) {
 			return nil, false
 		}
 	}

@@ -19,8 +19,8 @@ const (
 // by a close or by a reset.
 type piece struct {
 	bytes    []byte
-	isUrgent bool // it is one byte, and that is urgent
-	came     time.Time
+	isUrgent bool          // it is one byte, and that is urgent
+	came     time.Duration // of the run
 	delay    time.Duration
 	end      error
 	written  int      // bytes of it that have been written, and are no longer in bytes

@@ -3,16 +3,19 @@ package link
 import (
 	"sync"
 	"time"
+
+	"github.com/dagon-star/dagon-star/runtime/clock"
 )
 
 // rate has all that moves in a lane share its rate.
 type rate struct {
-	turn chan struct{} // holds one while somebody waits for the rate
-	paid sync.Mutex    // of free
-	free time.Time     // when what has been sent has taken its time
+	turn  chan struct{} // holds one while somebody waits for the rate
+	alarm alarm         // of whoever has the turn
+	paid  sync.Mutex    // of free
+	free  time.Duration // when what has been sent has taken its time
 }
 
-func newRate() rate { return rate{turn: make(chan struct{}, 1)} }
+func newRate(c *clock.Clock) rate { return rate{turn: make(chan struct{}, 1), alarm: alarm{clock: c}} }
 
 // behind is how far who sends at a rate may be late and make up for it. It and what
 // is sent at a time keep within the 2 % that the rate is kept lower.
@@ -36,16 +39,15 @@ func (l *lane) take(state *laneState, n int, gone <-chan struct{}, waits func())
 	l.sent() // who has sent nothing has saved nothing
 	for l.now() == state {
 		r.paid.Lock()
-		at := r.free.Add(takes)
-		wait := time.Until(at)
-		if wait <= 0 {
+		at := r.free + takes
+		if at <= r.alarm.clock.Now() {
 			r.free = at
 			r.paid.Unlock()
 			return true, true
 		}
 		r.paid.Unlock()
 		waits()
-		if !state.wait(wait, gone) {
+		if !r.alarm.wait(at, state, gone) {
 			return false, false
 		}
 	}
@@ -56,7 +58,5 @@ func (l *lane) take(state *laneState, n int, gone <-chan struct{}, waits func())
 func (l *lane) sent() {
 	l.rate.paid.Lock()
 	defer l.rate.paid.Unlock()
-	if late := time.Now().Add(-behind); l.rate.free.Before(late) {
-		l.rate.free = late
-	}
+	l.rate.free = max(l.rate.free, l.rate.alarm.clock.Now()-behind)
 }

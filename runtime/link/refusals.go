@@ -34,7 +34,8 @@ func (n *Network) unwatchRefusals(d *Disturbance) {
 		return
 	}
 	if i := slices.IndexFunc(n.relays, func(r *relay) bool {
-		return r.isRefusing() && slices.Contains(d.pairs, Pair{r.From, r.To})
+		_, ok := d.at[Pair{r.From, r.To}]
+		return ok && r.isRefusing()
 	}); i >= 0 {
 		n.watch.settle(n.relays[i].address)
 	}
@@ -54,10 +55,7 @@ func (n *Network) endWatch() {
 // because of a disturbance.
 func (n *Network) refused(call refusal) {
 	var in *lane
-	for _, r := range n.relays {
-		if r.Network != "tcp" || r.address.Addr() != call.to.Addr() {
-			continue
-		}
+	for _, r := range n.addresses[call.to.Addr()] {
 		if call.to.Port() != 0 && call.to.Port() != r.address.Port() {
 			continue
 		}

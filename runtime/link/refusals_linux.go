@@ -79,10 +79,6 @@ func (w *watch) hear(cookie uint64, call refusal) {
 	}
 }
 
-// settleWithin is how long settle waits. The kernel takes microseconds where it has a
-// processor.
-const settleWithin = 5 * time.Second
-
 // settle returns when the refusals at an address have been heard of: it makes some of
 // its own, which come after them. The kernel keeps those in order that one processor
 // has ended, so there is one call on each.

@@ -1,11 +1,9 @@
 package link
 
 import (
-	"errors"
 	"net"
 	"net/netip"
 	"sync"
-	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/osc"
 )
@@ -14,12 +12,13 @@ import (
 type relay struct {
 	Route
 	network  *Network
+	door     *door          // of streams
 	up, down *lane          // from From to To, and back
-	address  netip.AddrPort // of Listen, where it is of streams
+	address  netip.AddrPort // of Listen
 
 	mu        sync.Mutex
-	listener  *osc.Listener  // of streams
-	packets   net.PacketConn // of datagrams
+	listener  *osc.Listener  // of streams, where the door is narrow and calls are taken
+	packets   net.PacketConn // of datagrams; nil until there is one
 	streams   map[*stream]bool
 	accepted  int
 	answered  map[uint16]bool // ports of callers
@@ -27,97 +26,75 @@ type relay struct {
 	isClosed  bool
 }
 
-// joins reports whether the relay is between the two nodes of a pair.
-func (r *relay) joins(p Pair) bool {
-	return p == Pair{r.From, r.To} || p == Pair{r.To, r.From}
-}
-
-func (r *relay) open() error {
-	if r.Network == "udp" {
-		return r.openPackets()
+// listen opens the relay's own listener, if it is not open.
+func (r *relay) listen() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.listener != nil || r.isClosed {
+		return nil
 	}
-	listener, err := osc.Listen(r.Listen)
+	l, err := listen(r.Listen, !r.door.isAlone(), false)
 	if err != nil {
 		return err
 	}
-	r.listener = listener
-	if !r.address.IsValid() { // it stays the same
-		r.address = listener.Addr().(*net.TCPAddr).AddrPort()
-	}
-	r.network.done.Go(func() { r.accept(listener) })
+	r.listener = l
+	r.network.done.Go(func() { r.door.accept(l) })
 	return nil
 }
 
-// accept takes the connections of one listener.
-func (r *relay) accept(listener *osc.Listener) {
-	for {
-		c, err := listener.Accept()
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			// Out of files, or aborted before it was taken: there may be others, and no
-			// event says when there are files again.
-			time.Sleep(time.Millisecond)
-			continue
-		}
-		r.mu.Lock()
-		if r.isClosed {
-			r.mu.Unlock()
-			abort(c.(*net.TCPConn))
-			return
-		}
-		if raw, err := c.(*net.TCPConn).SyscallConn(); err == nil {
-			keepUrgent(raw)
-		}
-		r.accepted++
-		s := r.stream(c.(*net.TCPConn), r.accepted)
-		r.streams[s] = true
-		r.answered[uint16(s.near.RemoteAddr().(*net.TCPAddr).Port)] = true
-		r.network.done.Add(1)
-		r.mu.Unlock()
-		go func() {
-			defer r.network.done.Done()
-			defer s.end()
-			s.run()
-			r.mu.Lock()
-			delete(r.streams, s)
-			r.mu.Unlock()
-		}()
-	}
-}
-
-// settle returns when all the connections that callers have are known.
-func (r *relay) settle() {
-	r.mu.Lock()
-	takes := r.Network == "tcp" && !r.isRefused && !r.isClosed
-	listener := r.listener
-	r.mu.Unlock()
-	if takes {
-		listener.Settle() // where it fails, there is nothing to be accepted
-	}
-}
-
-// refuse has new connections refused, or taken again.
-func (r *relay) refuse(refused bool) error {
-	if refused {
-		r.settle() // what waits to be accepted would be reset
-	}
+// unlisten gives up the relay's own listener, if it has one.
+func (r *relay) unlisten() (over []*osc.Listener) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.Network != "tcp" || r.isClosed || refused == r.isRefused {
-		return nil
+	if r.listener != nil {
+		over, r.listener = append(over, r.listener), nil
 	}
-	var err error
-	if refused {
-		err = r.listener.Close()
-	} else {
-		err = r.open()
+	return over
+}
+
+// takes is the listener that takes the relay's calls; nil if they are refused.
+func (r *relay) takes() *osc.Listener {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.isRefused || r.isClosed || r.listener != nil {
+		return r.listener
 	}
-	if err == nil {
-		r.isRefused = refused
+	r.door.mu.Lock()
+	defer r.door.mu.Unlock()
+	return r.door.wide
+}
+
+// take takes a connection. It reports false if the relay is closed.
+func (r *relay) take(near *net.TCPConn) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.isClosed {
+		return false
 	}
-	return err
+	if raw, err := near.SyscallConn(); err == nil {
+		keepUrgent(raw)
+	}
+	if r.streams == nil {
+		r.streams, r.answered = map[*stream]bool{}, map[uint16]bool{}
+	}
+	r.accepted++
+	s := r.stream(near, r.accepted)
+	r.streams[s] = true
+	r.answered[uint16(near.RemoteAddr().(*net.TCPAddr).Port)] = true
+	r.network.done.Go(func() {
+		defer s.end()
+		s.run()
+		r.mu.Lock()
+		delete(r.streams, s)
+		r.mu.Unlock()
+	})
+	return true
+}
+
+func (r *relay) setRefused(refused bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.isRefused = refused
 }
 
 // isRefusing reports whether a disturbance has new connections refused.
@@ -146,19 +123,18 @@ func (r *relay) live(halved bool) (all []*stream) {
 	return all
 }
 
-func (r *relay) close() error {
+func (r *relay) close() (err error) {
 	r.mu.Lock()
 	r.isClosed = true
-	var errs []error
-	if r.listener != nil && !r.isRefused {
-		errs = append(errs, r.listener.Close())
-	}
-	if r.packets != nil {
-		errs = append(errs, r.packets.Close())
+	switch {
+	case r.listener != nil:
+		err = r.listener.Close()
+	case r.packets != nil:
+		err = r.packets.Close()
 	}
 	r.mu.Unlock()
 	for _, s := range r.live(true) {
 		s.reset()
 	}
-	return errors.Join(errs...)
+	return err
 }

@@ -1,6 +1,9 @@
 package link
 
-import "syscall"
+import (
+	"errors"
+	"syscall"
+)
 
 // keepUrgent has an urgent byte stay where it was sent among the others (SO_OOBINLINE).
 // Nobody who reads would find it else.
@@ -11,4 +14,10 @@ func prepareCall(_, _ string, c syscall.RawConn) error {
 	keepUrgent(c)
 	choosePortLate(c)
 	return nil
+}
+
+// isOutOfFiles reports whether an error is that the process, or the machine, has no
+// files left.
+func isOutOfFiles(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }

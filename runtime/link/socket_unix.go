@@ -16,6 +16,3 @@ const (
 func setOption(c syscall.RawConn, level, option int) {
 	c.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), level, option, 1) })
 }
-
-// choosePortLate does nothing: calls are not bound to a source address here.
-func choosePortLate(syscall.RawConn) {}

@@ -14,6 +14,3 @@ const (
 func setOption(c syscall.RawConn, level, option int) {
 	c.Control(func(fd uintptr) { windows.SetsockoptInt(windows.Handle(fd), level, option, 1) })
 }
-
-// choosePortLate does nothing: calls are not bound to a source address here.
-func choosePortLate(syscall.RawConn) {}

@@ -125,7 +125,7 @@ func (s *stream) connect() bool {
 			break
 		}
 		s.relay.up.noteHeld(s.up, state)
-		if !state.wait(forever, s.context.Done()) {
+		if !state.wait(s.context.Done()) {
 			return false
 		}
 	}
@@ -134,6 +134,9 @@ func (s *stream) connect() bool {
 		dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(s.relay.Source)}
 	}
 	c, err := dialer.DialContext(s.context, "tcp", s.relay.Target)
+	if err != nil {
+		s.relay.network.lacks(err)
+	}
 	if err != nil && !s.answerReset() {
 		return false
 	}
@@ -158,7 +161,7 @@ func (s *stream) answerReset() bool {
 	s.down.took(0, io.EOF)
 	for state := s.relay.down.now(); state.Cut; state = s.relay.down.now() {
 		s.relay.down.noteHeld(s.down, state)
-		if !state.wait(forever, s.context.Done()) {
+		if !state.wait(s.context.Done()) {
 			return false
 		}
 	}

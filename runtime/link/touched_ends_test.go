@@ -131,7 +131,7 @@ func TestTouchedEnds(t *testing.T) {
 	})
 	t.Run("nobody listens", func(t *testing.T) {
 		address := free(t)
-		n, err := link.Open([]link.Route{{From: "a", To: "b", Network: "tcp", Listen: address, Target: free(t)}}, seeded)
+		n, err := link.Open([]link.Route{{From: "a", To: "b", Network: "tcp", Listen: address, Target: free(t)}}, options(t))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/Shopify/toxiproxy/v2"
 	"github.com/rs/zerolog"
 
+	"github.com/dagon-star/dagon-star/runtime/clock"
 	"github.com/dagon-star/dagon-star/runtime/link"
 )
 
@@ -38,7 +39,7 @@ var parts = map[string]func(target string) (address string, err error){
 		address := l.Addr().String()
 		l.Close()
 		_, err = link.Open([]link.Route{{From: "a", To: "b", Endpoint: "data", Network: "tcp", Listen: address, Target: target}},
-			func(string) *rand.Rand { return rand.New(rand.NewPCG(1, 1)) })
+			link.Options{Seed: func(string) *rand.Rand { return rand.New(rand.NewPCG(1, 1)) }, Clock: clock.New()})
 		return address, err
 	},
 	"plain": plain,
