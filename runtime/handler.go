@@ -87,12 +87,7 @@ func (r *Run) believe(c *control.Conn, hello control.Hello) (older *control.Conn
 		return nil, false, 0, fmt.Errorf("it says it is %q, and this port is that of %s", hello.Name, hello.ForNode)
 	}
 	n := r.nodes[hello.Name]
-	for n != nil && n.birth != nil { // it has spoken before its fork is in the log
-		settled := n.birth.settled
-		r.j.Unlock()
-		<-settled
-		r.j.Lock()
-	}
+	r.awaitBirth(n)
 	switch {
 	case n == nil:
 		return nil, false, 0, fmt.Errorf("no node of this run is named %q", hello.Name)
@@ -121,6 +116,17 @@ func (r *Run) believe(c *control.Conn, hello control.Hello) (older *control.Conn
 	r.j.Append(hello.Name, event.Connected{Peer: c.Peer()})
 	r.j.Append(hello.Name, event.Received{Address: control.AddressReady, Args: event.Args{hello.Name}})
 	return nil, false, 0, nil
+}
+
+// awaitBirth waits for the fork of a node that has spoken before that is in the log. n
+// may be nil. The lock is held, and given back meanwhile.
+func (r *Run) awaitBirth(n *node) {
+	for n != nil && n.birth != nil {
+		settled := n.birth.settled
+		r.j.Unlock()
+		<-settled
+		r.j.Lock()
+	}
 }
 
 // Received logs messages.
@@ -180,6 +186,7 @@ func (h *handler) Refused(refusal control.Refusal) {
 	r := (*Run)(h)
 	r.j.Lock()
 	defer r.j.Unlock()
+	r.awaitBirth(r.nodes[refusal.Node])
 	r.j.Append(refusal.Node, event.Refused{Peer: refusal.Peer, Reason: refusal.Reason, Message: refusal.Message})
 }
 
