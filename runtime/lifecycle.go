@@ -93,7 +93,7 @@ func (r *Run) start(n *node, incarnation int, home string, o ForkOptions) ([]str
 		"DAGON_INCARNATION="+strconv.Itoa(incarnation), "DAGON_TOKEN="+token, folder.Variable+"="+r.folder.Path)
 	n.log.Begin(incarnation)
 	p, err := r.drivers.process.Start(process.Spec{
-		Argv: argv, Env: lastOfEach(env), Dir: dir, TTY: n.spec.TTY, Tag: "DAGON_TOKEN=" + token,
+		Argv: argv, Env: lastOfEach(env), Dir: dir, TTY: n.spec.TTY, TTYSize: process.Size(n.spec.TTYSize), Tag: "DAGON_TOKEN=" + token,
 		Stdout: n.log.Stdout(), Stderr: n.log.Stderr(),
 	})
 	if err != nil {
@@ -103,7 +103,6 @@ func (r *Run) start(n *node, incarnation int, home string, o ForkOptions) ([]str
 	n.showsToken = n.spec.Component != "" && len(n.spec.Wrapper) == 0 // a wrapper may keep the environment back
 	n.blows, n.endedBefore = nil, false
 	clear(n.returned)
-	clear(n.outputRead)
 	return argv, nil
 }
 

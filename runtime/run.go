@@ -39,6 +39,7 @@ import (
 	"github.com/dagon-star/dagon-star/runtime/folder"
 	"github.com/dagon-star/dagon-star/runtime/journal"
 	"github.com/dagon-star/dagon-star/runtime/link"
+	"github.com/dagon-star/dagon-star/runtime/output"
 	"github.com/dagon-star/dagon-star/runtime/process"
 	"github.com/dagon-star/dagon-star/runtime/roster"
 	"github.com/dagon-star/dagon-star/runtime/topology"
@@ -99,6 +100,7 @@ type Run struct {
 	stopping    sync.Mutex // one tear-down at a time
 
 	j      *journal.Journal
+	logs   *output.Logs
 	faults *fault.Book
 	nodes  map[string]*node
 	order  []*node // of the file
@@ -130,6 +132,7 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 		Elapsed: r.Elapsed, Timeout: cfg.Settings.Timeout,
 		Ended: r.watchEnded, Failed: r.abort, Tail: r.tail,
 	})
+	r.logs = output.NewLogs(r.Elapsed)
 	r.faults = fault.NewBook(r.j)
 	r.work, r.abortWork = context.WithCancelCause(context.WithoutCancel(ctx))
 	r.ended, r.endEnded = context.WithCancel(context.WithoutCancel(ctx))
@@ -206,10 +209,8 @@ func (r *Run) open() (err error) {
 	r.j.Write(event.NewWriter(r.folder.Events))
 	for _, spec := range r.cfg.Topology.Nodes {
 		n := &node{Node: r.j.Roster().Node(spec.Name), spec: spec, host: r.addresses.Host(spec.Name),
-			returned: map[string]int{}, outputRead: map[string]int64{}}
-		if n.log, err = process.CreateLog(r.logPath(spec.Name), r.Elapsed, r.j.OutputChanged); err != nil {
-			return err
-		}
+			returned: map[string]int{}}
+		n.log = r.logs.Create(r.logPath(spec.Name))
 		r.nodes[spec.Name] = n
 		r.order = append(r.order, n)
 	}
@@ -234,6 +235,7 @@ func (r *Run) release() []error {
 			}
 		}
 	}
+	r.logs.Wait()
 	if r.network != nil {
 		errs = append(errs, r.network.Close())
 	}

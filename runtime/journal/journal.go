@@ -47,7 +47,6 @@ type Journal struct {
 	lost    error // why the log is not whole, or nil
 	lastID  int64 // of watches and faults
 	watches []*Watch
-	reading int  // watches that read output
 	held    bool // Append checks no conditions
 }
 
@@ -98,7 +97,7 @@ func (j *Journal) Append(node string, d event.Detail) {
 	}
 	j.news.Broadcast()
 	if _, state := d.(event.State); !state && !j.held { // what led to it checks once for both
-		j.check(false)
+		j.check()
 	}
 }
 
@@ -109,7 +108,7 @@ func (j *Journal) AppendFirst(node string, d event.Detail, then func()) {
 	j.Append(node, d)
 	j.held = false
 	then()
-	j.check(false)
+	j.check()
 }
 
 // Events returns the events so far. The lock is held.

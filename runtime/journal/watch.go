@@ -20,12 +20,23 @@ type Condition struct {
 	// Timeout is how long to wait; 0 is Options.Timeout.
 	Timeout time.Duration
 
-	Quiet       bool // not worth an event: sleeps
-	Expiry      bool // the deadline is what is waited for
-	ReadsOutput bool // it is also checked where nodes have written
+	Quiet  bool // not worth an event: sleeps
+	Expiry bool // the deadline is what is waited for
 	// Check reports whether the condition holds now. It is called with the
-	// journal's lock held.
+	// journal's lock held, at every event.
 	Check func() Answer
+
+	// Begin, if there is one, is called once before the first Check, with the lock
+	// held. What it is given has the condition checked for another reason than an
+	// event; it is called from any goroutine, without the lock.
+	Begin func(recheck func())
+	// Late, if there is one, is called when the deadline has come, without the lock
+	// and before the last Check: what had come before the deadline counts.
+	Late func()
+	// Stopped, if there is one, is called with the lock held when the wait ends
+	// without being met, and by Watch.Stop also where it was met: nobody gets what
+	// it was met by. It may be called more than once.
+	Stopped func()
 }
 
 // Answer is what a condition finds.
@@ -67,12 +78,14 @@ func (j *Journal) Watch(c Condition, notify func()) *Watch {
 		j.Append("", event.Await{ID: w.id, What: c.What, Nodes: c.Nodes, TimeoutS: c.Timeout.Seconds()})
 	}
 	j.watches = append(j.watches, w)
-	if c.ReadsOutput {
-		j.reading++
-	}
 	if err := j.o.Ended(); err != nil {
 		j.finish(w, "cancelled", err)
-	} else if !j.decided(w) {
+		return w
+	}
+	if c.Begin != nil {
+		c.Begin(func() { j.recheck(w) })
+	}
+	if !j.decided(w) {
 		w.timer = time.AfterFunc(c.Timeout, func() { j.expire(w) })
 	}
 	return w
@@ -110,6 +123,9 @@ func (w *Watch) Stop() {
 	defer w.j.mu.Unlock()
 	w.notify = nil
 	w.j.finish(w, "cancelled", context.Canceled)
+	if w.c.Stopped != nil {
+		w.c.Stopped()
+	}
 }
 
 // CancelWatches ends all waits with an error. The lock is held.
@@ -119,19 +135,19 @@ func (j *Journal) CancelWatches(err error) {
 	}
 }
 
-// OutputChanged checks the conditions that read output.
-func (j *Journal) OutputChanged() {
+// recheck checks one condition, which something else than an event has changed.
+func (j *Journal) recheck(w *Watch) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.reading > 0 {
-		j.check(true)
+	if !w.ended {
+		j.decided(w)
 	}
 }
 
-// check checks the conditions; only those that read output, if told so.
-func (j *Journal) check(onlyReading bool) {
+// check checks the conditions.
+func (j *Journal) check() {
 	for _, w := range slices.Clone(j.watches) {
-		if !w.ended && (w.c.ReadsOutput || !onlyReading) {
+		if !w.ended {
 			j.decided(w)
 		}
 	}
@@ -152,6 +168,9 @@ func (j *Journal) decided(w *Watch) bool {
 }
 
 func (j *Journal) expire(w *Watch) {
+	if w.c.Late != nil {
+		w.c.Late()
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	switch {
@@ -171,8 +190,8 @@ func (j *Journal) finish(w *Watch, outcome string, err error) {
 	if w.timer != nil {
 		w.timer.Stop()
 	}
-	if w.c.ReadsOutput {
-		j.reading--
+	if err != nil && w.c.Stopped != nil {
+		w.c.Stopped()
 	}
 	j.watches = slices.DeleteFunc(j.watches, func(x *Watch) bool { return x == w })
 	if w.notify != nil {
