@@ -71,10 +71,10 @@ type match struct {
 
 // taken are the lines that the searches with one pattern have taken, or keep.
 type taken struct {
-	at    [2]cursor // those of a stream that end before it are not looked at again
-	first [2]int64  // the last of each that was taken
+	at    [2]cursor      // those of a stream that end before it are not looked at again
+	first [2]int64       // the last of each that was taken
 	kept  map[int64]bool // those that others have beside, by where they begin
-	freed []*match // those among kept that no search has, as the one that had it gave it up
+	freed []*match       // those among kept that no search has, as the one that had it gave it up
 }
 
 // Search begins to look in the lines that there are, and gives up after some: see
