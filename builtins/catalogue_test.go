@@ -73,8 +73,9 @@ func TestCatalogue(t *testing.T) {
 	known := map[string]bool{}
 	for name, v := range Vocabulary() {
 		m, isModule := v.(*module)
+		_, isLanguage := starlark.Universe[name]
 		if !isModule {
-			known[name] = true
+			known[name] = !isLanguage || name == "fail"
 			continue
 		}
 		for _, member := range m.AttrNames() {
@@ -99,8 +100,8 @@ func TestCatalogue(t *testing.T) {
 		"config.grace", "config.time_limit", "config.seed", "config.links", "config.contain"} {
 		known[a] = true
 	}
-	for name := range known {
-		if _, ok := docs[name]; !ok {
+	for name, own := range known {
+		if _, ok := docs[name]; !ok && own {
 			t.Errorf("%s is not documented", name)
 		}
 	}

@@ -57,20 +57,22 @@ func (c *call) signal(otherwise string) (syscall.Signal, error) {
 // time on their clock, unless it takes as long as a node likes.
 func (c *call) do(asLongAsANodeLikes bool, plan func() (*runtime.Step, error)) (starlark.Value, error) {
 	var step *runtime.Step
-	err := wait(c.thread, !asLongAsANodeLikes, func() (_ work, err error) {
+	begin := func() (do func(context.Context) error, err error) {
 		if step, err = plan(); err != nil {
-			return work{}, err
+			return nil, err
 		}
 		c.task.fire()
-		if asLongAsANodeLikes {
-			return work{do: step.Do}, nil
+		return step.Do, nil
+	}
+	var err error
+	if !asLongAsANodeLikes {
+		err = c.task.Apply(begin)
+	} else if err = c.task.Err(); err == nil {
+		var do func(context.Context) error
+		if do, err = begin(); err == nil {
+			err = c.task.While(do)
 		}
-		done, passed := c.host.scheduler.apply()
-		return work{do: func(ctx context.Context) error {
-			defer done()
-			return step.Do(ctx)
-		}, told: passed}, nil
-	})
+	}
 	if err != nil || !step.Lasting() {
 		return nil, err
 	}

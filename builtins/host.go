@@ -8,15 +8,17 @@ import (
 	"slices"
 	"sort"
 	"sync"
+	"time"
 
 	"go.starlark.net/lib/json"
 	"go.starlark.net/lib/math"
-	"go.starlark.net/lib/time"
+	starlarktime "go.starlark.net/lib/time"
 	"go.starlark.net/starlark"
 	"go.starlark.net/starlarkstruct"
 	"go.starlark.net/syntax"
 
 	"github.com/dagon-star/dagon-star/runtime"
+	"github.com/dagon-star/dagon-star/runtime/task"
 	"github.com/dagon-star/dagon-star/runtime/topology"
 )
 
@@ -28,16 +30,18 @@ type Options struct {
 	// FaultIn is the name of the first fault in a function's own text, "" where it
 	// has none; nil where no text is known.
 	FaultIn func(*starlark.Function) string
+	// Hurry, when closed, waits no longer for a script that does not come back from a
+	// call. It may be nil.
+	Hurry <-chan struct{}
 }
 
 // Host is what builtins reach through their thread: one for each run.
 type Host struct {
-	run       *runtime.Run
-	o         Options
-	scheduler scheduler
-	main      phase
-	waits     sync.WaitGroup // every goroutine
-	stop      func() bool
+	run   *runtime.Run
+	o     Options
+	tasks *task.Scheduler
+	main  phase
+	stuck *StuckError // the script did not come back; for who runs phases alone
 
 	mu       sync.Mutex
 	deferred []deferred
@@ -48,19 +52,14 @@ type Host struct {
 
 // NewHost makes the host of a run. Close must be called when the run has ended.
 func NewHost(run *runtime.Run, o Options) *Host {
-	h := &Host{run: run, o: o, asked: map[string]bool{}, empty: map[string]bool{}}
-	h.scheduler.elapsed = run.Elapsed
-	work := run.Context()
-	h.main = phase{ctx: work, abort: run.Abort}
-	h.stop = context.AfterFunc(work, func() { h.cancelPhase(&h.main, context.Cause(work)) })
+	h := &Host{run: run, o: o, tasks: task.New(run.Clock()), asked: map[string]bool{}, empty: map[string]bool{}}
+	h.main = phase{ctx: run.Context(), abort: run.Abort}
 	return h
 }
 
-// Close waits for every goroutine of the host. The run must have ended.
-func (h *Host) Close() {
-	h.stop()
-	h.waits.Wait()
-}
+// Close waits for the goroutines of the host: for a second at most, as what an
+// embedder has given to Wait may forget to end. The run must have ended.
+func (h *Host) Close() { h.tasks.Close(time.Second) }
 
 const (
 	hostKey = "dagon-star host"
@@ -68,9 +67,9 @@ const (
 )
 
 // hostOf is what a thread is bound to.
-func hostOf(thread *starlark.Thread) (*Host, *task, error) {
+func hostOf(thread *starlark.Thread) (*Host, *scriptTask, error) {
 	h, _ := thread.Local(hostKey).(*Host)
-	t, _ := thread.Local(taskKey).(*task)
+	t, _ := thread.Local(taskKey).(*scriptTask)
 	if h == nil || t == nil {
 		return nil, nil, errors.New("called outside of a run")
 	}
@@ -86,16 +85,15 @@ func RunOf(thread *starlark.Thread) *runtime.Run {
 	return nil
 }
 
-func (h *Host) thread(name string, t *task) *starlark.Thread {
-	thread := &starlark.Thread{Name: name, Print: func(_ *starlark.Thread, text string) { h.print(text) }}
+func (h *Host) thread(name string, t *scriptTask) *starlark.Thread {
+	thread := &starlark.Thread{Name: name, Print: func(_ *starlark.Thread, text string) { h.print(t, text) }}
 	thread.SetLocal(hostKey, h)
 	thread.SetLocal(taskKey, t)
-	s := &h.scheduler
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.threads = append(t.threads, thread)
-	if ctx := t.phase.ctx; ctx.Err() != nil {
-		thread.Cancel(context.Cause(ctx).Error())
+	if t.ended != nil {
+		thread.Cancel(t.ended.Error())
 	}
 	return thread
 }
@@ -112,11 +110,15 @@ func (h *Host) Thread(of *starlark.Thread, name string) (*starlark.Thread, error
 	return thread, nil
 }
 
-func (h *Host) print(text string) {
+func (h *Host) print(t *scriptTask, text string) {
 	h.run.Print(text)
-	if h.o.Print != nil {
-		h.o.Print(text)
+	if h.o.Print == nil {
+		return
 	}
+	_ = t.briefly(func(context.Context) error { // the task ends where it was told to
+		h.o.Print(text)
+		return nil
+	})
 }
 
 // Predeclared is the vocabulary, with the embedder's own names and those that
@@ -140,11 +142,37 @@ func (h *Host) Predeclared() (names starlark.StringDict, notices []string) {
 // Vocabulary is what every script can name, whatever its ini.
 func Vocabulary() starlark.StringDict {
 	d := predeclared()
+	for name, v := range starlark.Universe {
+		if b, ok := v.(*starlark.Builtin); ok && d[name] == nil {
+			d[name] = told(b)
+		}
+	}
 	d["json"] = jsonModule()
 	d["math"] = math.Module
-	d["time"] = time.Module
+	d["time"] = starlarktime.Module
 	d["struct"] = starlark.NewBuiltin("struct", starlarkstruct.Make)
 	return d
+}
+
+// told makes a builtin of the language one that tells the task that it is in it.
+func told(b *starlark.Builtin) *starlark.Builtin {
+	return starlark.NewBuiltin(b.Name(), func(thread *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
+		if _, t, err := hostOf(thread); err == nil {
+			defer t.in(thread, b.Name())()
+		}
+		return b.CallInternal(thread, args, kwargs)
+	})
+}
+
+// in says that the task is in a call of a builtin, until what it returns is called.
+func (t *scriptTask) in(thread *starlark.Thread, name string) (out func()) {
+	outer := t.calls.Load()
+	site := &callSite{name: name}
+	if thread.CallStackDepth() > 1 {
+		site.at = thread.CallFrame(1).Pos
+	}
+	t.calls.Store(site)
+	return func() { t.calls.Store(outer) }
 }
 
 // jsonModule is the language's own, except that decode refuses what is nested so

@@ -102,7 +102,7 @@ func shutdown(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.host.run.Shutdown(nodes); err != nil {
+	if err := c.task.briefly(func(context.Context) error { return c.host.run.Shutdown(nodes) }); err != nil {
 		return nil, err
 	}
 	var forked []string
@@ -133,11 +133,13 @@ func send(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	var errs []error
-	for _, name := range nodes {
-		errs = append(errs, c.host.run.Send(name, m))
-	}
-	return nil, errors.Join(errs...)
+	return nil, c.task.briefly(func(context.Context) error {
+		var errs []error
+		for _, name := range nodes {
+			errs = append(errs, c.host.run.Send(name, m))
+		}
+		return errors.Join(errs...)
+	})
 }
 
 // address is an argument that is an address, with or without its slash.

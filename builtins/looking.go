@@ -1,6 +1,7 @@
 package builtins
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -214,7 +215,11 @@ func records(c *call) (starlark.Value, error) {
 	if !filepath.IsAbs(file) {
 		file = filepath.Join(c.host.run.NodeFolder(""), file)
 	}
-	all, err := record.ReadFile(file, path)
+	var all []record.Record
+	err = c.task.briefly(func(context.Context) (err error) {
+		all, err = record.ReadFile(file, path)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

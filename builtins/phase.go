@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
+	"go.starlark.net/starlark"
+
+	"github.com/dagon-star/dagon-star/runtime/task"
 	"github.com/dagon-star/dagon-star/runtime/topology"
 	"github.com/dagon-star/dagon-star/runtime/verdict"
-	"go.starlark.net/starlark"
 )
 
 // phase is the main part of a script or a deferred call, with all tasks that it
@@ -21,56 +24,47 @@ type phase struct {
 	// findings have it.
 	during string
 
-	// Under the scheduler's lock.
+	// Under the host's lock.
 	failed   error // a task's
 	failedAt string
 }
 
 // runPhase runs a phase to its end, and ends the tasks that it leaves behind. The
-// error is that of the task that failed first, else its own.
+// error is that of the task that failed first, else its own; a *StuckError where the
+// phase was to end, and the script did not come back from a call.
 func (h *Host) runPhase(p *phase, path string, body func(*starlark.Thread) error) error {
-	s := &h.scheduler
-	s.mu.Lock()
-	now := s.clock()
-	s.mu.Unlock()
-	t := h.newTask(p, path, now)
-	s.mu.Lock()
-	s.current = t
-	s.hold(t)
-	s.mu.Unlock()
-	_, err := contained(func() (starlark.Value, error) { return nil, body(h.thread(path, t)) })
-
-	s.mu.Lock()
-	t.over, t.threads = true, nil
-	s.release(t)
-	var wakes []func()
-	for _, left := range s.tasks {
-		if left != t {
-			wakes = append(wakes, left.cancel(errors.New("the part of the script that had spawned it has ended")))
+	patience := max(h.run.Settings().Grace, leastPatience)
+	result := make(chan error, 1)
+	first := &scriptTask{host: h, phase: p}
+	err := h.tasks.Run(p.ctx, path, patience, h.o.Hurry, first, func(x *task.Task) {
+		first.begin(x)
+		_, err := contained(func() (starlark.Value, error) { return nil, body(h.thread(path, first)) })
+		result <- err
+	})
+	var stuck *task.StuckError
+	if errors.As(err, &stuck) {
+		h.stuck = &StuckError{Cause: context.Cause(p.ctx)}
+		if site := stuck.Task.Owner().(*scriptTask).calls.Load(); site != nil {
+			h.stuck.Call, h.stuck.At = site.name, site.at.String()
 		}
+		return h.stuck
 	}
-	if len(wakes) > 0 {
-		s.onAlone = func() { s.ready(t, &s.queue) }
-	}
-	s.mu.Unlock()
-	for _, wake := range wakes {
-		wake()
-	}
-	if len(wakes) > 0 {
-		s.leave(t)
-	}
-	s.mu.Lock()
-	s.onAlone, s.current, s.tasks = nil, nil, nil
-	first := p.failed
-	s.mu.Unlock()
-	if first == nil {
+	err = <-result
+	h.mu.Lock()
+	failed := p.failed
+	h.mu.Unlock()
+	if failed == nil {
 		return err
 	}
 	if err != nil {
-		h.alsoFailed(p, first, err, "")
+		h.alsoFailed(p, failed, err, "")
 	}
-	return first
+	return failed
 }
+
+// leastPatience is how long a script has at least to come back from a call when it is
+// to end.
+const leastPatience = time.Second
 
 // alsoFailed adds an error of a phase to the findings that is not the first, which
 // ended its work: it has come up by itself. at is the place that spawned the task.
@@ -90,29 +84,22 @@ func Follows(err, cause error) bool {
 	return cause != nil && (errors.Is(err, cause) || strings.Contains(err.Error(), cause.Error()))
 }
 
-// cancelPhase ends what computes in a phase without end. The waits of the main
-// part end by themselves, as the run ends them; those of a deferred call, which
-// is made when the run is over, are ended here.
-func (h *Host) cancelPhase(p *phase, why error) {
-	s := &h.scheduler
-	s.mu.Lock()
-	var wakes []func()
-	for _, t := range s.tasks {
-		switch {
-		case t.phase != p:
-		case p.during != "":
-			wakes = append(wakes, t.cancel(why))
-		default:
-			for _, thread := range t.threads {
-				thread.Cancel(why.Error())
-			}
-		}
-	}
-	s.mu.Unlock()
-	for _, wake := range wakes {
-		wake()
-	}
+// StuckError is a script that was to end, and that computes in one call, which nothing
+// can interrupt.
+type StuckError struct {
+	Call  string // the builtin; "" where it is an operation of the language
+	At    string // the place of the call, file:line:column
+	Cause error  // why it was to end
 }
+
+func (e *StuckError) Error() string {
+	return fmt.Sprintf("%v; the script was in %s, which cannot be interrupted", e.Cause, e.in())
+}
+
+func (e *StuckError) in() string { return cmp.Or(e.Call, "an operation of the language") }
+
+// Unwrap is why the script was to end.
+func (e *StuckError) Unwrap() error { return e.Cause }
 
 // Main runs the main part of a script, and ends the tasks that it leaves behind
 // when it returns. The error is that of the main part, or of the task that
@@ -124,9 +111,8 @@ func (h *Host) Main(main func(*starlark.Thread) error) error {
 // FailedAt is the place in a file that spawned the task whose error Main
 // returned; "" where it was no task.
 func (h *Host) FailedAt() string {
-	s := &h.scheduler
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	return h.main.failedAt
 }
 
@@ -170,6 +156,13 @@ func (h *Host) RunDeferred(ctx context.Context) {
 		if d.fn == nil {
 			return
 		}
+		if h.stuck != nil {
+			f := verdict.Of(h.stuck)
+			f.Reason = fmt.Sprintf("the call was not made: the script is in %s still", h.stuck.in())
+			f.During, f.Where = during, d.at
+			h.run.Find(f)
+			continue
+		}
 		if err := h.runDeferred(ctx, path, during, d); err != nil {
 			f := verdict.Of(err)
 			f.During, f.Where = during, cmp.Or(Where(err), d.at)
@@ -185,8 +178,6 @@ func (h *Host) runDeferred(ctx context.Context, path, during string, d deferred)
 	ctx, cancel := context.WithTimeoutCause(ctx, grace, fmt.Errorf("the call did not end within %s", grace))
 	defer cancel()
 	p := &phase{ctx: ctx, abort: func(err error) { abort(err) }, during: during}
-	stop := context.AfterFunc(ctx, func() { h.cancelPhase(p, context.Cause(ctx)) })
-	defer stop()
 	return h.runPhase(p, path, func(thread *starlark.Thread) error {
 		_, err := starlark.Call(thread, d.fn, d.args, nil)
 		return err

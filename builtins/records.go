@@ -3,7 +3,6 @@ package builtins
 import (
 	"fmt"
 	"slices"
-	"time"
 
 	"go.starlark.net/starlark"
 	"go.starlark.net/syntax"
@@ -239,7 +238,7 @@ func (c *call) compared(records int, d *record.Difference) (starlark.Value, erro
 	case d == nil:
 		return nil, nil
 	}
-	return c.assert(false, "%s", d.Text(time.Now().Add(-c.host.run.Elapsed())))
+	return c.assert(false, "%s", d.Text(c.host.run.Clock().Time(0)))
 }
 
 func (h *Host) emptyComparison(name, where, during string) {

@@ -174,7 +174,7 @@ type call struct {
 	name   string
 	thread *starlark.Thread
 	host   *Host
-	task   *task
+	task   *scriptTask
 	values []starlark.Value // by parameter; nil where it was left out
 	rest   starlark.Tuple
 	params []Param
@@ -207,6 +207,7 @@ func (b builtin) make() *starlark.Builtin {
 		for i, to := range name {
 			c.values[to] = kwargs[i][1]
 		}
+		defer c.task.in(thread, b.name)()
 		v, err := contained(func() (starlark.Value, error) { return b.call(c) })
 		var evaluated *starlark.EvalError
 		switch {

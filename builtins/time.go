@@ -3,12 +3,13 @@ package builtins
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"go.starlark.net/starlark"
 
 	"github.com/dagon-star/dagon-star/runtime"
+	"github.com/dagon-star/dagon-star/runtime/clock"
 	"github.com/dagon-star/dagon-star/runtime/fault"
+	"github.com/dagon-star/dagon-star/runtime/task"
 )
 
 func timeAndTasks() family {
@@ -27,14 +28,8 @@ func sleep(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	if d < leastSleep {
-		c.task.catchUp() // or the times of others would never come while one sleeps again and again
-	}
-	return nil, c.task.sleep(later(c.task.now, d), d)
+	return nil, c.task.Sleep(d)
 }
-
-// leastSleep is how short a sleep that counts as a time may be.
-const leastSleep = time.Millisecond
 
 func spawn(c *call) (starlark.Value, error) {
 	fn, err := c.function("fn")
@@ -42,7 +37,7 @@ func spawn(c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	args := c.rest
-	return c.task.spawn(c.thread, 0, c.schedule(fn), func(_ *task, thread *starlark.Thread) (starlark.Value, error) {
+	return c.task.spawn(c.thread, 0, c.schedule(fn), func(_ *scriptTask, thread *starlark.Thread) (starlark.Value, error) {
 		return starlark.Call(thread, fn, args, nil)
 	}), nil
 }
@@ -57,7 +52,7 @@ func after(c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	args := c.rest
-	return c.task.spawn(c.thread, d, c.schedule(fn), func(_ *task, thread *starlark.Thread) (starlark.Value, error) {
+	return c.task.spawn(c.thread, d, c.schedule(fn), func(_ *scriptTask, thread *starlark.Thread) (starlark.Value, error) {
 		return starlark.Call(thread, fn, args, nil)
 	}), nil
 }
@@ -82,24 +77,24 @@ func every(c *call) (starlark.Value, error) {
 	if times == 0 {
 		delay = 0
 	}
-	due := later(c.task.now, period)
+	due := clock.Later(c.task.Now(), period)
 	var schedule *fault.Schedule
 	if times != 0 {
 		schedule = c.schedule(fn)
 	}
-	return c.task.spawn(c.thread, delay, schedule, func(t *task, thread *starlark.Thread) (starlark.Value, error) {
+	return c.task.spawn(c.thread, delay, schedule, func(t *scriptTask, thread *starlark.Thread) (starlark.Value, error) {
 		for n := int64(0); n != times; n++ {
 			if n > 0 {
-				if err := t.sleep(due, 0); err != nil {
+				if err := t.SleepUntil(due); err != nil {
 					return nil, err
 				}
 			}
-			began := t.now
+			began := t.Now()
 			if _, err := starlark.Call(thread, fn, args, nil); err != nil {
 				return nil, err
 			}
 			t.fire()
-			due = later(due, ((t.now-began)/period+1)*period) // those that were due while it ran are skipped
+			due = clock.Later(due, ((t.Now()-began)/period+1)*period) // those that were due while it ran are skipped
 		}
 		return starlark.None, nil
 	}), nil
@@ -146,22 +141,31 @@ func waitUntil(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	run := c.host.run
-	for began := run.Elapsed(); ; {
-		change := run.Change(pollEvery)
+	limit, lift := c.task.Limit(timeout)
+	defer func() { lift() }()
+	isCut := func(err error) bool {
+		var cut *task.Limit
+		return errors.As(err, &cut) && cut == limit
+	}
+	for last := timeout == 0; ; {
+		change := c.host.run.Change(pollEvery)
 		v, err := starlark.Call(c.thread, fn, nil, nil)
-		if err != nil {
+		switch {
+		case isCut(err), err == nil && c.task.Cut() == limit: // or it has caught that
+			return nil, &runtime.TimeoutError{What: fn.Name() + "()", Timeout: timeout}
+		case err != nil:
 			return nil, err
-		}
-		if v.Truth() {
+		case bool(v.Truth()):
 			return v, nil
-		}
-		left := timeout - (run.Elapsed() - began)
-		if left <= 0 {
+		case last:
 			return nil, &runtime.TimeoutError{What: fn.Name() + "()", Timeout: timeout}
 		}
-		change.Timeout = min(pollEvery, max(left, time.Millisecond))
-		if err := c.task.await(change); err != nil {
+		switch err := c.task.await(change); {
+		case isCut(err): // it asks once more
+			last = true
+			lift()
+			limit, lift = c.task.Limit(0)
+		case err != nil:
 			return nil, err
 		}
 	}

@@ -114,7 +114,7 @@ func (c *call) assert(holds bool, format string, args ...any) (starlark.Value, e
 	f := verdict.Of(&FailError{reason})
 	f.Soft, f.Where, f.During = true, c.place(), c.task.phase.during
 	c.host.run.Find(f)
-	c.host.print("soft failure: " + f.String())
+	c.host.print(c.task, "soft failure: " + f.String())
 	return nil, nil
 }
 
@@ -160,7 +160,7 @@ func assertFails(c *call) (starlark.Value, error) {
 	switch {
 	case err == nil:
 		return c.assert(false, "%s did not fail", fn.Name())
-	case c.task.ended(), isBug(err):
+	case c.task.isEnding(), isBug(err):
 		return nil, err
 	}
 	return c.assert(pattern.MatchString(err.Error()), "%s failed, but its message %q does not match %q", fn.Name(), err.Error(), pattern)
@@ -172,7 +172,7 @@ func catch(c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	_, err = starlark.Call(c.thread, fn, c.rest, nil)
-	if err == nil || c.task.ended() || isBug(err) {
+	if err == nil || c.task.isEnding() || isBug(err) {
 		return nil, err
 	}
 	return frozenStruct("error", starlark.StringDict{

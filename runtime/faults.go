@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/event"
 	"github.com/dagon-star/dagon-star/runtime/fault"
@@ -246,12 +245,12 @@ func (r *Run) blow(d *deed, name string, s syscall.Signal, to process.Reach) act
 
 // awaitGone waits until the exits of all targets have been logged.
 func (d *deed) awaitGone() error {
-	timer := time.NewTimer(killTimeout)
-	defer timer.Stop()
+	late, stop := d.run.clock.After(killTimeout)
+	defer stop()
 	for _, t := range d.targets {
 		select {
 		case <-t.gone:
-		case <-timer.C:
+		case <-late:
 			return &StateError{Node: t.Name, Text: "it was killed, and has not ended"}
 		}
 	}

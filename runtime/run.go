@@ -33,6 +33,7 @@ import (
 	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/address"
+	"github.com/dagon-star/dagon-star/runtime/clock"
 	"github.com/dagon-star/dagon-star/runtime/control"
 	"github.com/dagon-star/dagon-star/runtime/event"
 	"github.com/dagon-star/dagon-star/runtime/fault"
@@ -77,7 +78,7 @@ type Config struct {
 type Run struct {
 	cfg     Config
 	id      string
-	started time.Time
+	clock   *clock.Clock
 	folder  *folder.Folder
 	drivers struct {
 		process process.Driver
@@ -92,7 +93,7 @@ type Run struct {
 	work, ended context.Context // of the script, and of the end of the run
 	abortWork   context.CancelCauseFunc
 	endEnded    context.CancelFunc
-	timeLimit   *time.Timer
+	timeLimit   *clock.Timer
 	stopOnDone  func() bool    // of the caller's context
 	tasks       sync.WaitGroup // the goroutines that watch processes
 	healing     sync.WaitGroup // who undoes all faults at the end
@@ -122,7 +123,7 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 	if cfg.Settings.Timeout == 0 { // no await could be met
 		cfg.Settings.Timeout = topology.DefaultSettings().Timeout
 	}
-	r := &Run{cfg: cfg, id: randomHex(8), started: time.Now(), nodes: map[string]*node{}}
+	r := &Run{cfg: cfg, id: randomHex(8), clock: clock.New(), nodes: map[string]*node{}}
 	var names []string
 	for _, spec := range cfg.Topology.Nodes {
 		names = append(names, spec.Name)
@@ -150,7 +151,7 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 	r.j.Lock()
 	r.j.Append("", event.RunStarted{
 		Format: event.Format, Run: r.id, Script: cfg.Script, Topology: cfg.Topology.Path, Seed: cfg.Seed,
-		Params: cfg.Params, Version: cfg.Version, Argv: cfg.Argv, StartedAt: r.started.UTC(),
+		Params: cfg.Params, Version: cfg.Version, Argv: cfg.Argv, StartedAt: r.clock.Time(0).UTC(),
 	})
 	r.recordContainment()
 	for _, notice := range cfg.Topology.Notices {
@@ -164,7 +165,7 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 		r.Notice(notice)
 	}
 	if limit := cfg.Settings.TimeLimit; limit > 0 {
-		r.timeLimit = time.AfterFunc(limit, func() {
+		r.timeLimit = r.clock.AfterFunc(limit, func() {
 			r.Abort(fmt.Errorf("%w: %s", ErrTimeLimit, limit))
 		})
 	}
@@ -203,7 +204,7 @@ func (r *Run) open() (err error) {
 	if runs == "" {
 		runs = "runs"
 	}
-	if r.folder, err = folder.Make(runs, r.cfg.Script, r.id, r.started); err != nil {
+	if r.folder, err = folder.Make(runs, r.cfg.Script, r.id, r.clock.Time(0)); err != nil {
 		return err
 	}
 	r.j.Write(event.NewWriter(r.folder.Events))
@@ -247,6 +248,7 @@ func (r *Run) release() []error {
 	}
 	r.abortWork(ErrEnded)
 	r.endEnded()
+	r.clock.Close()
 	return slices.DeleteFunc(errs, func(err error) bool { return err == nil })
 }
 
@@ -287,8 +289,11 @@ func (r *Run) Topology() *topology.Topology { return r.cfg.Topology }
 // Seed is the seed of everything that is drawn in the run.
 func (r *Run) Seed() uint64 { return r.cfg.Seed }
 
-// Elapsed is the run's clock: the time since its start.
-func (r *Run) Elapsed() time.Duration { return time.Since(r.started) }
+// Elapsed is the time since the run's start, on its clock.
+func (r *Run) Elapsed() time.Duration { return r.clock.Now() }
+
+// Clock is the run's clock. Its timers end with the run.
+func (r *Run) Clock() *clock.Clock { return r.clock }
 
 // Context is done when something other than the script has ended the run's
 // work: an unasked exit, a signal, the time limit, Abort. Its cause says what.

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/dagon-star/dagon-star/runtime/clock"
 	"github.com/dagon-star/dagon-star/runtime/event"
 	"github.com/dagon-star/dagon-star/runtime/process"
 	"github.com/dagon-star/dagon-star/runtime/roster"
@@ -47,7 +48,7 @@ func (r *Run) stopAll(leave, hurry context.Context, by string) {
 	defer r.stopping.Unlock()
 	r.askAll(by)
 	grace := r.cfg.Settings.Grace
-	deadline := time.Now().Add(grace)
+	deadline := clock.Later(r.clock.Now(), grace)
 	for _, role := range shutdownOrder {
 		if leave.Err() != nil || hurry.Err() != nil {
 			break
@@ -64,7 +65,7 @@ func (r *Run) stopAll(leave, hurry context.Context, by string) {
 			r.Find(verdict.Finding{Outcome: verdict.Passed, Reason: err.Error(), During: verdict.AtEnd})
 		}
 		for _, name := range append(group, asked...) { // one by one, so that one's failing does not cut the others short
-			r.await(leave, hurry, r.Reached([]string{name}, StateDoneShutdown), time.Until(deadline))
+			r.await(leave, hurry, r.Reached([]string{name}, StateDoneShutdown), deadline-r.clock.Now())
 		}
 	}
 	exiting := r.names(func(n *node) bool { return n.Alive() && n.Finished() })
@@ -120,14 +121,14 @@ func (r *Run) stop(leave, hurry context.Context, by string, t target) error {
 		}
 		ended <- err
 	})
-	timer := time.NewTimer(r.cfg.Settings.Grace + killTimeout)
-	defer timer.Stop()
+	late, stop := r.clock.After(clock.Later(r.cfg.Settings.Grace, killTimeout))
+	defer stop()
 	select {
 	case err := <-ended:
 		return err
 	case <-leave.Done():
 		return context.Cause(leave)
-	case <-timer.C:
+	case <-late:
 		return nil // that it lives shows in what is left behind
 	}
 }
@@ -147,12 +148,12 @@ func (r *Run) terminate(hurry context.Context, by string, t target) error {
 			_, _ = t.process.Signal(process.ContinueSignal, process.Tree) // TERM may have ended it
 		}
 		// What TERM has not reached, such as a tree that forks without end, KILL may.
-		timer := time.NewTimer(r.cfg.Settings.Grace)
-		defer timer.Stop()
+		late, stop := r.clock.After(r.cfg.Settings.Grace)
+		defer stop()
 		select {
 		case <-t.process.Done():
 			return nil
-		case <-timer.C:
+		case <-late:
 		case <-hurry.Done():
 		}
 	}

@@ -125,6 +125,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	}
 	host := builtins.NewHost(run, builtins.Options{
 		Params: c.Params, Print: printer(c.Output), Embed: c.Builtins, FaultIn: plan.faultIn,
+		Hurry: c.Hurry,
 	})
 	defer host.Close()
 	result := &Result{Seed: plan.seed}
@@ -216,7 +217,18 @@ func (r *Result) find(run *runtime.Run, host *builtins.Host, err error) {
 		run.Find(f)
 	}
 	cause := context.Cause(run.Context())
-	if cause != nil {
+	var stuck *builtins.StuckError
+	switch {
+	case errors.As(err, &stuck):
+		found(stuck)
+	case cause != nil && (errors.Is(cause, runtime.ErrTimeLimit) || errors.As(cause, new(*runtime.InterruptedError))):
+		f := verdict.Of(cause)
+		if call := builtins.CallIn(err); call != "" {
+			f.Reason += "; the script was in " + call
+		}
+		f.Where = where
+		run.Find(f)
+	case cause != nil:
 		found(cause)
 	}
 	if err != nil && !builtins.Follows(err, cause) {

@@ -86,6 +86,14 @@ func child(args []string) int {
 		signal.Ignore(syscall.SIGTERM)
 	case "slip", "numbers", "slip-numbers":
 		return foreign(config, strings.Contains(mode, "slip"), strings.Contains(mode, "numbers"))
+	case "deaf": // it reads nothing of what it is sent
+		c, err := net.Dial("tcp", config.PhoneHome)
+		if err != nil {
+			return 9
+		}
+		ready, _ := osc.Append(nil, osc.NewMessage(control.AddressReady, config.Name))
+		c.Write(osc.AppendFrame(nil, osc.SizePrefix, ready))
+		time.Sleep(time.Hour)
 	case "garbage":
 		c, err := net.Dial("tcp", config.PhoneHome)
 		if err != nil {

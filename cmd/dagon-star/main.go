@@ -36,6 +36,7 @@ type command struct {
 	// a program goes as it is to rawStdout and rawStderr.
 	stdout, stderr       io.Writer
 	rawStdout, rawStderr io.Writer
+	outlets              *outlets
 }
 
 // harmless writes texts as report.Visible makes them, or report.VisibleJSON: nothing
@@ -84,7 +85,10 @@ func main() {
 
 // run is the whole command, apart from ending the process.
 func run(args []string, stdout, stderr io.Writer) int {
-	c := command{stdout: harmless{stdout, report.Visible}, stderr: harmless{stderr, report.Visible}, rawStdout: stdout, rawStderr: stderr}
+	all := newOutlets()
+	stdout, stderr = &outlet{all: all, w: stdout}, &outlet{all: all, w: stderr}
+	c := command{stdout: harmless{stdout, report.Visible}, stderr: harmless{stderr, report.Visible},
+		rawStdout: stdout, rawStderr: stderr, outlets: all}
 	if len(args) == 0 {
 		fmt.Fprint(c.stderr, help())
 		return exitMistake
@@ -101,9 +105,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	case "--version":
 		name = "version"
 	}
-	all := subcommands()
-	if i := slices.IndexFunc(all, func(s subcommand) bool { return s.name == name }); i >= 0 {
-		return all[i].run(c)
+	known := subcommands()
+	if i := slices.IndexFunc(known, func(s subcommand) bool { return s.name == name }); i >= 0 {
+		return known[i].run(c)
 	}
 	fmt.Fprintf(c.stderr, "dagon-star: unknown subcommand %q\n\n%s", name, help())
 	return exitMistake

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"strconv"
@@ -124,7 +123,7 @@ func (c command) execute(config script.Config, quiet, asJSON bool, again func(*s
 		config.Component = own
 	}
 	config.Components = buffy.Names()
-	ctx, hurry, stop := interrupts(c.stderr)
+	ctx, hurry, stop := c.interrupts()
 	defer stop()
 	config.Hurry = hurry
 
@@ -157,8 +156,9 @@ func (c command) execute(config script.Config, quiet, asJSON bool, again func(*s
 
 // interrupts makes a context that the first signal ends, and a channel that the
 // second closes. One that comes when the run is over changes nothing any more:
-// its exit code is to be that of its verdict.
-func interrupts(stderr io.Writer) (context.Context, <-chan struct{}, func()) {
+// its exit code is to be that of its verdict. From the first on nothing that is printed
+// waits for its reader.
+func (c command) interrupts() (context.Context, <-chan struct{}, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	hurry := make(chan struct{})
 	signals := make(chan os.Signal, 4)
@@ -179,9 +179,10 @@ func interrupts(stderr io.Writer) (context.Context, <-chan struct{}, func()) {
 		for n := 0; ; {
 			select {
 			case s := <-signals:
+				c.outlets.end()
 				switch n++; n {
 				case 1:
-					fmt.Fprintf(stderr, "dagon-star: %v: shutting down; once more kills what still runs\n", s)
+					fmt.Fprintf(c.stderr, "dagon-star: %v: shutting down; once more kills what still runs\n", s)
 					cancel(&runtime.InterruptedError{Signal: s})
 				case 2:
 					close(hurry)

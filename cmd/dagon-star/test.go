@@ -150,7 +150,7 @@ func runTest(c command) int {
 	if len(planned) == 0 {
 		return mistake(errors.New("dagon-star test: there is no test to run"))
 	}
-	ctx, hurry, stop := interrupts(c.stderr)
+	ctx, hurry, stop := c.interrupts()
 	defer stop()
 	t.config.Hurry = hurry
 	t.run(ctx, planned)

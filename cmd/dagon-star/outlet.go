@@ -1,0 +1,69 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"slices"
+	"sync"
+	"time"
+)
+
+// outlets are what the program prints to: its standard output and error. Whoever is
+// to read them may have stopped to, as a pager does. Then the program waits, until it
+// is told to end.
+type outlets struct {
+	ending  chan struct{} // closed when it is
+	endOnce sync.Once
+}
+
+func newOutlets() *outlets { return &outlets{ending: make(chan struct{})} }
+
+// end has no write wait for its reader any longer than a second.
+func (o *outlets) end() { o.endOnce.Do(func() { close(o.ending) }) }
+
+// outlet is one of them.
+type outlet struct {
+	all *outlets
+	w   io.Writer
+
+	mu      sync.Mutex
+	stalled bool // a write does not end
+}
+
+var errStalled = errors.New("nobody reads what is printed")
+
+// lastWrite is how long a write may take when the program is to end.
+const lastWrite = time.Second
+
+// Write writes p, and returns errStalled where nobody reads and the program is to end.
+func (o *outlet) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.stalled {
+		return 0, errStalled
+	}
+	type result struct {
+		n   int
+		err error
+	}
+	done := make(chan result, 1)
+	p = slices.Clone(p) // the write may be left behind
+	go func() {
+		n, err := o.w.Write(p)
+		done <- result{n, err}
+	}()
+	select {
+	case r := <-done:
+		return r.n, r.err
+	case <-o.all.ending:
+	}
+	timer := time.NewTimer(lastWrite)
+	defer timer.Stop()
+	select {
+	case r := <-done:
+		return r.n, r.err
+	case <-timer.C:
+		o.stalled = true
+		return 0, errStalled
+	}
+}
