@@ -577,3 +577,60 @@ func testUnrelatedThreads(t *testing.T, d Driver) {
 		}
 	}
 }
+
+// TestLineEnds: the carriage returns at the ends of lines are left out, however they
+// come, and no others.
+func TestLineEnds(t *testing.T) {
+	for in, want := range map[string]string{
+		"a\r\nb\r\n": "a\nb\n", "a\r\r\nb": "a\nb", "1%\r2%\r\n": "1%\r2%\n", "\r": "\r", "a\r": "a\r", "\r\n": "\n", "\n\r\rx\n": "\n\r\rx\n",
+	} {
+		for cut := range len(in) + 1 {
+			var out bytes.Buffer
+			w := &lineEnds{to: &out}
+			for _, part := range []string{in[:cut], in[cut:]} {
+				if n, err := w.Write([]byte(part)); n != len(part) || err != nil {
+					t.Errorf("%q: %d, %v", part, n, err)
+				}
+			}
+			w.flush()
+			if out.String() != want {
+				t.Errorf("%q, %q: %q, want %q", in[:cut], in[cut:], out.String(), want)
+			}
+		}
+	}
+}
+
+// taker is a function as a Writer.
+type taker func(p []byte) (int, error)
+
+func (f taker) Write(p []byte) (int, error) { return f(p) }
+
+// TestReadNow: what is in a pipe is read at once, also while its own reader waits.
+func TestReadNow(t *testing.T) {
+	d, err := New(Options{Run: fmt.Sprint("test-", os.Getpid())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	for range 50 {
+		var mu sync.Mutex
+		var out []byte
+		p := start(t, d, "group", Spec{Stdout: taker(func(b []byte) (int, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			out = append(out, b...)
+			return len(b), nil
+		})})
+		for p.Alive() {
+			goruntime.Gosched()
+		}
+		p.(Reader).ReadNow()
+		mu.Lock()
+		got := string(out)
+		mu.Unlock()
+		<-p.Done()
+		if got != "own group true\n" {
+			t.Fatalf("%q", got)
+		}
+	}
+}
