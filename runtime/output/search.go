@@ -181,17 +181,17 @@ func (s *Search) lookAtBlock() (more bool) {
 		if !s.wants(f.stream) || f.t < s.from.T {
 			continue
 		}
-		l.searching.Lock()
-		free := s.taken.free(f.stream, f.first, f.end)
-		l.searching.Unlock()
-		if !free {
-			continue
-		}
 		text := f.text
 		if f.inside {
 			text, err = l.gather(func(see func([]byte) bool) error { return l.pieces(f.first, f.end, f.stream, see) })
 		}
-		if err == nil && s.pattern.Match(text) {
+		if err != nil || !s.pattern.Match(text) {
+			continue
+		}
+		l.searching.Lock()
+		free := s.taken.free(f.stream, f.first, f.end)
+		l.searching.Unlock()
+		if free {
 			m = &match{Line: Line{f.t, streamName(f.stream), string(text), true}, stream: f.stream, first: f.first, end: f.end, after: c}
 		}
 	}
