@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -42,13 +43,14 @@ type Log struct {
 	out    stream
 	errs   stream
 
+	start atomic.Int64 // of the present incarnation
+
 	mu     sync.Mutex // guards the file's end
 	size   int64
 	fixed  int64   // before it all lines of the file are whole and change no more
 	whole  int64   // fixed, once the buffer is written
 	open   *stream // whose piece the file ends with, without its newline
 	textAt int64   // where the text of that piece begins
-	start  int64   // of the present incarnation
 	ended  bool    // the present incarnation writes no more
 	closed bool
 	buf    []byte // to be written at size
@@ -82,7 +84,8 @@ func (l *Log) Begin(incarnation int) {
 	b := l.borrow()
 	now := l.logs.now()
 	l.endLines(now)
-	l.start, l.ended = l.end(), false
+	l.start.Store(l.end())
+	l.ended = false
 	l.stamp(now)
 	l.buf = fmt.Appendf(l.buf, "--- incarnation %d\n", incarnation)
 	l.whole = l.end()

@@ -294,13 +294,21 @@ type unfinished struct {
 	open        []byte // its piece at the end of the file, if that is its
 }
 
-// look takes a view. The lines that have not ended are in it if they are asked
-// for.
-func (l *Log) look(withUnfinished bool) (v view, err error) {
+// detail is what a view has of the lines that have not ended.
+type detail int
+
+const (
+	wholeLines detail = iota // nothing of them
+	thatTheyAre
+	theirText
+)
+
+// look takes a view.
+func (l *Log) look(d detail) (v view, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	v = view{start: l.start, fixed: l.fixed, ended: l.ended}
-	if !withUnfinished {
+	v = view{start: l.start.Load(), fixed: l.fixed, ended: l.ended}
+	if d == wholeLines {
 		return v, nil
 	}
 	for _, w := range []*stream{&l.out, &l.errs} {
@@ -308,7 +316,7 @@ func (l *Log) look(withUnfinished bool) (v view, err error) {
 			continue
 		}
 		u := unfinished{stream: w.index, first: w.first, last: w.last, wrote: w.wrote}
-		if l.open == w {
+		if l.open == w && d == theirText {
 			raw := make([]byte, l.size-l.fixed)
 			if err := l.readAt(raw, l.fixed); err != nil {
 				return v, err
@@ -358,7 +366,7 @@ type Query struct {
 // no newline. It needs the memory of the text, and with Query.Last it reads no more
 // of the file than those lines.
 func (l *Log) Text(q Query) (string, error) {
-	v, err := l.look(true)
+	v, err := l.look(theirText)
 	if err != nil {
 		return "", err
 	}
@@ -454,7 +462,7 @@ func (l *Log) lines(v view, q Query, text func([]byte) bool, ended func()) error
 // Tail returns the last lines of the present incarnation, at most n and each cut
 // at 500 bytes, for an error to quote.
 func (l *Log) Tail(n int) []string {
-	v, err := l.look(true)
+	v, err := l.look(theirText)
 	if err != nil {
 		return nil
 	}

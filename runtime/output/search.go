@@ -89,7 +89,7 @@ func (l *Log) Search(pattern *regexp.Regexp, stream string, from From) *Search {
 // begin sets the search to where it begins in the log's present incarnation.
 func (s *Search) begin() {
 	l := s.l
-	v, err := l.look(true)
+	v, err := l.look(theirText)
 	s.start, s.nowAt = v.start, [2]int64{none, none}
 	s.least = cursorAt(v.start)
 	if err == nil && s.from.T > 0 {
@@ -158,7 +158,7 @@ func (s *Search) lookAtBlock() (more bool) {
 	l := s.l
 	l.reading.Lock()
 	defer l.reading.Unlock()
-	v, err := l.look(false)
+	v, err := l.look(wholeLines)
 	l.searching.Lock()
 	c, turn, done := s.at, s.turn, s.state.done()
 	l.searching.Unlock()
@@ -232,12 +232,32 @@ func (s *Search) lookAtStanding(all bool) (wait time.Duration) {
 	l := s.l
 	l.reading.Lock()
 	defer l.reading.Unlock()
-	v, err := l.look(true)
+	v, err := l.look(thatTheyAre)
 	now := l.logs.now()
 	l.searching.Lock()
 	c, turn, stoodAt, done := s.at, s.turn, s.stoodAt, s.state.done()
 	l.searching.Unlock()
 	if done || v.start != s.start {
+		return 0
+	}
+	stands := false
+	for _, u := range v.unfinished {
+		if !s.wants(u.stream) || u.last <= stoodAt[u.stream] {
+			continue
+		}
+		left := standsAfter - (now - u.wrote)
+		stands = stands || all || left <= 0
+		if left > 0 && (wait == 0 || left < wait) {
+			wait = left
+		}
+	}
+	if !stands {
+		return wait
+	}
+	if err == nil {
+		v, err = l.look(theirText)
+	}
+	if v.start != s.start {
 		return 0
 	}
 	var m *match
@@ -248,10 +268,7 @@ func (s *Search) lookAtStanding(all bool) (wait time.Duration) {
 		if !s.wants(u.stream) || u.last <= stoodAt[u.stream] {
 			continue
 		}
-		if left := standsAfter - (now - u.wrote); left > 0 && !all {
-			if wait == 0 || left < wait {
-				wait = left
-			}
+		if now-u.wrote < standsAfter && !all { // something was added meanwhile
 			continue
 		}
 		l.searching.Lock()
@@ -309,8 +326,7 @@ func standing(pattern *regexp.Regexp, text []byte) bool {
 // say now. Until Met is true or Stop is called the log has a goroutine.
 func (s *Search) Follow(recheck func()) {
 	l := s.l
-	v, _ := l.look(false)
-	if v.start != s.start { // it was restarted since
+	if l.start.Load() != s.start { // it was restarted since
 		s.begin()
 	}
 	l.searching.Lock()
@@ -383,7 +399,7 @@ func (s *Search) lookOn() (wait time.Duration) {
 
 // lookAtBlocks looks at the lines that there are now.
 func (s *Search) lookAtBlocks() {
-	v, _ := s.l.look(false)
+	v, _ := s.l.look(wholeLines)
 	for s.lookAtBlock() {
 		s.l.searching.Lock()
 		over := s.at.off >= v.fixed
