@@ -22,19 +22,27 @@ type Condition struct {
 	// Timeout is how long to wait; 0 is Options.Timeout.
 	Timeout time.Duration
 
-	Quiet       bool // not worth an event: sleeps
-	Expiry      bool // the deadline is what is waited for
-	Always      bool // it is checked at every event
-	ReadsOutput bool // it is also checked where its nodes have written
+	Quiet  bool // not worth an event: sleeps
+	Expiry bool // the deadline is what is waited for
+	Always bool // it is checked at every event
 	// Check reports whether the condition holds now. node is the one of which there
 	// is news since the last call; "" is none in particular, and all are to be looked
-	// at. It is called with the journal's lock held, as all functions here.
+	// at. It is called with the journal's lock held, as all functions here but Late.
 	Check func(node string) Answer
 	// Missing returns the nodes that have not come yet, as the last Check found. Where
 	// it is nil they are Nodes, until the condition is met.
 	Missing func() []string
-	// GiveBack is called where the condition was met and nobody has taken what it
-	// found: Stop came before Err. It may be nil.
+
+	// Begin, if there is one, is called once before the first Check. What it is given
+	// has the condition checked for another reason than an event; it is called from
+	// any goroutine, without the lock.
+	Begin func(recheck func())
+	// Late, if there is one, is called when the deadline has come, without the lock
+	// and before the last Check: what had come before the deadline counts.
+	Late func()
+	// GiveBack, if there is one, is called where nobody takes what the condition was
+	// met by, or is to be met by: the wait has ended otherwise, or Stop came before
+	// Err. It may be called more than once.
 	GiveBack func()
 }
 
@@ -107,7 +115,12 @@ func (j *Journal) Watch(c Condition, notify func()) *Watch {
 	}
 	if err := j.o.Ended(); err != nil {
 		j.finish(w, "cancelled", err)
-	} else if !j.decided(w, "") {
+		return w
+	}
+	if c.Begin != nil {
+		c.Begin(func() { j.recheck(w) })
+	}
+	if !j.decided(w, "") {
 		w.timer = j.o.AfterFunc(c.Timeout, func() { j.expire(w) })
 	}
 	return w
@@ -186,17 +199,11 @@ func (j *Journal) CancelWatches(err error) {
 	}
 }
 
-// OutputChanged checks the conditions that read the output of a node.
-func (j *Journal) OutputChanged(node string) {
+// recheck checks one condition, which something else than an event has changed.
+func (j *Journal) recheck(w *Watch) {
 	j.Lock()
 	defer j.Unlock()
-	if l := j.byNode[node]; l != nil {
-		for _, w := range l.all {
-			if !w.ended && w.c.ReadsOutput {
-				j.decided(w, node)
-			}
-		}
-	}
+	j.checkOne(w, "")
 }
 
 // check checks the conditions that an event of a node, or of none, is for.
@@ -251,6 +258,9 @@ func (j *Journal) expire(w *Watch) {
 	missing := w.missing()
 	j.settling.Go(func() {
 		j.o.Settle(missing)
+		if w.c.Late != nil {
+			w.c.Late()
+		}
 		j.Lock()
 		defer j.Unlock()
 		j.giveUp(w)
@@ -290,6 +300,9 @@ func (j *Journal) finish(w *Watch, outcome string, err error) {
 	}
 	for l := range j.lists(w) {
 		l.leave()
+	}
+	if err != nil && w.c.GiveBack != nil {
+		w.c.GiveBack()
 	}
 	if w.notify != nil {
 		j.tell = append(j.tell, w.notify)
