@@ -114,7 +114,7 @@ func (c *call) assert(holds bool, format string, args ...any) (starlark.Value, e
 	f := verdict.Of(&FailError{reason})
 	f.Soft, f.Where, f.During = true, c.place(), c.task.phase.during
 	c.host.run.Find(f)
-	c.host.print(c.task, "soft failure: " + f.String())
+	c.host.print(c.task, "soft failure: "+f.String())
 	return nil, nil
 }
 

@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/event"
 	"github.com/dagon-star/dagon-star/runtime/journal"
 	"github.com/dagon-star/dagon-star/runtime/osc"
+	"github.com/dagon-star/dagon-star/runtime/output"
 	"github.com/dagon-star/dagon-star/runtime/process"
 	"github.com/dagon-star/dagon-star/runtime/roster"
 )
@@ -78,25 +78,18 @@ func (r *Run) Reached(names []string, s State) Condition {
 // MessageFrom waits for a message that the node sends to an address: the first
 // of its present incarnation that no such wait has returned yet, or with
 // sinceNow the first that is still to come. The function returns it, once the
-// condition is met; it is taken by that. A wait that was met and is stopped before
-// leaves the message to the next one.
+// condition is met. A wait that was met and is stopped before anybody has taken its
+// result by Watch.Err leaves the message to the next one.
 func (r *Run) MessageFrom(name, address string, sinceNow bool) (Condition, func() Message) {
 	var found Message
 	var of *roster.Messages // that it is one of
 	from := int64(-1)       // what is before it is not awaited
-	stopped := func() {
+	return Condition{What: "message " + address, Nodes: []string{name}, GiveBack: func() {
 		if of != nil {
 			of.GiveBack(address, found.Seq)
 			of = nil
 		}
-	}
-	taken := func() Message {
-		r.j.Lock()
-		defer r.j.Unlock()
-		of = nil
-		return found
-	}
-	return Condition{What: "message " + address, Nodes: []string{name}, Stopped: stopped,
+	},
 		Check: func(string) journal.Answer {
 			n, err := r.node(name)
 			if err != nil {
@@ -122,7 +115,7 @@ func (r *Run) MessageFrom(name, address string, sinceNow bool) (Condition, func(
 				return journal.Answer{Met: true}
 			}
 			return n.awaited()
-		}}, taken
+		}}, func() Message { return found }
 }
 
 // isMessage reports whether an event is a message of a node to an address, or to any
@@ -167,57 +160,57 @@ func (r *Run) Counted(name string, n int64) (Condition, func() int64) {
 	}}, func() int64 { return reported }
 }
 
-// OutputFrom waits for a line of the node's output, of either stream, that the
-// pattern matches: the first of its present incarnation that no such wait has
-// returned yet, or with sinceNow the first that is still to come. The function
-// returns it, once the condition is met. A line of over 64 KiB is matched in
-// pieces.
-func (r *Run) OutputFrom(name string, pattern *regexp.Regexp, sinceNow bool) (Condition, func() process.Line) {
-	var found process.Line
-	began := false
-	var from int64
-	return Condition{What: "output " + pattern.String(), Nodes: []string{name}, ReadsOutput: true, Check: func(string) journal.Answer {
-		n, err := r.node(name)
-		if err != nil {
-			return journal.Answer{Err: err}
+// Line is a line that a node has written.
+type Line = output.Line
+
+// OutputQuery says which lines of a node's output are wanted.
+type OutputQuery = output.Query
+
+// OutputSince says where a wait for output begins: with what no wait has returned
+// yet, with the lines that end from now on, or with those of a time of the run.
+type OutputSince = output.From
+
+// OutputFrom waits for a line of the node's output, of a stream, output.Stdout or
+// Stderr, or of either for "", that the pattern matches: the first of its present
+// incarnation that no such wait has returned yet. A line that has not ended is
+// looked at once it has stood for 100 ms, and at the deadline: see output.Search.
+// The function returns the line, once the condition is met; it is taken by that.
+func (r *Run) OutputFrom(name string, pattern *regexp.Regexp, stream string, since OutputSince) (Condition, func() Line) {
+	c := Condition{What: "output " + pattern.String(), Nodes: []string{name}}
+	r.j.Lock()
+	n, err := r.node(name)
+	r.j.Unlock()
+	if err != nil {
+		c.Check = func(string) journal.Answer { return journal.Answer{Err: err} }
+		return c, func() Line { return Line{} }
+	}
+	s := n.log.Search(pattern, stream, since)
+	c.Begin, c.GiveBack = s.Follow, s.Stop
+	c.Late = func() {
+		r.j.Lock()
+		p := n.process
+		r.j.Unlock()
+		if p, ok := p.(process.Reader); ok {
+			p.ReadNow()
 		}
-		if !began {
-			began = true
-			if from = n.log.Start(); sinceNow {
-				from = n.log.Size()
-			}
-			from = max(from, n.outputRead[pattern.String()])
-		}
-		exited := n.State == StateExited
-		for {
-			lines, next, err := n.log.Lines(from)
-			if err != nil {
-				return journal.Answer{Err: fmt.Errorf("%s: cannot read its output back: %w", name, err)}
-			}
-			for i, line := range lines {
-				if pattern.MatchString(line.Text) {
-					end := next
-					if i+1 < len(lines) {
-						end = lines[i+1].Offset
-					}
-					n.outputRead[pattern.String()] = end
-					found = line
-					return journal.Answer{Met: true}
-				}
-			}
-			if next == from {
-				break
-			}
-			from = next
-		}
+		s.Finish()
+	}
+	c.Check = func(string) journal.Answer {
 		if n.State == "" {
 			return n.awaited()
 		}
-		if exited {
-			return journal.Answer{Impossible: []string{n.Name}}
+		if s.Met() {
+			return journal.Answer{Met: true}
+		}
+		if err := s.Err(); err != nil {
+			return journal.Answer{Err: fmt.Errorf("%s: %w", name, err)}
+		}
+		if over, restarted := s.Over(); over && (restarted || n.State == StateExited) {
+			return journal.Answer{Impossible: []string{name}}
 		}
 		return journal.Answer{}
-	}}, func() process.Line { return found }
+	}
+	return c, s.Take
 }
 
 // awaited is the answer for a node that has not sent what is awaited.
@@ -267,27 +260,18 @@ const tailLines = 10
 // tail returns the last lines that a node has written.
 func (r *Run) tail(name string) []string { return r.nodes[name].log.Tail(tailLines) }
 
-// Output returns what the node's present incarnation has written so far, one
-// line a line, both streams as they came.
-func (r *Run) Output(name string) (string, error) {
+// Output returns the lines that the node's present incarnation has written so far
+// and that are wanted: see output.Log.Text.
+func (r *Run) Output(name string, q OutputQuery) (string, error) {
 	r.j.Lock()
 	n, err := r.node(name)
 	r.j.Unlock()
 	if err != nil {
 		return "", err
 	}
-	var b strings.Builder
-	for from := n.log.Start(); ; {
-		lines, next, err := n.log.Lines(from)
-		if err != nil {
-			return "", fmt.Errorf("%s: cannot read its output back: %w", name, err)
-		}
-		if next == from {
-			return b.String(), nil
-		}
-		for _, line := range lines {
-			b.WriteString(line.Text + "\n")
-		}
-		from = next
+	text, err := n.log.Text(q)
+	if err != nil {
+		return "", fmt.Errorf("%s: cannot read its output back: %w", name, err)
 	}
+	return text, nil
 }

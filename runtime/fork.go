@@ -206,7 +206,6 @@ func (r *Run) settle(b *birth) {
 	n.token, n.process, n.port, n.gone, n.options, n.env = b.token, b.process, b.port, make(chan struct{}), b.options, b.env
 	n.showsToken = n.spec.Component != "" && len(n.spec.Wrapper) == 0 // a wrapper may keep the environment back
 	n.blows, n.endedBefore = nil, false
-	clear(n.outputRead)
 	if b.port != nil {
 		r.j.Append(n.Name, event.Listening{Address: b.home.String()})
 	}
@@ -253,7 +252,7 @@ func (r *Run) start(b *birth, inherited []string) (err error) {
 		"DAGON_INCARNATION="+strconv.Itoa(b.incarnation), "DAGON_TOKEN="+b.token, folder.Variable+"="+r.folder.Path)
 	n.log.Begin(b.incarnation)
 	if b.process, err = r.drivers.process.Start(process.Spec{
-		Argv: b.argv, Env: lastOfEach(inherited, own), Dir: dir, TTY: n.spec.TTY, Tag: "DAGON_TOKEN=" + b.token,
+		Argv: b.argv, Env: lastOfEach(inherited, own), Dir: dir, TTY: n.spec.TTY, TTYSize: process.Size(n.spec.TTYSize), Tag: "DAGON_TOKEN=" + b.token,
 		Stdout: n.log.Stdout(), Stderr: n.log.Stderr(),
 	}); err != nil {
 		return fmt.Errorf("%s: %w", n.Name, err)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/dagon-star/dagon-star/runtime/control"
 	"github.com/dagon-star/dagon-star/runtime/journal"
+	"github.com/dagon-star/dagon-star/runtime/output"
 	"github.com/dagon-star/dagon-star/runtime/process"
 	"github.com/dagon-star/dagon-star/runtime/roster"
 	"github.com/dagon-star/dagon-star/runtime/topology"
@@ -36,16 +37,15 @@ type node struct {
 	spec *topology.Node
 	host string
 
-	birth       *birth // of the next incarnation, while it is being forked
-	token       string // of the present incarnation
-	showsToken  bool   // it has shown it, or will: who does not is another
-	outputRead  map[string]int64
+	birth       *birth      // of the next incarnation, while it is being forked
+	token       string      // of the present incarnation
+	showsToken  bool        // it has shown it, or will: who does not is another
 	options     ForkOptions // of the present incarnation
 	endedBefore bool        // its present incarnation, before it was allowed to exit
 	blows       []blow      // signals of a crash that it was sent, of the present incarnation
 	env         []string    // what the ini and the script set, of the present incarnation
 
-	log     *process.Log
+	log     *output.Log
 	process process.Process
 	port    *control.Port
 	conn    *control.Conn

@@ -42,6 +42,7 @@ import (
 	"github.com/dagon-star/dagon-star/runtime/folder"
 	"github.com/dagon-star/dagon-star/runtime/journal"
 	"github.com/dagon-star/dagon-star/runtime/link"
+	"github.com/dagon-star/dagon-star/runtime/output"
 	"github.com/dagon-star/dagon-star/runtime/process"
 	"github.com/dagon-star/dagon-star/runtime/roster"
 	"github.com/dagon-star/dagon-star/runtime/topology"
@@ -107,6 +108,7 @@ type Run struct {
 	stopping    sync.Mutex // one tear-down at a time
 
 	j      *journal.Journal
+	logs   *output.Logs
 	faults *fault.Book
 	nodes  map[string]*node
 	order  []*node // of the file
@@ -140,6 +142,7 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 		AfterFunc: func(d time.Duration, f func()) journal.Timer { return r.clock.AfterFunc(d, f) },
 		Ended:     r.watchEnded, Failed: r.abort, Settle: r.hearOut, Tail: r.tail,
 	})
+	r.logs = output.NewLogs(r.Elapsed)
 	r.faults = fault.NewBook(r.j)
 	r.work, r.abortWork = context.WithCancelCause(context.WithoutCancel(ctx))
 	r.ended, r.endEnded = context.WithCancel(context.WithoutCancel(ctx))
@@ -218,11 +221,8 @@ func (r *Run) open() (err error) {
 	log := r.folder.Events.Name()
 	r.j.Write(event.NewWriter(r.folder.Events), func() (journal.File, error) { return os.Open(log) })
 	for _, spec := range r.cfg.Topology.Nodes {
-		n := &node{Node: r.j.Roster().Node(spec.Name), spec: spec, host: r.addresses.Host(spec.Name),
-			outputRead: map[string]int64{}}
-		if n.log, err = process.CreateLog(r.logPath(spec.Name), r.Elapsed, func() { r.j.OutputChanged(spec.Name) }); err != nil {
-			return err
-		}
+		n := &node{Node: r.j.Roster().Node(spec.Name), spec: spec, host: r.addresses.Host(spec.Name)}
+		n.log = r.logs.Create(r.logPath(spec.Name))
 		r.nodes[spec.Name] = n
 		r.order = append(r.order, n)
 	}
@@ -258,6 +258,7 @@ func (r *Run) release() []error {
 			}
 		}
 	}
+	r.logs.Wait()
 	if r.network != nil {
 		errs = append(errs, r.network.Close())
 	}

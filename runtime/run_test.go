@@ -263,12 +263,12 @@ func TestIncarnations(t *testing.T) {
 		if sent, _ := r.Messages("node", ""); len(sent) != 1 {
 			t.Errorf("messages of incarnation %d: %v", i+1, sent)
 		}
-		c, found := r.OutputFrom("node", regexp.MustCompile("^u(p)$"), false)
+		c, found := r.OutputFrom("node", regexp.MustCompile("^u(p)$"), "", OutputSince{})
 		must(t, r.Wait(c))
 		if found().Text != "up" || found().Stream != "out" {
 			t.Errorf("%+v", found())
 		}
-		if out, err := r.Output("node"); err != nil || out != "up\n" {
+		if out, err := r.Output("node", OutputQuery{}); err != nil || out != "up\n" {
 			t.Errorf("output of incarnation %d: %q, %v", i+1, out, err)
 		}
 		ports = append(ports, info.Args[len(info.Args)-1])

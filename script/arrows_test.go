@@ -31,6 +31,7 @@ var mayTouch = map[string]string{
 	"runtime/control":            "runtime/osc",
 	"runtime/component":          "runtime/control runtime/osc",
 	"runtime/process":            "runtime/userfile",
+	"runtime/output":             "",
 	"runtime/folder":             "runtime/process",
 	"runtime/topology":           "runtime/userfile",
 	"runtime/address":            "runtime/link runtime/topology",
@@ -38,8 +39,8 @@ var mayTouch = map[string]string{
 	"runtime/record":             "runtime/userfile",
 	"runtime/internal/allocated": "",
 	"runtime": "runtime/address runtime/clock runtime/control runtime/event runtime/fault runtime/folder runtime/journal runtime/link runtime/osc " +
-		"runtime/process runtime/roster runtime/topology runtime/verdict",
-	"builtins":        "runtime runtime/clock runtime/control runtime/event runtime/fault runtime/link runtime/osc runtime/process runtime/record runtime/roster runtime/task runtime/topology runtime/userfile runtime/verdict",
+		"runtime/output runtime/process runtime/roster runtime/topology runtime/verdict",
+	"builtins":        "runtime runtime/clock runtime/control runtime/event runtime/fault runtime/link runtime/osc runtime/output runtime/process runtime/record runtime/roster runtime/task runtime/topology runtime/userfile runtime/verdict",
 	"script":          "builtins scenarios runtime runtime/event runtime/exact runtime/fault runtime/link runtime/process runtime/topology runtime/userfile runtime/verdict",
 	"scenarios":       "",
 	"scenarios/buffy": "runtime/component runtime/control runtime/osc runtime/record",

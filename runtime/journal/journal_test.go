@@ -314,24 +314,32 @@ func TestAsked(t *testing.T) {
 	}
 }
 
-// TestGivenBack: a wait that is stopped is told so, whether or not it was met, and
-// others are asked then.
+// TestGivenBack: what a condition has found is given back if the wait is stopped
+// before anybody has taken it, and others are asked then; so is what it may find, if
+// the wait ends otherwise.
 func TestGivenBack(t *testing.T) {
-	for _, met := range []bool{true, false} {
+	for _, test := range []struct {
+		name  string
+		met   bool
+		end   func(w *journal.Watch)
+		back  bool
+		asked int
+	}{
+		{"taken", true, func(w *journal.Watch) { w.Err(); w.Stop() }, false, 1},
+		{"given up", true, func(w *journal.Watch) { w.Stop(); w.Stop(); w.Err() }, true, 2},
+		{"not met", false, func(w *journal.Watch) { w.Stop() }, true, 1},
+	} {
 		j, _ := start(t, 1, nil)
 		back, asked := 0, 0
 		j.Watch(journal.Condition{What: "other", Nodes: []string{"n0"}, Check: func(string) journal.Answer {
 			asked++
 			return journal.Answer{}
 		}}, func() {})
-		w := j.Watch(journal.Condition{What: "x", Nodes: []string{"n0"}, Stopped: func() { back++ },
-			Check: func(string) journal.Answer { return journal.Answer{Met: met} }}, func() {})
-		if back > 0 {
-			t.Errorf("it was told before it was stopped")
-		}
-		w.Stop()
-		if err := w.Err(); back == 0 || asked != 2 || (err == nil) != met {
-			t.Errorf("given back %d times, and another was asked %d times: %v", back, asked, err)
+		w := j.Watch(journal.Condition{What: "x", Nodes: []string{"n0"}, GiveBack: func() { back++ },
+			Check: func(string) journal.Answer { return journal.Answer{Met: test.met} }}, func() {})
+		test.end(w)
+		if back > 0 != test.back || asked != test.asked {
+			t.Errorf("%s: given back %d times, and another was asked %d times", test.name, back, asked)
 		}
 	}
 }

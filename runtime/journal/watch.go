@@ -22,28 +22,28 @@ type Condition struct {
 	// Timeout is how long to wait; 0 is Options.Timeout.
 	Timeout time.Duration
 
-	Quiet       bool // not worth an event: sleeps
-	Expiry      bool // the deadline is what is waited for
-	Always      bool // it is checked at every event
-	ReadsOutput bool // it is also checked where its nodes have written
+	Quiet  bool // not worth an event: sleeps
+	Expiry bool // the deadline is what is waited for
+	Always bool // it is checked at every event
 	// Check reports whether the condition holds now. node is the one of which there
 	// is news since the last call; "" is none in particular, and all are to be looked
-	// at. It is called with the journal's lock held, as all functions here.
+	// at. It is called with the journal's lock held, as all functions here but Late.
 	Check func(node string) Answer
 	// Missing returns the nodes that have not come yet, as the last Check found. Where
 	// it is nil they are Nodes, until the condition is met.
 	Missing func() []string
+
 	// Begin, if there is one, is called once before the first Check. What it is given
-	// has the condition checked for another reason than an event; it is called from any
-	// goroutine, without the lock.
+	// has the condition checked for another reason than an event; it is called from
+	// any goroutine, without the lock.
 	Begin func(recheck func())
 	// Late, if there is one, is called when the deadline has come, without the lock
 	// and before the last Check: what had come before the deadline counts.
 	Late func()
-	// Stopped, if there is one, is called when the wait ends without being met, and by
-	// Watch.Stop also where it was met: nobody gets what it was met by, unless that was
-	// taken before. It may be called more than once.
-	Stopped func()
+	// GiveBack, if there is one, is called where nobody takes what the condition was
+	// met by, or is to be met by: the wait has ended otherwise, or Stop came before
+	// Err. It may be called more than once.
+	GiveBack func()
 }
 
 // Answer is what a condition finds.
@@ -65,6 +65,7 @@ type Watch struct {
 	last    Answer
 	checked bool
 	ended   bool
+	settled bool // what it found is taken or given back
 	err     error
 }
 
@@ -147,12 +148,13 @@ func (j *Journal) lists(w *Watch) iter.Seq[*list] {
 	}
 }
 
-// Err returns how the wait ended: nil where the condition was met. It is only to
-// be called after notify was.
+// Err returns how the wait ended: nil where the condition was met, and what it found
+// is taken. It is only to be called after notify was.
 func (w *Watch) Err() error {
-	w.j.mu.Lock()
+	w.j.Lock()
 	err := w.err
-	w.j.mu.Unlock()
+	w.settled = true
+	w.j.Unlock()
 	// The last lines are read outside the lock, for they are in a file.
 	var timeout *TimeoutError
 	var impossible *ImpossibleError
@@ -173,39 +175,27 @@ func (j *Journal) tails(missing []Missing) map[string][]string {
 	return output
 }
 
-// Stop gives the wait up; notify is not called if it has not been. What it has found
-// and nobody has taken is left to others.
+// Stop gives the wait up; notify is not called if it has not been. What it has found,
+// and nobody has taken by Err, is given back.
 func (w *Watch) Stop() {
 	j := w.j
 	j.Lock()
 	defer j.Unlock()
 	w.notify = nil
-	j.finish(w, "cancelled", context.Canceled)
-	if w.c.Stopped != nil {
-		w.c.Stopped()
-		for _, name := range w.c.Nodes { // others may wait for what it had found
+	if w.ended && w.err == nil && !w.settled && w.c.GiveBack != nil {
+		w.settled = true
+		w.c.GiveBack()
+		for _, name := range w.c.Nodes { // others may wait for it
 			j.check(name)
 		}
 	}
+	j.finish(w, "cancelled", context.Canceled)
 }
 
 // CancelWatches ends all waits with an error. The lock is held.
 func (j *Journal) CancelWatches(err error) {
 	for _, w := range j.watches.all {
 		j.finish(w, "cancelled", err)
-	}
-}
-
-// OutputChanged checks the conditions that read the output of a node.
-func (j *Journal) OutputChanged(node string) {
-	j.Lock()
-	defer j.Unlock()
-	if l := j.byNode[node]; l != nil {
-		for _, w := range l.all {
-			if !w.ended && w.c.ReadsOutput {
-				j.decided(w, node)
-			}
-		}
 	}
 }
 
@@ -311,11 +301,11 @@ func (j *Journal) finish(w *Watch, outcome string, err error) {
 	if w.timer != nil {
 		w.timer.Stop()
 	}
-	if err != nil && w.c.Stopped != nil {
-		w.c.Stopped()
-	}
 	for l := range j.lists(w) {
 		l.leave()
+	}
+	if err != nil && w.c.GiveBack != nil {
+		w.c.GiveBack()
 	}
 	if w.notify != nil {
 		j.tell = append(j.tell, w.notify)

@@ -13,7 +13,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
 )
 
@@ -137,7 +136,7 @@ func (d *driver) Start(s Spec) (Process, error) {
 // running is a process of the driver.
 type running struct {
 	tree    tree
-	outputs []interface{ end() }
+	outputs []stream
 	reading sync.WaitGroup
 	living  *sync.WaitGroup // of the driver
 	ending  Exit            // once done is closed
@@ -198,12 +197,12 @@ func (p *running) start(d *driver, path string, s Spec) (err error) {
 		}
 	}()
 	if s.TTY {
-		master, slave, err := openTTY()
+		master, slave, err := openTTY(s.TTYSize)
 		if err != nil {
 			return fmt.Errorf("cannot open a terminal for %s: %w", s.Argv[0], err)
 		}
 		ends = append(ends, slave)
-		o := &output{from: master, to: s.Stdout}
+		o := &output{from: master, to: &lineEnds{to: s.Stdout}}
 		p.outputs = append(p.outputs, o)
 		p.reading.Go(o.read)
 		im.files = []*os.File{slave, slave, slave}
@@ -233,26 +232,6 @@ func (p *running) start(d *driver, path string, s Spec) (err error) {
 	return nil
 }
 
-// openTTY opens a terminal whose master end can be waited for without a thread.
-func openTTY() (master, slave *os.File, err error) {
-	m, slave, err := pty.Open()
-	if err != nil {
-		return nil, nil, err
-	}
-	defer m.Close()
-	fd, err := unix.FcntlInt(m.Fd(), unix.F_DUPFD_CLOEXEC, 0)
-	if err == nil {
-		if err = unix.SetNonblock(fd, true); err != nil {
-			unix.Close(fd)
-		}
-	}
-	if err != nil {
-		slave.Close()
-		return nil, nil, err
-	}
-	return os.NewFile(uintptr(fd), m.Name()), slave, nil
-}
-
 // ended sees a process that has ended to the end of its output.
 func (p *running) ended(e Exit) {
 	defer p.living.Done()
@@ -270,28 +249,47 @@ func (p *running) ended(e Exit) {
 	p.after = nil
 }
 
+// ReadNow reads what is in the pipes.
+func (p *running) ReadNow() {
+	for _, o := range p.outputs {
+		o.readNow()
+	}
+}
+
+// stream is one stream of a process.
+type stream interface {
+	readNow() // what is there
+	end()     // what is there is read, and no more, as the process has ended
+}
+
 // output is one stream of a process and its reader.
 type output struct {
-	from   *os.File
-	to     io.Writer
+	from *os.File
+	to   io.Writer
+
+	mu     sync.Mutex // held from a read to the end of its write
 	failed bool
 }
 
-// readSize is how much is read at a time.
-const readSize = 4 << 10
-
-var buffers = sync.Pool{New: func() any { b := make([]byte, readSize); return &b }}
+// buffers are as large as a pipe is: whoever writes into it is held up while it is
+// full.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
 
 // lastBytes bounds what is read after the end of a process: more than a pipe
 // can hold (pipe(7), the largest that an ordinary user can ask for), so that
 // all that the process wrote is among it, whoever else writes on.
 const lastBytes = 1 << 20
 
-// end has what is there read, and no more, as the process has ended.
+func (o *output) readNow() {
+	if raw, err := o.from.SyscallConn(); err == nil {
+		o.drain(raw)
+	}
+}
+
 func (o *output) end() { o.from.SetReadDeadline(time.Now()) }
 
 func (o *output) read() {
-	defer o.from.Close()
+	defer o.close()
 	raw, err := o.from.SyscallConn()
 	if err != nil {
 		return
@@ -310,6 +308,11 @@ func (o *output) read() {
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		return
 	}
+	o.drain(raw)
+}
+
+// drain reads what is there, without waiting for more.
+func (o *output) drain(raw syscall.RawConn) {
 	for left := lastBytes; left > 0; {
 		n := 0
 		if raw.Control(func(fd uintptr) { n, _ = o.readOnce(fd) }) != nil || n <= 0 {
@@ -319,11 +322,23 @@ func (o *output) read() {
 	}
 }
 
+// close ends the reading; a writer that keeps something back is told.
+func (o *output) close() {
+	o.from.Close()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if to, ok := o.to.(*lineEnds); ok {
+		to.flush()
+	}
+}
+
 // readOnce reads what is there, and writes it. A stream has a buffer only while
 // there is something: most of many are silent.
 func (o *output) readOnce(fd uintptr) (n int, err error) {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	for {
 		if n, err = unix.Read(int(fd), *buf); err != unix.EINTR {
 			break

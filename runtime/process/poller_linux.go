@@ -176,10 +176,21 @@ func (o *pipe) close() {
 	o.over()
 }
 
-// end reads what is in the pipe and closes it, as the process has ended.
+func (o *pipe) readNow() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.drain()
+}
+
 func (o *pipe) end() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.drain()
+	o.close()
+}
+
+// drain reads what is in the pipe. The lock is held.
+func (o *pipe) drain() {
 	if o.fd < 0 {
 		return
 	}
@@ -188,9 +199,8 @@ func (o *pipe) end() {
 	for left := lastBytes; left > 0; {
 		n, _ := o.readOnce(*buf)
 		if n <= 0 {
-			break
+			return
 		}
 		left -= n
 	}
-	o.close()
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"sync"
-	"time"
 )
 
 // poller has a goroutine for each pipe.
@@ -37,5 +36,6 @@ func (p *poller) open(to io.Writer, over func()) (own *pipe, theirs *os.File, er
 	return own, w, nil
 }
 
-// end reads what is in the pipe and closes it, as the process has ended.
-func (o *pipe) end() { o.output.from.SetReadDeadline(time.Now()) }
+func (o *pipe) readNow() { o.output.readNow() }
+
+func (o *pipe) end() { o.output.end() }

@@ -45,14 +45,19 @@ type Spec struct {
 	// has left all that the kernel knows the tree by is known by it.
 	Tag string
 	// TTY gives the process a terminal instead of pipes; what it writes there
-	// goes to Stdout.
+	// goes to Stdout, without the carriage returns at the ends of lines.
 	TTY bool
+	// TTYSize is the size of the terminal; the zero Size is 80 columns and 24 rows.
+	TTYSize Size
 	// Stdout and Stderr are given what the process writes, as it was read, each
 	// from one goroutine. Nil throws it away, and so does a writer that fails:
 	// a process is never held up by an error of its reader. The order between
 	// the two streams is only that in which they were read.
 	Stdout, Stderr io.Writer
 }
+
+// Size is the size of a terminal, in characters; both are below 65536.
+type Size struct{ Columns, Rows int }
 
 // Driver starts processes.
 type Driver interface {
@@ -133,6 +138,13 @@ type Process interface {
 type Ender interface {
 	// AfterEnd calls f in a goroutine of its own once Done is closed.
 	AfterEnd(f func())
+}
+
+// Reader is a Process whose output can be read out of turn.
+type Reader interface {
+	// ReadNow reads what the process has written so far, and returns when its
+	// writers have been given it. What is written meanwhile may be among it.
+	ReadNow()
 }
 
 // Limits are what a tree may use; a zero field is no limit.

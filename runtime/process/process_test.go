@@ -352,11 +352,7 @@ func testTerm(t *testing.T, d Driver) {
 		"stopped":         {child: "sleep", stopped: true, want: "TERM"},
 		"deaf":            {child: "deaf", want: "KILL"},
 	} {
-		line := "up\n"
-		if test.tty {
-			line = "up\r\n"
-		}
-		up := newLines(line)
+		up := newLines("up\n")
 		p := start(t, d, test.child, Spec{Stdout: up, TTY: test.tty})
 		<-up.seen
 		var signals []os.Signal
@@ -477,7 +473,7 @@ func testOwnGroupAndTTY(t *testing.T, d Driver) {
 	}
 	out.Reset()
 	<-start(t, d, "tty", Spec{Stdout: &out, TTY: true}).Done()
-	if out.String() != "tty true\r\n" {
+	if out.String() != "tty true\n" {
 		t.Errorf("with a terminal: %q", out.String())
 	}
 }
@@ -582,67 +578,59 @@ func testUnrelatedThreads(t *testing.T, d Driver) {
 	}
 }
 
-func TestLog(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "node.log")
-	now := time.Duration(0)
-	changes := 0
-	l, err := CreateLog(path, func() time.Duration { now += 1500 * time.Microsecond; return now }, func() { changes++ })
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Begin(1)
-	fmt.Fprint(l.Stdout(), "first\nsec")
-	fmt.Fprint(l.Stderr(), "oops\n")
-	fmt.Fprint(l.Stdout(), "ond\nunfinished")
-	l.End()
-	if got := l.Tail(3); fmt.Sprint(got) != "[oops second unfinished]" {
-		t.Errorf("tail %q", got)
-	}
-	l.Begin(2)
-	if got := l.Tail(3); len(got) != 0 {
-		t.Errorf("the tail of a new incarnation: %q", got)
-	}
-	long := strings.Repeat("x", maxLine+10)
-	fmt.Fprint(l.Stdout(), long+"\n")
-	fmt.Fprint(l.Stdout(), "bytes \xff\x00\r\n")
-	l.End()
-	lines, next, err := l.Lines(l.Start())
-	if err != nil || next != l.Size() || len(lines) != 3 {
-		t.Fatalf("%d lines, next %d of %d, %v", len(lines), next, l.Size(), err)
-	}
-	if !lines[0].Part || lines[1].Part || lines[0].Text+lines[1].Text != long || lines[2].Text != "bytes \xff\x00\r" {
-		t.Errorf("%v %v %q", lines[0].Part, lines[1].Part, lines[2].Text)
-	}
-	if again, _, err := l.Lines(lines[1].Offset); err != nil || len(again) != 2 || again[0].T != lines[1].T {
-		t.Errorf("from an offset: %d lines, %v", len(again), err)
-	}
-	if lines, _, _ := l.Lines(l.Size()); len(lines) != 0 {
-		t.Errorf("from the end: %d lines", len(lines))
-	}
-	if changes != 6 {
-		t.Errorf("told of %d changes, want 6", changes)
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	b, _ := os.ReadFile(path)
-	want := "0.001500 --- incarnation 1\n0.003000 out first\n0.004500 err oops\n0.006000 out second\n0.007500 out unfinished\n"
-	if !strings.HasPrefix(string(b), want) {
-		t.Errorf("the file begins\n%s\nwant\n%s", b[:200], want)
+// TestLineEnds: the carriage returns at the ends of lines are left out, however they
+// come, and no others.
+func TestLineEnds(t *testing.T) {
+	for in, want := range map[string]string{
+		"a\r\nb\r\n": "a\nb\n", "a\r\r\nb": "a\nb", "1%\r2%\r\n": "1%\r2%\n", "\r": "\r", "a\r": "a\r", "\r\n": "\n", "\n\r\rx\n": "\n\r\rx\n",
+	} {
+		for cut := range len(in) + 1 {
+			var out bytes.Buffer
+			w := &lineEnds{to: &out}
+			for _, part := range []string{in[:cut], in[cut:]} {
+				if n, err := w.Write([]byte(part)); n != len(part) || err != nil {
+					t.Errorf("%q: %d, %v", part, n, err)
+				}
+			}
+			w.flush()
+			if out.String() != want {
+				t.Errorf("%q, %q: %q, want %q", in[:cut], in[cut:], out.String(), want)
+			}
+		}
 	}
 }
 
-// TestLogFull: a log that cannot be written loses lines, and says so at the end.
-func TestLogFull(t *testing.T) {
-	l, err := CreateLog(filepath.Join(t.TempDir(), "node.log"), func() time.Duration { return 0 }, nil)
+// taker is a function as a Writer.
+type taker func(p []byte) (int, error)
+
+func (f taker) Write(p []byte) (int, error) { return f(p) }
+
+// TestReadNow: what is in a pipe is read at once, also while its own reader waits.
+func TestReadNow(t *testing.T) {
+	d, err := New(Options{Run: fmt.Sprint("test-", os.Getpid())})
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.file.Close()
-	if n, err := fmt.Fprintln(l.Stdout(), "lost"); err != nil || n != 5 {
-		t.Errorf("%d, %v: the node would be held up", n, err)
-	}
-	if l.Close() == nil {
-		t.Error("Close does not tell of the error")
+	defer d.Close()
+	for range 50 {
+		var mu sync.Mutex
+		var out []byte
+		p := start(t, d, "group", Spec{Stdout: taker(func(b []byte) (int, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			out = append(out, b...)
+			return len(b), nil
+		})})
+		for p.Alive() {
+			goruntime.Gosched()
+		}
+		p.(Reader).ReadNow()
+		mu.Lock()
+		got := string(out)
+		mu.Unlock()
+		<-p.Done()
+		if got != "own group true\n" {
+			t.Fatalf("%q", got)
+		}
 	}
 }

@@ -32,7 +32,8 @@ var nodeKeys = [...]Key{
 	{"arg.KEY", "VALUE", "passes --KEY=VALUE where KEY is one of these keys"},
 	{"env.KEY", "VALUE", "sets a variable in the environment"},
 	{"cwd", "DIR", "the working folder, relative to the ini; without it the node has one of its own in the run's folder"},
-	{"tty", "true|false", "gives the node a terminal"},
+	{"tty", "true|false", "gives the node a terminal; carriage returns at the ends of its lines are left out"},
+	{"tty.size", "COLUMNSxROWS", "the size of that terminal, 80x24"},
 	{"may_exit", "true|false", "the node may exit unasked"},
 	{"listen.NAME", "PORT|auto|udp:PORT|udp:auto", "an endpoint of the node's own address: <SELF:NAME> here, <node:NAME> in other sections, DAGON_LISTEN_NAME in its environment"},
 	{"wrapper_path", "FILE", "a program put in front of the command"},
@@ -171,6 +172,11 @@ func (t *Topology) readNode(s *section) {
 			n.Cwd = text(t.abs(k.value))
 		case k.key == "tty":
 			n.TTY = boolean(k)
+		case k.key == "tty.size":
+			var ok bool
+			if n.TTYSize, ok = parseTTYSize(k.value); !ok {
+				wrong(k, "COLUMNSxROWS, such as 132x43, each from 1 to 65535,")
+			}
 		case k.key == "may_exit":
 			n.MayExit = boolean(k)
 		case k.key == "wrapper_path":
@@ -229,6 +235,9 @@ func (t *Topology) readNode(s *section) {
 	case n.Path != "":
 		n.Path = t.program(n.Path)
 	}
+	if line := n.lines["tty.size"]; line > 0 && !n.TTY {
+		f.mistake(line, "tty.size is given, but the node has no terminal: tty = true was expected")
+	}
 	if n.lines["name"] == 0 && !isNodeName(n.Name) {
 		f.mistake(n.Line, "[%s] is the node's name too: %s was expected, or a key name", s.name, nameExpected)
 	}
@@ -248,6 +257,25 @@ func (t *Topology) role(n *Node, roles map[Role]int) Role {
 		return Receiver
 	}
 	return Worker
+}
+
+// TTYSize is the size of a terminal, in characters.
+type TTYSize struct{ Columns, Rows int }
+
+// parseTTYSize reads COLUMNSxROWS.
+func parseTTYSize(s string) (size TTYSize, ok bool) {
+	columns, rows, _ := strings.Cut(s, "x")
+	for _, part := range []struct {
+		text string
+		to   *int
+	}{{columns, &size.Columns}, {rows, &size.Rows}} {
+		n, err := strconv.ParseUint(part.text, 10, 16)
+		if err != nil || n == 0 {
+			return TTYSize{}, false
+		}
+		*part.to = int(n)
+	}
+	return size, true
 }
 
 func parseEndpoint(name, value string) (Endpoint, bool) {

@@ -83,6 +83,7 @@ type Node struct {
 	Env       []EnvVar
 	Cwd       string // absolute; "" is a folder of its own in the run's folder
 	TTY       bool
+	TTYSize   TTYSize // the zero one where the ini has none
 	MayExit   bool
 	Endpoints []Endpoint
 

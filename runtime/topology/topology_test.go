@@ -121,6 +121,7 @@ env.LEVEL = <NAME>
 cwd = data
 args = -x 'two words' "<SELF>"
 tty
+tty.size = 132x43
 may_exit = yes
 [api]
 path = sh
@@ -136,7 +137,7 @@ db = <db.one:sql-port>,<db.one>
 		t.Errorf("\ngot  %q\nwant %q", got, want)
 	}
 	n := top.Node("db.one")
-	if !n.TTY || !n.MayExit || n.Identifier() != "db_one" || len(n.Endpoints) != 2 || n.Endpoints[1] != (Endpoint{"gossip", "udp", 5000}) {
+	if !n.TTY || n.TTYSize != (TTYSize{132, 43}) || !n.MayExit || n.Identifier() != "db_one" || len(n.Endpoints) != 2 || n.Endpoints[1] != (Endpoint{"gossip", "udp", 5000}) {
 		t.Errorf("%+v", n)
 	}
 	s := top.Settings
@@ -316,6 +317,17 @@ func TestNearest(t *testing.T) {
 	for name, want := range map[string]string{"await_redy": "await_ready", "frok": "fork", "Send": "send", "completely": "", "fo": ""} {
 		if got := Nearest(name, names); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestParseTTYSize(t *testing.T) {
+	for text, want := range map[string]TTYSize{
+		"80x24": {80, 24}, "1x65535": {1, 65535},
+		"": {}, "80": {}, "80x": {}, "x24": {}, "0x24": {}, "80x0": {}, "80x24x1": {}, "80 x 24": {}, "-80x24": {}, "+80x24": {}, "65536x1": {}, "80X24": {},
+	} {
+		if got, ok := parseTTYSize(text); got != want || ok != (want != TTYSize{}) {
+			t.Errorf("%q: %v, %v", text, got, ok)
 		}
 	}
 }
