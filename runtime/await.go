@@ -87,6 +87,7 @@ func (r *Run) MessageFrom(name, address string, sinceNow bool) (Condition, func(
 	return Condition{What: "message " + address, Nodes: []string{name}, GiveBack: func() {
 		if of != nil {
 			of.GiveBack(address, found.Seq)
+			of = nil
 		}
 	},
 		Check: func(string) journal.Answer {

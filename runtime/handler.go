@@ -24,10 +24,7 @@ type handler Run
 // its token that it is the same node.
 const (
 	hearBefore = 10 * time.Second
-	handOver   = time.Second
-	// maxCallers is how many of one node's connections may wait so: no crowd that says a
-	// node's name takes the places of others.
-	maxCallers = 64
+	handOver   = time.Second // from when the first of them has come
 )
 
 // Ready believes a connection, or says why not. Where only this machine reaches
@@ -42,9 +39,8 @@ func (h *handler) Ready(c *control.Conn, hello control.Hello) error {
 	r := (*Run)(h)
 	r.j.Lock()
 	n := r.nodes[hello.Name]
-	again, crowd := false, false
+	again := n != nil && (n.conn != nil || n.losses > 0)
 	if n != nil {
-		again, crowd = n.conn != nil || n.losses > 0, n.callers == maxCallers
 		n.callers++
 	}
 	r.j.Unlock()
@@ -55,28 +51,26 @@ func (h *handler) Ready(c *control.Conn, hello control.Hello) error {
 			r.j.Unlock()
 		}
 	}()
-	if crowd {
-		return fmt.Errorf("%d connections before it say that they are %s", maxCallers, hello.Name)
-	}
 	if before := c.Before(again || hello.ForNode != ""); len(before) > 0 {
 		ctx, cancel := context.WithTimeout(r.ended, hearBefore)
 		r.drivers.control.Settle(ctx, before, nil, false)
 		cancel()
 	}
-	timer := time.NewTimer(handOver)
-	defer timer.Stop()
 	for {
-		older, proven, err := r.believe(c, hello)
+		older, proven, wait, err := r.believe(c, hello)
 		if older == nil {
 			return err
 		}
 		if proven {
 			older.Close(fmt.Sprintf("it has connected again, from %s", c.Peer()))
 		}
+		timer := time.NewTimer(wait)
 		select {
 		case <-older.Closed():
+			timer.Stop()
 			continue
 		case <-c.Stopping():
+			timer.Stop()
 		case <-timer.C:
 		}
 		return fmt.Errorf("%s is already connected, from %s", hello.Name, older.Peer())
@@ -84,41 +78,55 @@ func (h *handler) Ready(c *control.Conn, hello control.Hello) error {
 }
 
 // believe takes a connection for that of a node, or says why not. Where the node has
-// another it is older, and proven says whether this one has shown the token.
-func (r *Run) believe(c *control.Conn, hello control.Hello) (older *control.Conn, proven bool, err error) {
+// another it is older, whose end is to be waited for, and proven says whether this one
+// has shown the token.
+func (r *Run) believe(c *control.Conn, hello control.Hello) (older *control.Conn, proven bool, wait time.Duration, err error) {
 	r.j.Lock()
 	defer r.j.Unlock()
 	if hello.ForNode != "" && hello.Name != hello.ForNode {
-		return nil, false, fmt.Errorf("it says it is %q, and this port is that of %s", hello.Name, hello.ForNode)
+		return nil, false, 0, fmt.Errorf("it says it is %q, and this port is that of %s", hello.Name, hello.ForNode)
 	}
 	n := r.nodes[hello.Name]
-	for n != nil && n.birth != nil { // it has spoken before its fork is in the log
-		settled := n.birth.settled
-		r.j.Unlock()
-		<-settled
-		r.j.Lock()
-	}
+	r.awaitBirth(n)
 	switch {
 	case n == nil:
-		return nil, false, fmt.Errorf("no node of this run is named %q", hello.Name)
+		return nil, false, 0, fmt.Errorf("no node of this run is named %q", hello.Name)
 	case hello.Run != "" && hello.Run != r.id:
-		return nil, false, fmt.Errorf("%s belongs to run %q, this is run %s", hello.Name, hello.Run, r.id)
+		return nil, false, 0, fmt.Errorf("%s belongs to run %q, this is run %s", hello.Name, hello.Run, r.id)
 	case !n.Alive():
-		return nil, false, fmt.Errorf("%s is not running", hello.Name)
+		return nil, false, 0, fmt.Errorf("%s is not running", hello.Name)
 	case hello.Incarnation != 0 && hello.Incarnation != n.Incarnation,
 		hello.ForIncarnation != 0 && hello.ForIncarnation != n.Incarnation:
-		return nil, false, fmt.Errorf("it is incarnation %d of %s, the present one is %d",
+		return nil, false, 0, fmt.Errorf("it is incarnation %d of %s, the present one is %d",
 			cmp.Or(hello.Incarnation, hello.ForIncarnation), hello.Name, n.Incarnation)
 	case (hello.Token != "" || r.needToken || n.showsToken) && subtle.ConstantTimeCompare([]byte(hello.Token), []byte(n.token)) == 0:
-		return nil, false, fmt.Errorf("the token is not that of %s: DAGON_TOKEN of its environment is expected", hello.Name)
+		return nil, false, 0, fmt.Errorf("the token is not that of %s: DAGON_TOKEN of its environment is expected", hello.Name)
 	case n.conn != nil:
-		return n.conn, hello.Token != "", nil
+		if n.challenged != n.conn {
+			n.challenged, n.challengedAt = n.conn, time.Now()
+		}
+		proven = hello.Token != ""
+		if wait = handOver - time.Since(n.challengedAt); proven {
+			wait = handOver
+		}
+		return n.conn, proven, max(wait, 0), nil
 	}
 	n.conn = c
 	n.showsToken = n.showsToken || hello.Token != ""
 	r.j.Append(hello.Name, event.Connected{Peer: c.Peer()})
 	r.j.Append(hello.Name, event.Received{Address: control.AddressReady, Args: event.Args{hello.Name}})
-	return nil, false, nil
+	return nil, false, 0, nil
+}
+
+// awaitBirth waits for the fork of a node that has spoken before that is in the log. n
+// may be nil. The lock is held, and given back meanwhile.
+func (r *Run) awaitBirth(n *node) {
+	for n != nil && n.birth != nil {
+		settled := n.birth.settled
+		r.j.Unlock()
+		<-settled
+		r.j.Lock()
+	}
 }
 
 // Received logs messages.
@@ -158,13 +166,19 @@ func (h *handler) Disconnected(c *control.Conn, reason string, cut bool) {
 	r.j.Append(c.Name(), event.Disconnected{Peer: c.Peer(), Reason: reason, Cut: cut})
 	n.losses++
 	incarnation, loss := n.Incarnation, n.losses
-	r.clock.AfterFunc(lostAfter, func() {
+	var lose func()
+	lose = func() {
 		r.j.Lock()
 		defer r.j.Unlock()
-		if n.Alive() && n.Incarnation == incarnation && n.conn == nil && n.losses == loss {
+		switch {
+		case !n.Alive() || n.Incarnation != incarnation || n.conn != nil || n.losses != loss:
+		case n.callers > 0: // it may be one of them
+			r.clock.AfterFunc(lostAfter, lose)
+		default:
 			r.j.Append(n.Name, event.Lost{})
 		}
-	})
+	}
+	r.clock.AfterFunc(lostAfter, lose)
 }
 
 // Refused logs a connection or a message that was turned away.
@@ -172,6 +186,7 @@ func (h *handler) Refused(refusal control.Refusal) {
 	r := (*Run)(h)
 	r.j.Lock()
 	defer r.j.Unlock()
+	r.awaitBirth(r.nodes[refusal.Node])
 	r.j.Append(refusal.Node, event.Refused{Peer: refusal.Peer, Reason: refusal.Reason, Message: refusal.Message})
 }
 

@@ -2,9 +2,11 @@ package runtime
 
 import (
 	"fmt"
+	"io"
 	"math"
 	"net"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -19,7 +21,8 @@ type answer = journal.Answer
 
 // phone is a node's side of the control socket, which the test holds itself.
 type phone struct {
-	t    *testing.T
+	t    testing.TB
+	raw  net.Conn
 	conn *osc.Conn
 }
 
@@ -33,7 +36,7 @@ func quiet(t *testing.T, r *Run) func(words ...any) phone {
 	return func(words ...any) phone {
 		c, err := net.Dial("tcp", home)
 		must(t, err)
-		p := phone{t, osc.NewConn(c, osc.ConnOptions{})}
+		p := phone{t, c, osc.NewConn(c, osc.ConnOptions{})}
 		t.Cleanup(func() { p.conn.Close() })
 		p.say("/ready", append([]any{"node"}, words...)...)
 		return p
@@ -270,13 +273,13 @@ func TestAskedOnce(t *testing.T) {
 	}
 }
 
-func quietOf(t *testing.T, r *Run, name string) phone {
+func quietOf(t testing.TB, r *Run, name string) phone {
 	r.j.Lock()
 	home := r.nodes[name].port.Addr().String()
 	r.j.Unlock()
 	c, err := net.Dial("tcp", home)
 	must(t, err)
-	p := phone{t, osc.NewConn(c, osc.ConnOptions{})}
+	p := phone{t, c, osc.NewConn(c, osc.ConnOptions{})}
 	t.Cleanup(func() { p.conn.Close() })
 	return p
 }
@@ -316,6 +319,89 @@ func TestCut(t *testing.T) {
 	if want := "missing node (ready; its control connection was closed by dagon-star: malformed: a frame of 100000 bytes, over the limit of 65536)"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("%v, want %s", err, want)
 	}
+}
+
+// BenchmarkHear is what it takes to hear many messages of a node, from its socket into
+// the log. Rounds take turns with a plain reader of the same bytes, and the ratio is
+// that of the medians; heap-MB is the most that was in use after a collection.
+func BenchmarkHear(b *testing.B) {
+	for _, n := range []int{10_000, 100_000, 1_000_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			frames := hearable(b, n)
+			var plain, heard []float64
+			heap := 0.0
+			for b.Loop() {
+				plain = append(plain, readPlainly(b, frames).Seconds())
+				took, used := hear(b, frames)
+				heard = append(heard, took.Seconds())
+				heap = max(heap, used)
+			}
+			slices.Sort(plain)
+			slices.Sort(heard)
+			median := heard[len(heard)/2]
+			b.ReportMetric(median/float64(n)*1e9, "ns/message")
+			b.ReportMetric(median/plain[len(plain)/2], "to-plain")
+			b.ReportMetric(heap, "heap-MB")
+		})
+	}
+}
+
+// hearable are frames of messages, of which the last is to /end.
+func hearable(b *testing.B, n int) (frames []byte) {
+	for i := range n {
+		m := osc.NewMessage("/progress", int32(i), "some text")
+		if i == n-1 {
+			m.Address = "/end"
+		}
+		packet, err := osc.Append(nil, m)
+		must(b, err)
+		frames = osc.AppendFrame(frames, osc.SizePrefix, packet)
+	}
+	return frames
+}
+
+func readPlainly(b *testing.B, frames []byte) time.Duration {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(b, err)
+	defer l.Close()
+	read := make(chan error, 1)
+	go func() {
+		c, err := l.Accept()
+		if err == nil {
+			_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{c}, make([]byte, 64<<10))
+			c.Close()
+		}
+		read <- err
+	}()
+	c, err := net.Dial("tcp", l.Addr().String())
+	must(b, err)
+	began := time.Now()
+	_, err = c.Write(frames)
+	must(b, err)
+	c.Close()
+	must(b, <-read)
+	return time.Since(began)
+}
+
+func hear(b *testing.B, frames []byte) (took time.Duration, heapMB float64) {
+	r := begin(b, Config{Topology: ini(b, "node silent"), Hurry: closed()})
+	must(b, r.Fork("node", ForkOptions{}))
+	p := quietOf(b, r, "node")
+	p.say("/ready", "node")
+	must(b, r.Wait(r.Reached([]string{"node"}, StateReady)))
+	c, _ := r.MessageFrom("node", "/end", false)
+	began := time.Now()
+	_, err := p.raw.Write(frames)
+	must(b, err)
+	must(b, r.Wait(c))
+	took = time.Since(began)
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	p.conn.Close()
+	_, err = r.End(nil)
+	must(b, err)
+	return took, float64(m.HeapAlloc-uint64(len(frames))) / 1e6
 }
 
 func BenchmarkAwaitBehind(b *testing.B) {

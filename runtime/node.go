@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/control"
 	"github.com/dagon-star/dagon-star/runtime/journal"
@@ -48,9 +49,12 @@ type node struct {
 	process process.Process
 	port    *control.Port
 	conn    *control.Conn
-	losses  int           // of connections so far
-	callers int           // connections that say they are its, and are not yet
-	gone    chan struct{} // closed when the incarnation's exit has been logged
+	losses  int // of connections so far
+	callers int // connections that say they are its, and are not yet
+
+	challenged   *control.Conn // that another of its connections wants to follow
+	challengedAt time.Time     // since when
+	gone         chan struct{} // closed when the incarnation's exit has been logged
 
 	// asking is held by who asks the process to end, from the act until the
 	// request is in the log, and taken whole by who logs its exit: so that what a

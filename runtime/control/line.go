@@ -9,13 +9,9 @@ import (
 	"time"
 )
 
-const (
-	// peekFor is how long a read waits that only looks at what has arrived.
-	peekFor = time.Millisecond
-	// peekBytes is more than a socket holds: who has read so much since it was asked
-	// has read what had arrived then.
-	peekBytes = 16 << 20
-)
+// peekBytes is more than a socket holds: who has read so much since it was asked has
+// read what had arrived then.
+const peekBytes = 16 << 20
 
 // line is the connection as it is read: of it one can wait until what has arrived has
 // been looked at, and a deadline passes only once that is so, and not by time in which
@@ -81,29 +77,48 @@ func (l *line) Read(p []byte) (int, error) {
 			l.peeks = l.peeks[1:]
 		}
 		peeks := len(l.peeks)
+		looks := peeks > 0 || last
 		switch {
-		case peeks > 0 || last:
+		case looks: // a deadline that has passed would keep what is there from being read
 			l.moved = true
-			l.Conn.SetReadDeadline(time.Now().Add(peekFor))
+			l.Conn.SetReadDeadline(time.Time{})
 		case l.moved:
 			l.moved = false
 			l.Conn.SetReadDeadline(l.deadline)
 		}
 		l.mu.Unlock()
-		n, err := l.Conn.Read(p)
-		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
-			l.mu.Lock()
-			l.read += int64(n)
-			l.mu.Unlock()
-			return n, err
+		if !looks || l.hasArrived() {
+			n, err := l.Conn.Read(p)
+			if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+				l.mu.Lock()
+				l.read += int64(n)
+				l.mu.Unlock()
+				return n, err
+			}
+			peeks = 0 // who has asked meanwhile is to be answered
+			if looks {
+				continue
+			}
 		}
 		if l.nothing(peeks) {
 			if last {
-				return 0, err
+				return 0, os.ErrDeadlineExceeded
 			}
 			last = true // of what had arrived when the deadline passed nothing was read
 		}
 	}
+}
+
+// hasArrived reports whether a Read would not wait.
+func (l *line) hasArrived() (is bool) {
+	raw, err := l.SyscallConn()
+	if err != nil {
+		return true // the Read tells
+	}
+	if err := raw.Control(func(fd uintptr) { is = unread(fd) }); err != nil {
+		return true
+	}
+	return is
 }
 
 // nothing is told that a read has found nothing, before which there were so many who

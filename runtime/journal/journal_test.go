@@ -315,15 +315,19 @@ func TestAsked(t *testing.T) {
 }
 
 // TestGivenBack: what a condition has found is given back if the wait is stopped
-// before anybody has taken it, once, and others are asked then.
+// before anybody has taken it, and others are asked then; so is what it may find, if
+// the wait ends otherwise.
 func TestGivenBack(t *testing.T) {
 	for _, test := range []struct {
-		name string
-		end  func(w *journal.Watch)
-		back int
+		name  string
+		met   bool
+		end   func(w *journal.Watch)
+		back  bool
+		asked int
 	}{
-		{"taken", func(w *journal.Watch) { w.Err(); w.Stop() }, 0},
-		{"given up", func(w *journal.Watch) { w.Stop(); w.Stop(); w.Err() }, 1},
+		{"taken", true, func(w *journal.Watch) { w.Err(); w.Stop() }, false, 1},
+		{"given up", true, func(w *journal.Watch) { w.Stop(); w.Stop(); w.Err() }, true, 2},
+		{"not met", false, func(w *journal.Watch) { w.Stop() }, true, 1},
 	} {
 		j, _ := start(t, 1, nil)
 		back, asked := 0, 0
@@ -332,11 +336,45 @@ func TestGivenBack(t *testing.T) {
 			return journal.Answer{}
 		}}, func() {})
 		w := j.Watch(journal.Condition{What: "x", Nodes: []string{"n0"}, GiveBack: func() { back++ },
-			Check: func(string) journal.Answer { return journal.Answer{Met: true} }}, func() {})
+			Check: func(string) journal.Answer { return journal.Answer{Met: test.met} }}, func() {})
 		test.end(w)
-		if back != test.back || asked != 1+test.back {
+		if back > 0 != test.back || asked != test.asked {
 			t.Errorf("%s: given back %d times, and another was asked %d times", test.name, back, asked)
 		}
+	}
+}
+
+// TestRechecked: a condition is asked again when what it has begun says so, and for the
+// last time after what had been late.
+func TestRechecked(t *testing.T) {
+	var due func()
+	j, _ := start(t, 1, func(o *journal.Options) {
+		o.AfterFunc = func(d time.Duration, f func()) journal.Timer {
+			due = f
+			return time.NewTimer(time.Hour)
+		}
+	})
+	var recheck func()
+	asked := 0
+	late := false
+	ended := make(chan struct{})
+	w := j.Watch(journal.Condition{What: "x", Nodes: []string{"n0"}, Begin: func(f func()) { recheck = f }, Late: func() { late = true },
+		Check: func(string) journal.Answer {
+			asked++
+			return journal.Answer{Met: late}
+		}}, func() { close(ended) })
+	recheck()
+	if asked != 2 {
+		t.Errorf("it was asked %d times", asked)
+	}
+	due()
+	<-ended
+	if err := w.Err(); err != nil || asked != 3 {
+		t.Errorf("it was asked %d times: %v", asked, err)
+	}
+	recheck()
+	if asked != 3 {
+		t.Error("it was asked after its end")
 	}
 }
 

@@ -251,13 +251,16 @@ func (j *Journal) expire(w *Watch) {
 	if w.ended || j.closed {
 		return
 	}
-	if w.c.Expiry || len(w.c.Nodes) == 0 || j.o.Settle == nil {
+	settles := !w.c.Expiry && len(w.c.Nodes) > 0 && j.o.Settle != nil
+	if !settles && w.c.Late == nil {
 		j.giveUp(w)
 		return
 	}
 	missing := w.missing()
 	j.settling.Go(func() {
-		j.o.Settle(missing)
+		if settles {
+			j.o.Settle(missing)
+		}
 		if w.c.Late != nil {
 			w.c.Late()
 		}
