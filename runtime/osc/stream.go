@@ -71,6 +71,7 @@ type Reader struct {
 
 const (
 	firstBuffer = 512
+	littleLeft  = 1 << 10  // bytes of a frame that are moved to read what follows
 	bufferSize  = 64 << 10 // grown to where the stream fills it, and beyond only for a frame
 )
 
@@ -269,7 +270,7 @@ func (r *Reader) fill() {
 		if r.full && len(r.buf) < min(bufferSize, 4*r.max) { // one who may send little has no use for more
 			r.buf = make([]byte, min(4*len(r.buf), bufferSize))
 		}
-	case r.end == len(r.buf) && r.start > 0:
+	case r.start > 0 && (r.end == len(r.buf) || r.end-r.start < littleLeft): // so that much is read at once
 		r.end = copy(r.buf, r.buf[r.start:r.end])
 		r.start = 0
 	}
