@@ -107,13 +107,7 @@ func zeroBytes(w uint64) uint64 { return (w - ones) &^ w & highs }
 func putText(out, text []byte) bool {
 	n := len(text)
 	if n < 8 {
-		var w uint64
-		switch {
-		case n >= 4:
-			w = uint64(le.Uint32(text)) | uint64(le.Uint32(text[n-4:]))<<(8*n-32)
-		case n > 0:
-			w = uint64(text[0]) | uint64(text[n/2])<<(n/2*8) | uint64(text[n-1])<<(8*n-8)
-		}
+		w := shortWord(text)
 		le.PutUint64(out, w) // the padding too
 		return zeroBytes(w|^uint64(0)<<(8*n)) == 0
 	}
@@ -133,6 +127,18 @@ func putText(out, text []byte) bool {
 		zero |= (a-ones)&^a | (b-ones)&^b
 	}
 	return zero&highs == 0
+}
+
+// shortWord is a text of fewer than eight bytes as a word, with zeros behind it.
+func shortWord(text []byte) uint64 {
+	n := len(text)
+	if n >= 4 {
+		return uint64(le.Uint32(text)) | uint64(le.Uint32(text[n-4:]))<<(8*n-32)
+	}
+	if n == 0 {
+		return 0
+	}
+	return uint64(text[0]) | uint64(text[n/2])<<(n/2*8) | uint64(text[n-1])<<(8*n-8)
 }
 
 // bytesOf are the bytes of a string in its own memory, which are only read.
@@ -216,18 +222,24 @@ func (t *Template) AppendFrames(dst []byte, items []Item, limit int) ([]byte, in
 		out := dst[start : start+size+12]
 		be.PutUint32(out, uint32(size))
 		t.putHeader(out[4:])
-		if text := items[i].String; t.shape == tagH {
-		} else if n := len(text); n < 8 || n > 16 {
-			if !putText(out[4+h:], text) {
-				return dst, i, errNUL
+		if t.shape != tagH {
+			text, body := items[i].String, out[4+h:]
+			ok := true
+			switch n := len(text); { // the first two are putText without a call
+			case n < 8:
+				w := shortWord(text)
+				le.PutUint64(body, w)
+				ok = zeroBytes(w|^uint64(0)<<(8*n)) == 0
+			case n <= 16:
+				a, b := le.Uint64(text), le.Uint64(text[n-8:])
+				le.PutUint64(body[n:], 0)
+				le.PutUint64(body, a)
+				le.PutUint64(body[n-8:], b)
+				ok = ((a-ones)&^a|(b-ones)&^b)&highs == 0
+			default:
+				ok = putText(body, text)
 			}
-		} else { // as putText, without a call
-			body := out[4+h:]
-			a, b := le.Uint64(text), le.Uint64(text[n-8:])
-			le.PutUint64(body[n:], 0)
-			le.PutUint64(body, a)
-			le.PutUint64(body[n-8:], b)
-			if ((a-ones)&^a|(b-ones)&^b)&highs != 0 {
+			if !ok {
 				return dst, i, errNUL
 			}
 		}
