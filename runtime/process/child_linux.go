@@ -273,8 +273,10 @@ func (c *child) stopTree() (reached int, err error) {
 		c.paused, c.stopped = true, stopped
 		sure, born := fresh.sure(len(running) == 0, unix.SIGSTOP)
 		for _, s := range born {
-			sent[s.pid] = true
-			reached++
+			if !sent[s.pid] { // or it had just been sent it, and had not stopped
+				sent[s.pid] = true
+				reached++
+			}
 		}
 		if sure {
 			return reached, nil
