@@ -40,6 +40,7 @@ const (
 type Log struct {
 	logs   *Logs
 	handle handle
+	most   int64 // bytes of a line in one line of the file: maxPiece
 	out    stream
 	errs   stream
 
@@ -152,7 +153,7 @@ func (w *stream) Write(p []byte) (int, error) {
 			l.interrupt()
 			l.begin(w, now)
 		}
-		room := int(maxPiece - (l.end() - l.textAt))
+		room := int(l.most - (l.end() - l.textAt))
 		switch i := bytes.IndexByte(p, '\n'); {
 		case i >= 0 && i <= room:
 			l.buf = append(l.buf, p[:i]...)

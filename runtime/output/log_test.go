@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -269,14 +270,14 @@ func FuzzLog(f *testing.F) {
 	f.Add(bytes.Repeat([]byte("long "), 1000), uint64(2), true)
 	f.Add([]byte("0.000001 out+ x\n0.000001 +err y\nend"), uint64(3), false)
 	path := filepath.Join(f.TempDir(), "node.log")
-	f.Fuzz(func(t *testing.T, data []byte, seed uint64, huge bool) {
+	f.Fuzz(func(t *testing.T, data []byte, seed uint64, short bool) {
 		logs := NewLogs(ticks())
 		l := logs.Create(path)
 		defer logs.Wait()
 		defer l.Close()
 		random := rand.New(rand.NewPCG(seed, 0))
-		if huge && len(data) > 0 { // lines of more than a piece
-			data = bytes.Repeat(data, 1+(maxPiece+maxPiece/4)/len(data))
+		if short {
+			l.most = 7 // lines of many pieces
 		}
 		l.Begin(1)
 		fmt.Fprint(l.Stdout(), "of another incarnation")
@@ -321,6 +322,30 @@ func FuzzLog(f *testing.F) {
 				if n := len(wrote[i]); n > 0 && wrote[i][n-1] != '\n' {
 					wrote[i] = append(wrote[i], '\n')
 				}
+			}
+		}
+		// Searches find the same, whatever of it the one for both streams has taken.
+		pattern := regexp.MustCompile("")
+		var found [2]string
+		take := func(stream string) bool {
+			s := l.Search(pattern, stream, From{})
+			if s.Finish(); !s.Met() {
+				return false
+			}
+			line := s.Take()
+			found[streamIndex(line.Stream)] += line.Text + "\n"
+			return true
+		}
+		for range random.IntN(10) {
+			take(Both)
+		}
+		for take(Stderr) {
+		}
+		for take(Both) {
+		}
+		for i := range found {
+			if found[i] != string(wrote[i]) {
+				t.Fatalf("%d: searches found %.200q, want %.200q", i, found[i], wrote[i])
 			}
 		}
 	})

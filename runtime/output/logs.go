@@ -45,7 +45,7 @@ func NewLogs(now func() time.Duration) *Logs {
 
 // Create makes a log. Its file is made, or emptied, when it is first used.
 func (s *Logs) Create(path string) *Log {
-	l := &Log{logs: s, taken: map[string]*taken{}, news: make(chan struct{}, 1)}
+	l := &Log{logs: s, most: maxPiece, taken: map[string]*taken{}, news: make(chan struct{}, 1)}
 	l.handle = handle{path: path, flags: os.O_CREATE | os.O_TRUNC}
 	l.out = stream{log: l, mark: "out", first: none}
 	l.errs = stream{log: l, mark: "err", first: none, index: 1}
