@@ -462,20 +462,20 @@ func BenchmarkPipeline(b *testing.B) {
 }
 
 // TestSpeed holds the share, far below what a quiet machine shows. It runs with
-// DAGON_SPEED=1, and tries a noisy machine three times.
+// DAGON_SPEED=1, and tries a noisy machine five times.
 func TestSpeed(t *testing.T) {
 	if os.Getenv("DAGON_SPEED") == "" {
 		t.Skip("a measurement: DAGON_SPEED=1 runs it")
 	}
 	t.Chdir(t.TempDir())
-	for atLeastOnce, least := range map[bool]float64{true: 0.07, false: 0.1} {
+	for atLeastOnce, least := range map[bool]float64{true: 0.05, false: 0.06} {
 		for try := 1; ; try++ {
 			rate, share := pipeline(t, 1000000, atLeastOnce)
 			if share >= least {
 				break
 			}
 			t.Logf("at least once %v: %.0f messages/s, %.3f of a plain copy, want %v", atLeastOnce, rate, share, least)
-			if try == 3 {
+			if try == 5 {
 				t.Fatal("too slow")
 			}
 		}
