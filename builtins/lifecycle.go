@@ -37,7 +37,9 @@ func fork(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, c.host.run.ForkAll(c.task.phase.ctx, nodes, o)
+	return nil, c.task.Apply(func() (func(context.Context) error, error) {
+		return func(ctx context.Context) error { return c.host.run.ForkAll(ctx, nodes, o) }, nil
+	})
 }
 
 // forkOptions are the parameters args and env.

@@ -67,7 +67,6 @@ type simulated struct {
 	at        int
 	children  []*simulated
 	due       time.Duration
-	applies   bool
 	number    int
 	inLine    bool
 	cancelled bool

@@ -40,7 +40,6 @@ type Task struct {
 	woken   bool  // the wait that it is in, or was in, has ended before its time
 	ended   error // why it is to end, or nil
 	over    bool
-	overAt  time.Duration
 	joining []joining
 	stuck   bool
 	done    chan struct{} // closed when it is over; nil but for a group's first
