@@ -243,7 +243,7 @@ func (r *Run) start(b *birth, inherited []string) (err error) {
 	b.env = env
 	if dir == "" {
 		dir = r.NodeFolder(n.Name)
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+		if err := makeFolder(dir); err != nil {
 			return fmt.Errorf("%s: cannot make its working folder: %w", n.Name, err)
 		}
 	}
@@ -258,6 +258,15 @@ func (r *Run) start(b *birth, inherited []string) (err error) {
 		return fmt.Errorf("%s: %w", n.Name, err)
 	}
 	return nil
+}
+
+// makeFolder makes a folder that is not there, with those that it is to be in, which
+// mostly are: to ask for each of them first takes longer.
+func makeFolder(path string) error {
+	if os.Mkdir(path, 0o755) == nil {
+		return nil
+	}
+	return os.MkdirAll(path, 0o755)
 }
 
 // phoneHome is the address that a node on this machine reaches the control

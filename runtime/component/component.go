@@ -128,31 +128,41 @@ func (h *Home) read() {
 func (h *Home) receive() error {
 	for {
 		packet, err := h.conn.Receive()
+		var broken *osc.ProtocolError
+		if errors.As(err, &broken) && !broken.EndsStream {
+			continue
+		}
 		if err != nil {
 			return err
 		}
-		v, err := osc.Parse(packet)
-		if err != nil {
-			return err
-		}
-		switch string(v.Address()) {
-		case control.AddressStart:
-			h.mu.Lock()
-			if !h.hasStarted {
-				h.hasStarted = true
-				close(h.started)
-			}
-			h.mu.Unlock()
-		case control.AddressShutdown:
-			h.stopped(nil)
-		default:
-			select {
-			case h.messages <- v.Message():
-			case <-h.closing:
+		for v, err := range osc.Messages(packet) {
+			if err == nil && !h.take(&v) {
 				return nil
 			}
 		}
 	}
+}
+
+// take handles a message. It is false where the connection is being closed.
+func (h *Home) take(v *osc.View) bool {
+	switch string(v.Address()) {
+	case control.AddressStart:
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if !h.hasStarted {
+			h.hasStarted = true
+			close(h.started)
+		}
+	case control.AddressShutdown:
+		h.stopped(nil)
+	default:
+		select {
+		case h.messages <- v.Message():
+		case <-h.closing:
+			return false
+		}
+	}
+	return true
 }
 
 func (h *Home) stopped(why error) {
@@ -178,8 +188,9 @@ func (h *Home) StopReason() error {
 	return h.why
 }
 
-// Messages are the user's own messages, all but start and shutdown. It is
-// closed when the connection is. One who does not take them holds up start and
+// Messages are the user's own messages, all but start and shutdown, those in
+// bundles too; what cannot be decoded is passed over. It is closed when the
+// connection is. One who does not take them holds up start and
 // shutdown after 64.
 func (h *Home) Messages() <-chan *osc.Message { return h.messages }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -112,6 +113,40 @@ func TestReadySaysAll(t *testing.T) {
 	c.Send(osc.NewMessage("/my/own", int32(7)))
 	if m := <-home.Messages(); m.Address != "/my/own" || m.Arguments[0] != int32(7) {
 		t.Errorf("%v", m)
+	}
+}
+
+// TestOddMessages: what cannot be decoded is passed over, and a bundle is heard.
+func TestOddMessages(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	home, err := component.Dial(context.Background(), component.Config{Name: "n", PhoneHome: l.Addr().String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer home.Close()
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	bundle, err := osc.AppendPacket(nil, osc.Packet{Bundle: &osc.Bundle{Elements: []osc.Packet{
+		{Message: osc.NewMessage("/start")}, {Message: osc.NewMessage("/own", int32(7))}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream := []byte("\x00\x00\x00\x00\x00\x00\x00\x03abc\x00\x00\x00\x08/x\x00\x00,z\x00\x00")
+	stream = osc.AppendFrame(stream, osc.SizePrefix, bundle)
+	c.Write(osc.AppendFrame(stream, osc.SizePrefix, []byte("/shutdown\x00\x00\x00"))) // without type tags
+	if m := <-home.Messages(); m == nil || m.Address != "/own" || m.Arguments[0] != int32(7) {
+		t.Errorf("%v", m)
+	}
+	<-home.Started()
+	if <-home.Stop(); home.StopReason() != nil {
+		t.Errorf("it stops as %v", home.StopReason())
 	}
 }
 

@@ -225,10 +225,10 @@ const (
 	// few bytes go through a small buffer; a connection that has had as many at a time
 	// gets a large one.
 	few       = 16 << 10
-	largeSize = 256 << 10
+	largeSize = 512 << 10
 	// maxLarge is how many large buffers are in use at a time; the other connections
 	// make do with small ones.
-	maxLarge = 128
+	maxLarge = 64
 )
 
 // buffers are for movers that have bytes to move.

@@ -155,3 +155,20 @@ func TestMore(t *testing.T) {
 		}
 	}
 }
+
+// TestReaderReadsMuch: a stream that brings much is read in large pieces, whether
+// or not a frame ends where a piece does.
+func TestReaderReadsMuch(t *testing.T) {
+	for _, size := range []int{8, 20, 24, 28, 1000, 3000, 40000} {
+		frame := sized(pad("/a") + pad(",s") + pad(strings.Repeat("x", size)))
+		stream := &counted{r: strings.NewReader(strings.Repeat(frame, 4<<20/len(frame)))}
+		reader := NewReader(stream, 0)
+		var err error
+		for err == nil {
+			_, err = reader.Next()
+		}
+		if err != io.EOF || stream.reads > 4<<20/bufferSize*3+10 {
+			t.Errorf("frames of %d bytes: %d reads, %v", len(frame), stream.reads, err)
+		}
+	}
+}

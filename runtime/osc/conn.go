@@ -159,36 +159,6 @@ func (c *Conn) Queue(packet []byte) error {
 	return c.queue(func(dst []byte) ([]byte, error) { return append(dst, packet...), nil })
 }
 
-// QueueFunc queues the packet that add appends to what it is given, without a
-// copy.
-func (c *Conn) QueueFunc(add func(dst []byte) ([]byte, error)) error { return c.queue(add) }
-
-// QueueString queues a message of a template whose tag is s, without an
-// allocation.
-func (c *Conn) QueueString(t *Template, s string) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	dst, err := c.begin()
-	if err != nil {
-		return err
-	}
-	dst, err = t.AppendString(dst, s)
-	return c.end(dst, err)
-}
-
-// QueueInt64 queues a message of a template whose tag is h, without an
-// allocation.
-func (c *Conn) QueueInt64(t *Template, n int64) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	dst, err := c.begin()
-	if err != nil {
-		return err
-	}
-	dst, err = t.AppendInt64(dst, n)
-	return c.end(dst, err)
-}
-
 // QueueItems queues messages of a template whose tags are s, sh or h, without an
 // allocation. It returns how many it has queued; an error that is a
 // *ProtocolError is of the one that follows them, and others can be queued.

@@ -268,3 +268,75 @@ func FuzzDifferential(f *testing.F) {
 		}
 	})
 }
+
+// FuzzTemplate: a template takes the packets that Parse takes and that have its
+// address and type tags, and no others, with the same arguments; and a run of
+// frames is read as they are read one by one.
+func FuzzTemplate(f *testing.F) {
+	templates := map[string]*Template{}
+	for _, tags := range []string{"", "s", "sh", "h", "b", "ifsbhdt"} {
+		t := must(NewTemplate("/data", tags))
+		templates[tags] = t
+		f.Add([]byte("/data\x00\x00\x00" + pad(","+tags)))
+	}
+	f.Add([]byte(pad("/data") + pad(",s") + pad("text")))
+	f.Add([]byte(pad("/data") + pad(",sh") + pad(strings.Repeat("text", 20)) + "\x00\x00\x00\x00\x00\x00\x00\x05"))
+	f.Add([]byte(pad("/data") + pad(",b") + "\x00\x00\x00\x05abcde\x00\x00\x00"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		defer allocated.Ends()()
+		v, err := Parse(b)
+		for tags, template := range templates {
+			want := err == nil && string(v.Address()) == "/data" && string(b[v.tags:v.tags+v.ntags]) == tags && v.tags > 8
+			var args []any
+			d, ok := template.Decode(b)
+			for _, tag := range tags {
+				var arg any
+				switch tag {
+				case 'i':
+					arg, d = second(d.Int32())
+				case 'h':
+					arg, d = second(d.Int64())
+				case 'f':
+					arg, d = second(d.Float32())
+				case 'd':
+					arg, d = second(d.Float64())
+				case 't':
+					arg, d = second(d.Time())
+				case 's':
+					text, after := d.String()
+					arg, d = string(text), after
+				case 'b':
+					blob, after := d.Blob()
+					arg, d = bytes.Clone(blob), after
+				}
+				args = append(args, arg)
+			}
+			if ok = ok && d.End(template); ok != want {
+				t.Fatalf("%x, %q: Decode says %v, want %v (%v)", b, tags, ok, want, err)
+			}
+			if want && !same([]*Message{NewMessage("/data", args...)}, []*Message{v.Message()}) {
+				t.Fatalf("%x, %q: %v, want %v", b, tags, args, v.Message())
+			}
+			item, ok := template.Item(b)
+			if ok != (want && template.itemized()) {
+				t.Fatalf("%x, %q: Item says %v", b, tags, ok)
+			}
+			if !ok {
+				continue
+			}
+			again, n, err := template.AppendFrames(nil, []Item{item, item}, 1<<20)
+			if once := AppendFrame(nil, SizePrefix, b); n != 2 || err != nil || !bytes.Equal(again, append(once, once...)) {
+				t.Fatalf("%x, %q: encoded again as %x (%v)", b, tags, again, err)
+			}
+			r := NewReader(bytes.NewReader(again), 0)
+			if first, err := r.Next(); err != nil || !bytes.Equal(first, b) {
+				t.Fatalf("%x: read as %x (%v)", b, first, err)
+			}
+			if rest := r.Items(template, make([]Item, 0, 4)); len(rest) != 1 || !reflect.DeepEqual(rest[0], item) && len(item.String)+len(rest[0].String) > 0 {
+				t.Fatalf("%x: %v follows %v", b, rest, item)
+			}
+		}
+	})
+}
+
+func second[T any](v T, d Decoder) (any, Decoder) { return v, d }

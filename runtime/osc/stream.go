@@ -71,6 +71,7 @@ type Reader struct {
 
 const (
 	firstBuffer = 512
+	littleLeft  = 1 << 10  // bytes of a frame that are moved to read what follows
 	bufferSize  = 64 << 10 // grown to where the stream fills it, and beyond only for a frame
 )
 
@@ -263,20 +264,21 @@ func (r *Reader) unescape(p []byte) ([]byte, error) {
 
 // fill reads once, after it has made room.
 func (r *Reader) fill() {
+	left, size := r.end-r.start, len(r.buf)
 	switch {
-	case r.start == r.end:
-		r.start, r.end = 0, 0
-		if r.full && len(r.buf) < min(bufferSize, 4*r.max) { // one who may send little has no use for more
-			r.buf = make([]byte, min(4*len(r.buf), bufferSize))
-		}
-	case r.end == len(r.buf) && r.start > 0:
+	case left == size:
+		size = max(2*size, firstBuffer) // append would round up by a quarter
+	case r.full && size < min(bufferSize, 4*r.max): // one who may send little has no use for more
+		size = min(4*size, bufferSize)
+	}
+	switch {
+	case size > len(r.buf):
+		grown := make([]byte, size)
+		r.end = copy(grown, r.buf[r.start:r.end])
+		r.start, r.buf = 0, grown
+	case left < littleLeft || r.end == len(r.buf):
 		r.end = copy(r.buf, r.buf[r.start:r.end])
 		r.start = 0
-	}
-	if r.end == len(r.buf) {
-		grown := make([]byte, max(2*len(r.buf), firstBuffer)) // append would round up by a quarter
-		copy(grown, r.buf)
-		r.buf = grown
 	}
 	n, err := r.r.Read(r.buf[r.end:])
 	r.end += n

@@ -20,7 +20,7 @@ type Template struct {
 	tags   string
 	first  uint64 // the header's first eight bytes
 	last   uint64 // …and its last, which may overlap them
-	shape  uint64 // of the tags, as shape says
+	shape  uint64 // of the tags
 }
 
 // maxTemplateTags is how many tags have a shape of their own.
@@ -36,11 +36,11 @@ func shapeOf(tags string) uint64 {
 }
 
 const (
-	noTags = uint64(1)
-	wrong  = ^uint64(0) // and whatever is added to it is no shape of seven tags or fewer
-	tagS   = noTags<<8 | 's'
-	tagSH  = tagS<<8 | 'h'
-	tagH   = noTags<<8 | 'h'
+	noTags  = uint64(1)
+	noShape = ^uint64(0) // nor is it one of up to seven tags, whatever is added to it
+	tagS    = noTags<<8 | 's'
+	tagSH   = tagS<<8 | 'h'
+	tagH    = noTags<<8 | 'h'
 )
 
 // NewTemplate makes a template of an address and its type tags, without the
@@ -61,6 +61,9 @@ func NewTemplate(address, tags string) (Template, error) {
 
 var le = binary.LittleEndian
 
+// mismatch is apart so that what calls it can be inlined.
+//
+//go:noinline
 func (t *Template) mismatch(want string) error {
 	return broken(fmt.Sprintf("the template has type tags %q, not %q", t.tags, want))
 }
@@ -69,9 +72,8 @@ func (t *Template) mismatch(want string) error {
 func (t *Template) putHeader(out []byte) {
 	h := len(t.header)
 	le.PutUint64(out, t.first)
-	if h > 16 {
-		copy(out[8:], t.header[8:])
-		return
+	for i := 8; i < h-8; i += 8 {
+		le.PutUint64(out[i:], le.Uint64(t.header[i:]))
 	}
 	le.PutUint64(out[h-8:], t.last)
 }
@@ -79,18 +81,21 @@ func (t *Template) putHeader(out []byte) {
 // Match reports whether a packet begins as the template's messages do.
 func (t *Template) Match(packet []byte) bool {
 	h := len(t.header)
-	return len(packet) >= h && le.Uint64(packet) == t.first && le.Uint64(packet[h-8:]) == t.last &&
-		(h <= 16 || string(packet[8:h-8]) == string(t.header[8:h-8]))
+	if len(packet) < h || le.Uint64(packet) != t.first || le.Uint64(packet[h-8:]) != t.last {
+		return false
+	}
+	for i := 8; i < h-8; i += 8 {
+		if le.Uint64(packet[i:]) != le.Uint64(t.header[i:]) {
+			return false
+		}
+	}
+	return true
 }
 
-// room extends dst by size bytes, whose values are to be set. There are eight
-// more behind them in its memory.
-func room(dst []byte, size int) []byte {
-	if cap(dst)-len(dst) < size+8 {
-		dst = slices.Grow(dst, size+8)
-	}
-	return dst[:len(dst)+size]
-}
+// grow makes room for n more bytes.
+//
+//go:noinline
+func grow(dst []byte, n int) []byte { return slices.Grow(dst, n) } // its code would slow down what has room
 
 const ones, highs = 0x0101010101010101, 0x8080808080808080
 
@@ -102,13 +107,7 @@ func zeroBytes(w uint64) uint64 { return (w - ones) &^ w & highs }
 func putText(out, text []byte) bool {
 	n := len(text)
 	if n < 8 {
-		var w uint64
-		switch {
-		case n >= 4:
-			w = uint64(le.Uint32(text)) | uint64(le.Uint32(text[n-4:]))<<(8*n-32)
-		case n > 0:
-			w = uint64(text[0]) | uint64(text[n/2])<<(n/2*8) | uint64(text[n-1])<<(8*n-8)
-		}
+		w := shortWord(text)
 		le.PutUint64(out, w) // the padding too
 		return zeroBytes(w|^uint64(0)<<(8*n)) == 0
 	}
@@ -130,44 +129,20 @@ func putText(out, text []byte) bool {
 	return zero&highs == 0
 }
 
+// shortWord is a text of fewer than eight bytes as a word, with zeros behind it.
+func shortWord(text []byte) uint64 {
+	n := len(text)
+	if n >= 4 {
+		return uint64(le.Uint32(text)) | uint64(le.Uint32(text[n-4:]))<<(8*n-32)
+	}
+	if n == 0 {
+		return 0
+	}
+	return uint64(text[0]) | uint64(text[n/2])<<(n/2*8) | uint64(text[n-1])<<(8*n-8)
+}
+
 // bytesOf are the bytes of a string in its own memory, which are only read.
 func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
-
-// textEnd is where the text ends that fills p but for its padding; negative
-// where p is no such text.
-func textEnd(p []byte) int {
-	n := len(p) - 4
-	if n < 0 || n&3 != 0 {
-		return -1
-	}
-	last := le.Uint32(p[n:])
-	zero := (last - ones&0xffffffff) &^ last & (highs & 0xffffffff)
-	end := bits.TrailingZeros32(zero) >> 3
-	if zero == 0 || last>>(8*end) != 0 {
-		return -1
-	}
-	var nul uint64
-	switch {
-	case n > 32:
-		if bytes.IndexByte(p[:n], 0) >= 0 {
-			return -1
-		}
-	case n >= 8:
-		a, b := le.Uint64(p), le.Uint64(p[n-8:])
-		nul = (a-ones)&^a | (b-ones)&^b
-		if n > 16 {
-			a, b := le.Uint64(p[8:]), le.Uint64(p[n-16:])
-			nul |= (a-ones)&^a | (b-ones)&^b
-		}
-	case n == 4:
-		a := uint64(le.Uint32(p)) | 0xffffffff<<32
-		nul = (a - ones) &^ a
-	}
-	if nul&highs != 0 {
-		return -1
-	}
-	return n + end
-}
 
 // Item are the arguments of a message of a template whose tags are s, sh or h;
 // what it does not have is not used.
@@ -242,13 +217,31 @@ func (t *Template) AppendFrames(dst []byte, items []Item, limit int) ([]byte, in
 			return dst, i, tooLarge(size)
 		}
 		if cap(dst)-start < size+12 {
-			dst = slices.Grow(dst, size+12)
+			dst = grow(dst, size+12)
 		}
 		out := dst[start : start+size+12]
 		be.PutUint32(out, uint32(size))
 		t.putHeader(out[4:])
-		if t.shape != tagH && !putText(out[4+h:], items[i].String) {
-			return dst, i, errNUL
+		if t.shape != tagH {
+			text, body := items[i].String, out[4+h:]
+			ok := true
+			switch n := len(text); { // the first two are putText without a call
+			case n < 8:
+				w := shortWord(text)
+				le.PutUint64(body, w)
+				ok = zeroBytes(w|^uint64(0)<<(8*n)) == 0
+			case n <= 16:
+				a, b := le.Uint64(text), le.Uint64(text[n-8:])
+				le.PutUint64(body[n:], 0)
+				le.PutUint64(body, a)
+				le.PutUint64(body[n-8:], b)
+				ok = ((a-ones)&^a|(b-ones)&^b)&highs == 0
+			default:
+				ok = putText(body, text)
+			}
+			if !ok {
+				return dst, i, errNUL
+			}
 		}
 		if t.shape != tagS {
 			be.PutUint64(out[size-4:], uint64(items[i].Int64))
@@ -304,26 +297,44 @@ func (t *Template) read(packet []byte, item *Item) bool {
 	} else {
 		item.Int64 = 0
 	}
-	n := textEnd(rest)
-	if n < 0 {
+	// The first NUL is in the last word, and nothing behind it.
+	n := len(rest) - 4
+	if n < 0 || n&3 != 0 {
 		return false
 	}
-	item.String = rest[:n:n]
-	return true
+	last := le.Uint32(rest[n:])
+	zero := (last - ones&0xffffffff) &^ last & (highs & 0xffffffff)
+	end := bits.TrailingZeros32(zero) >> 3
+	if zero == 0 || last>>(8*end) != 0 {
+		return false
+	}
+	var nul uint64
+	switch {
+	case n > 32:
+		if bytes.IndexByte(rest[:n], 0) >= 0 {
+			return false
+		}
+	case n >= 8:
+		a, b := le.Uint64(rest), le.Uint64(rest[n-8:])
+		nul = (a-ones)&^a | (b-ones)&^b
+		if n > 16 {
+			a, b := le.Uint64(rest[8:]), le.Uint64(rest[n-16:])
+			nul |= (a-ones)&^a | (b-ones)&^b
+		}
+	case n == 4:
+		a := uint64(le.Uint32(rest)) | 0xffffffff<<32
+		nul = (a - ones) &^ a
+	}
+	item.String = rest[: n+end : n+end]
+	return nul&highs == 0
 }
 
 // String is the one string of a packet that is a message of the template, whose
 // tag is s; false where it is not, or is malformed.
 func (t *Template) String(packet []byte) ([]byte, bool) {
-	if t.shape != tagS || !t.Match(packet) {
-		return nil, false
-	}
-	rest := packet[len(t.header):]
-	end := textEnd(rest)
-	if end < 0 {
-		return nil, false
-	}
-	return rest[:end:end], true
+	var item Item
+	ok := t.shape == tagS && t.read(packet, &item)
+	return item.String, ok
 }
 
 // StringInt64 are the arguments of a packet that is a message of the template,
@@ -332,7 +343,8 @@ func (t *Template) StringInt64(packet []byte) ([]byte, int64, bool) {
 	if t.shape != tagSH {
 		return nil, 0, false
 	}
-	item, ok := t.Item(packet)
+	var item Item
+	ok := t.read(packet, &item)
 	return item.String, item.Int64, ok
 }
 
@@ -342,7 +354,8 @@ func (t *Template) Int64(packet []byte) (int64, bool) {
 	if t.shape != tagH {
 		return 0, false
 	}
-	item, ok := t.Item(packet)
+	var item Item
+	ok := t.read(packet, &item)
 	return item.Int64, ok
 }
 
@@ -358,19 +371,33 @@ type Encoder struct {
 
 // Encode begins a message.
 func (t *Template) Encode(dst []byte) Encoder {
-	h := len(t.header)
-	dst = room(dst, h)
-	t.putHeader(dst[len(dst)-h:])
-	return Encoder{dst, noTags}
+	start, h := len(dst), len(t.header)
+	if need := h + maxTemplateTags*8; cap(dst)-start < need {
+		dst = grow(dst, need)
+	}
+	t.putHeader(dst[start : start+h])
+	return Encoder{dst[:start+h], noTags}
 }
 
 // End ends the message. It is an error where its arguments are not those of the
-// template, a string has a NUL, or a blob is over MaxFrame.
+// template, a string has a NUL, or a blob is over MaxFrame; what was appended is
+// of no use then.
 func (e Encoder) End(t *Template) ([]byte, error) {
 	if e.shape != t.shape {
-		return e.dst, t.mismatch("other ones")
+		return e.dst, t.unlike(e.shape)
 	}
 	return e.dst, nil
+}
+
+// unlike is the error of arguments of another shape.
+//
+//go:noinline
+func (t *Template) unlike(shape uint64) error {
+	tags := be.AppendUint64(nil, shape)
+	if i := bytes.LastIndexByte(tags, 0xff); i >= 0 {
+		return broken(fmt.Sprintf("a string with a NUL, or a blob of over %d bytes", MaxFrame))
+	}
+	return t.mismatch(string(bytes.TrimLeft(tags, "\x00\x01")))
 }
 
 // Int32 appends an argument of the type i.
@@ -400,20 +427,33 @@ func (e Encoder) Time(v Timetag) Encoder {
 
 // String appends an argument of the type s.
 func (e Encoder) String(s string) Encoder {
-	start := len(e.dst)
-	e.dst = room(e.dst, (len(s)+4)&^3)
-	if !putText(e.dst[start:cap(e.dst)], bytesOf(s)) {
-		return Encoder{e.dst, wrong}
+	start, size := len(e.dst), (len(s)+4)&^3
+	if cap(e.dst)-start < size+8 {
+		e.dst = grow(e.dst, size+8)
 	}
-	return Encoder{e.dst, e.shape<<8 | 's'}
+	e.dst = e.dst[:start+size]
+	e.shape = e.shape<<8 | 's'
+	if !putText(e.dst[start:start+size+8], bytesOf(s)) {
+		e.shape = noShape
+	}
+	return e
 }
 
 // Blob appends an argument of the type b.
 func (e Encoder) Blob(b []byte) Encoder {
-	if len(b) > MaxFrame {
-		return Encoder{e.dst, wrong}
+	start, n := len(e.dst), len(b)
+	size := 4 + (n+3)&^3
+	if n > MaxFrame {
+		return Encoder{e.dst, noShape}
 	}
-	return Encoder{appendBlob(e.dst, b), e.shape<<8 | 'b'}
+	if cap(e.dst)-start < size+8 {
+		e.dst = grow(e.dst, size+8)
+	}
+	out := e.dst[start : start+size+8]
+	be.PutUint32(out, uint32(n))
+	le.PutUint64(out[4+n:], 0) // the padding
+	copy(out[4:], b)
+	return Encoder{e.dst[:start+size], e.shape<<8 | 'b'}
 }
 
 // Decoder reads the arguments of a packet that is a message of a template, an
@@ -446,7 +486,7 @@ func (d Decoder) End(t *Template) bool { return len(d.rest) == 0 && d.shape == t
 // Int32 reads an argument of the type i.
 func (d Decoder) Int32() (int32, Decoder) {
 	if len(d.rest) < 4 {
-		return 0, Decoder{nil, wrong}
+		return 0, Decoder{nil, noShape}
 	}
 	return int32(be.Uint32(d.rest)), Decoder{d.rest[4:], d.shape<<8 | 'i'}
 }
@@ -454,7 +494,7 @@ func (d Decoder) Int32() (int32, Decoder) {
 // Int64 reads an argument of the type h.
 func (d Decoder) Int64() (int64, Decoder) {
 	if len(d.rest) < 8 {
-		return 0, Decoder{nil, wrong}
+		return 0, Decoder{nil, noShape}
 	}
 	return int64(be.Uint64(d.rest)), Decoder{d.rest[8:], d.shape<<8 | 'h'}
 }
@@ -462,7 +502,7 @@ func (d Decoder) Int64() (int64, Decoder) {
 // Float32 reads an argument of the type f.
 func (d Decoder) Float32() (float32, Decoder) {
 	if len(d.rest) < 4 {
-		return 0, Decoder{nil, wrong}
+		return 0, Decoder{nil, noShape}
 	}
 	return math.Float32frombits(be.Uint32(d.rest)), Decoder{d.rest[4:], d.shape<<8 | 'f'}
 }
@@ -470,7 +510,7 @@ func (d Decoder) Float32() (float32, Decoder) {
 // Float64 reads an argument of the type d.
 func (d Decoder) Float64() (float64, Decoder) {
 	if len(d.rest) < 8 {
-		return 0, Decoder{nil, wrong}
+		return 0, Decoder{nil, noShape}
 	}
 	return math.Float64frombits(be.Uint64(d.rest)), Decoder{d.rest[8:], d.shape<<8 | 'd'}
 }
@@ -478,7 +518,7 @@ func (d Decoder) Float64() (float64, Decoder) {
 // Time reads an argument of the type t.
 func (d Decoder) Time() (Timetag, Decoder) {
 	if len(d.rest) < 8 {
-		return 0, Decoder{nil, wrong}
+		return 0, Decoder{nil, noShape}
 	}
 	return Timetag(be.Uint64(d.rest)), Decoder{d.rest[8:], d.shape<<8 | 't'}
 }
@@ -486,12 +526,22 @@ func (d Decoder) Time() (Timetag, Decoder) {
 // String reads an argument of the type s, which is good for as long as the
 // packet's bytes stay.
 func (d Decoder) String() ([]byte, Decoder) {
-	if len(d.rest) == 0 {
-		return nil, Decoder{nil, wrong}
+	end, next := -1, 0
+	if len(d.rest) >= 8 { // as scanString, without a call
+		w := le.Uint64(d.rest)
+		if zero := zeroBytes(w); zero != 0 {
+			if end = bits.TrailingZeros64(zero) >> 3; w>>(8*end)&(1<<(8*(4-end&3))-1) != 0 {
+				end = -1
+			}
+			next = end&^3 + 4
+		} else {
+			end, next = scanString(d.rest, 0)
+		}
+	} else if len(d.rest) > 0 {
+		end, next = scanString(d.rest, 0)
 	}
-	end, next := scanString(d.rest, 0)
 	if end < 0 {
-		return nil, Decoder{nil, wrong}
+		return nil, Decoder{nil, noShape}
 	}
 	return d.rest[:end:end], Decoder{d.rest[next:], d.shape<<8 | 's'}
 }
@@ -508,5 +558,5 @@ func (d Decoder) Blob() ([]byte, Decoder) {
 			}
 		}
 	}
-	return nil, Decoder{nil, wrong}
+	return nil, Decoder{nil, noShape}
 }

@@ -11,18 +11,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// awaitExit waits until a child has ended, and leaves it unreaped.
-func awaitExit(pid int, m *mark) {
-	if m.pidfd >= 0 {
-		polled := pollExit(m.pidfd)
-		m.pidfd = -1
-		if polled {
+// afterExit calls f in a goroutine of its own when a child has ended, and leaves it
+// unreaped.
+func (l *local) afterExit(c *child, f func()) {
+	pidfd := c.mark.pidfd
+	c.mark.pidfd = -1
+	if pidfd >= 0 && l.exits != nil {
+		if l.exits.awaitExit(pidfd, f) == nil {
 			return
 		}
 	}
-	var info unix.Siginfo
-	for unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
+	if pidfd >= 0 {
+		unix.Close(pidfd)
 	}
+	go func() { // which takes a thread
+		var info unix.Siginfo
+		for unix.Waitid(unix.P_PID, c.id, &info, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
+		}
+		f()
+	}()
 }
 
 // hasExited reports whether a child that has not been reaped has ended, or is on
@@ -34,26 +41,6 @@ func (k trees) hasExited(pid int) bool {
 		err = unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOWAIT|unix.WNOHANG, nil)
 	}
 	return err == nil && info.Signo != 0 || err == unix.ECHILD || k.proc.isEnding(pid)
-}
-
-// pollExit waits for a child's pidfd to become readable, which takes no thread;
-// false where that does not work. It closes it.
-func pollExit(pidfd int) bool {
-	if unix.SetNonblock(pidfd, true) != nil {
-		unix.Close(pidfd)
-		return false
-	}
-	file := os.NewFile(uintptr(pidfd), "pidfd")
-	defer file.Close()
-	raw, err := file.SyscallConn()
-	if err != nil {
-		return false
-	}
-	return raw.Read(func(fd uintptr) bool {
-		var info unix.Siginfo
-		err := unix.Waitid(unix.P_PIDFD, int(fd), &info, unix.WEXITED|unix.WNOWAIT|unix.WNOHANG, nil)
-		return err == nil && info.Signo != 0
-	}) == nil
 }
 
 // signalTree sends a signal to the leader first, which so cannot replace what
@@ -273,8 +260,10 @@ func (c *child) stopTree() (reached int, err error) {
 		c.paused, c.stopped = true, stopped
 		sure, born := fresh.sure(len(running) == 0, unix.SIGSTOP)
 		for _, s := range born {
-			sent[s.pid] = true
-			reached++
+			if !sent[s.pid] { // or it had just been sent it, and had not stopped
+				sent[s.pid] = true
+				reached++
+			}
 		}
 		if sure {
 			return reached, nil

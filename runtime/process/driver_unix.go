@@ -30,7 +30,7 @@ func New(o Options) (Driver, error) {
 		return nil, err
 	}
 	d := &driver{null: null}
-	if d.poller, err = newPoller(); err != nil {
+	if d.poller, err = newPoller(pollReaders); err != nil {
 		null.Close()
 		return nil, err
 	}

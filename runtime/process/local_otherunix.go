@@ -54,7 +54,7 @@ func Can(fault string) error {
 // awaitExit waits until a child has ended. There is no wait here that leaves
 // it unreaped, so that its number could in theory be another's by the time its
 // group is killed: the kernel gives numbers out in turn.
-func awaitExit(pid int, _ *mark) {
+func awaitExit(pid int) {
 	queue, err := unix.Kqueue()
 	if err != nil {
 		return
@@ -71,6 +71,14 @@ func awaitExit(pid int, _ *mark) {
 			return
 		}
 	}
+}
+
+// afterExit calls f in a goroutine of its own when a child has ended.
+func (*local) afterExit(c *child, f func()) {
+	go func() {
+		awaitExit(c.id)
+		f()
+	}()
 }
 
 // hasExited reports whether a child that has not been reaped has ended: what is

@@ -28,7 +28,8 @@ const (
 
 // local forks children of this process.
 type local struct {
-	trees   trees // how the members of a tree are known
+	trees   trees   // how the members of a tree are known
+	exits   *poller // tells of the ends of children; nil where it cannot be had
 	work    chan func()
 	threads sync.WaitGroup
 	living  sync.WaitGroup // the children
@@ -39,6 +40,7 @@ type local struct {
 
 func newLocal(t trees) *local {
 	l := &local{trees: t, work: make(chan func(), 64)}
+	l.exits, _ = newPoller(1) // without it each child takes a thread
 	for range spawners {
 		l.threads.Go(l.spawn)
 	}
@@ -63,6 +65,9 @@ func (l *local) close() error {
 	close(l.work)
 	l.threads.Wait()
 	l.census.looking.Wait()
+	if l.exits != nil {
+		l.exits.close()
+	}
 	return l.trees.close()
 }
 
@@ -101,7 +106,11 @@ func (l *local) begin(im image, forked func(*child, error), ended func(Exit)) {
 		}
 		l.leaders.Store(c.id, nil)
 		forked(c, nil)
-		l.living.Go(func() { ended(c.watch()) })
+		l.living.Add(1)
+		l.afterExit(c, func() {
+			defer l.living.Done()
+			ended(c.reap())
+		})
 	}
 }
 
@@ -127,9 +136,8 @@ type child struct {
 
 func (c *child) pid() int { return c.id }
 
-// watch sees the child to its end.
-func (c *child) watch() (e Exit) {
-	awaitExit(c.id, &c.mark)
+// reap takes leave of a child that has ended.
+func (c *child) reap() (e Exit) {
 	// Until it is reaped its number is not given to another, so that what is
 	// left of its tree can be found without a doubt about whose it is.
 	var usage syscall.Rusage

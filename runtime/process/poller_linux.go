@@ -9,38 +9,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// poller reads any number of pipes on few goroutines: one that waits for each pipe
-// would have a stack for each, and most of many pipes are silent.
+// poller waits for any number of files on few goroutines: one that waits for each
+// would have a stack for each, and most of many are silent.
 type poller struct {
-	epoll   *os.File
-	raw     syscall.RawConn
-	reading sync.WaitGroup
+	epoll  *os.File
+	raw    syscall.RawConn
+	polled sync.WaitGroup
 
 	mu    sync.Mutex
-	last  int32 // the number that a pipe was given last
-	pipes map[int32]*pipe
+	last  int32 // the number that a file was given last
+	files map[int32]polled
 }
 
-// pollReaders is how many goroutines read. Where the reader of one is slow, the other
-// ones go on.
+// polled is a file that a poller waits for. ready is called when there is something to
+// be read, with a buffer that it may use, and not again until that was asked for.
+type polled interface{ ready(buf []byte) }
+
+// pollReaders is how many goroutines read the pipes of a driver. Where the reader of
+// one is slow, the other ones go on.
 const pollReaders = 4
 
 // pollSize is how much each of them reads at a time: what a pipe can hold.
 const pollSize = 64 << 10
 
-// pipe is one stream of a process, read by a poller.
-type pipe struct {
-	poller *poller
-	number int32
-	to     io.Writer
-	over   func() // called once when it has been read to its end
-
-	mu     sync.Mutex
-	fd     int // -1 once it is closed
-	failed bool
-}
-
-func newPoller() (*poller, error) {
+func newPoller(goroutines int) (*poller, error) {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
@@ -49,21 +41,93 @@ func newPoller() (*poller, error) {
 		unix.Close(fd)
 		return nil, err
 	}
-	p := &poller{epoll: os.NewFile(uintptr(fd), "epoll"), pipes: map[int32]*pipe{}}
+	p := &poller{epoll: os.NewFile(uintptr(fd), "epoll"), files: map[int32]polled{}}
 	if p.raw, err = p.epoll.SyscallConn(); err != nil {
 		p.epoll.Close()
 		return nil, err
 	}
-	for range pollReaders {
-		p.reading.Go(p.read)
+	for range goroutines {
+		p.polled.Go(p.poll)
 	}
 	return p, nil
 }
 
 func (p *poller) close() error {
 	err := p.epoll.Close()
-	p.reading.Wait()
+	p.polled.Wait()
 	return err
+}
+
+// add begins to wait for a file, and returns the number that it has here.
+func (p *poller) add(fd int, f polled) (number int32, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.last++; p.files[p.last] != nil; p.last++ {
+	}
+	p.files[p.last] = f
+	if err := p.control(unix.EPOLL_CTL_ADD, fd, p.last); err != nil {
+		delete(p.files, p.last)
+		return 0, os.NewSyscallError("epoll_ctl", err)
+	}
+	return p.last, nil
+}
+
+// again asks to be told once more of a file.
+func (p *poller) again(fd int, number int32) error {
+	return p.control(unix.EPOLL_CTL_MOD, fd, number)
+}
+
+// remove waits for a file no longer, and closes it.
+func (p *poller) remove(fd int, number int32) {
+	p.mu.Lock()
+	delete(p.files, number)
+	p.mu.Unlock()
+	p.control(unix.EPOLL_CTL_DEL, fd, number) // a process that is just being forked may hold it
+	unix.Close(fd)
+}
+
+func (p *poller) control(op, fd int, number int32) (err error) {
+	failed := p.raw.Control(func(epoll uintptr) {
+		err = unix.EpollCtl(int(epoll), op, fd, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT, Fd: number})
+	})
+	if failed != nil {
+		return failed
+	}
+	return err
+}
+
+// poll waits for files until the poller is closed.
+func (p *poller) poll() {
+	buf := make([]byte, pollSize)
+	for {
+		var events [1]unix.EpollEvent
+		n := 0
+		err := p.raw.Read(func(epoll uintptr) bool {
+			n, _ = unix.EpollWait(int(epoll), events[:], 0)
+			return n > 0
+		})
+		if err != nil {
+			return
+		}
+		p.mu.Lock()
+		f := p.files[events[0].Fd]
+		p.mu.Unlock()
+		if f != nil {
+			f.ready(buf)
+		}
+	}
+}
+
+// pipe is one stream of a process, read by a poller.
+type pipe struct {
+	poller *poller
+	to     io.Writer
+	over   func() // called once when it has been read to its end
+
+	mu     sync.Mutex
+	number int32
+	fd     int // -1 once it is closed
+	failed bool
 }
 
 // open opens a pipe, of which the poller reads one end; theirs is the other one. over
@@ -75,8 +139,10 @@ func (p *poller) open(to io.Writer, over func()) (own *pipe, theirs *os.File, er
 	}
 	own = &pipe{poller: p, to: to, over: over, fd: ends[0]}
 	theirs = os.NewFile(uintptr(ends[1]), "|1")
+	own.mu.Lock()
+	defer own.mu.Unlock()
 	if err = unix.SetNonblock(own.fd, true); err == nil {
-		err = p.add(own)
+		own.number, err = p.add(own.fd, own)
 	}
 	if err != nil {
 		unix.Close(own.fd)
@@ -86,56 +152,6 @@ func (p *poller) open(to io.Writer, over func()) (own *pipe, theirs *os.File, er
 	return own, theirs, nil
 }
 
-// pipeEvents are what of a pipe is told, once until it is asked for again, so that one
-// goroutine reads it at a time.
-const pipeEvents = unix.EPOLLIN | unix.EPOLLONESHOT
-
-func (p *poller) add(own *pipe) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for p.last++; p.pipes[p.last] != nil; p.last++ {
-	}
-	own.number = p.last
-	p.pipes[own.number] = own
-	if err := p.control(unix.EPOLL_CTL_ADD, own); err != nil {
-		delete(p.pipes, own.number)
-		return os.NewSyscallError("epoll_ctl", err)
-	}
-	return nil
-}
-
-func (p *poller) control(op int, of *pipe) (err error) {
-	failed := p.raw.Control(func(fd uintptr) {
-		err = unix.EpollCtl(int(fd), op, of.fd, &unix.EpollEvent{Events: pipeEvents, Fd: of.number})
-	})
-	if failed != nil {
-		return failed
-	}
-	return err
-}
-
-// read reads what there is to be read, until the poller is closed.
-func (p *poller) read() {
-	buf := make([]byte, pollSize)
-	for {
-		var events [1]unix.EpollEvent
-		n := 0
-		err := p.raw.Read(func(fd uintptr) bool {
-			n, _ = unix.EpollWait(int(fd), events[:], 0)
-			return n > 0
-		})
-		if err != nil {
-			return
-		}
-		p.mu.Lock()
-		ready := p.pipes[events[0].Fd]
-		p.mu.Unlock()
-		if ready != nil {
-			ready.ready(buf)
-		}
-	}
-}
-
 // ready reads once, and asks to be told of more.
 func (o *pipe) ready(buf []byte) {
 	o.mu.Lock()
@@ -143,7 +159,7 @@ func (o *pipe) ready(buf []byte) {
 	if o.fd < 0 {
 		return
 	}
-	if n, err := o.readOnce(buf); n <= 0 && err != unix.EAGAIN || o.poller.control(unix.EPOLL_CTL_MOD, o) != nil {
+	if n, err := o.readOnce(buf); n <= 0 && err != unix.EAGAIN || o.poller.again(o.fd, o.number) != nil {
 		o.close()
 	}
 }
@@ -166,12 +182,7 @@ func (o *pipe) close() {
 	if o.fd < 0 {
 		return
 	}
-	p := o.poller
-	p.mu.Lock()
-	delete(p.pipes, o.number)
-	p.mu.Unlock()
-	p.control(unix.EPOLL_CTL_DEL, o) // a process that is just being forked may hold the pipe
-	unix.Close(o.fd)
+	o.poller.remove(o.fd, o.number)
 	o.fd = -1
 	o.over()
 }
@@ -203,4 +214,36 @@ func (o *pipe) drain() {
 		}
 		left -= n
 	}
+}
+
+// exit is the end of a child, which its pidfd tells.
+type exit struct {
+	poller *poller
+	fd     int
+	over   func() // called in a goroutine of its own
+
+	mu     sync.Mutex
+	number int32
+}
+
+// awaitExit calls over in a goroutine of its own when the child of a pidfd, which it
+// closes, has ended. Where the kernel cannot tell, that is the error.
+func (p *poller) awaitExit(pidfd int, over func()) (err error) {
+	e := &exit{poller: p, fd: pidfd, over: over}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.number, err = p.add(pidfd, e)
+	return err
+}
+
+func (e *exit) ready([]byte) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_PIDFD, e.fd, &info, unix.WEXITED|unix.WNOWAIT|unix.WNOHANG, nil)
+	if err == nil && info.Signo == 0 && e.poller.again(e.fd, e.number) == nil {
+		return
+	}
+	e.poller.remove(e.fd, e.number)
+	go e.over()
 }

@@ -17,7 +17,7 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 func startPoller(t *testing.T) *poller {
 	t.Helper()
-	p, err := newPoller()
+	p, err := newPoller(pollReaders)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,8 +58,8 @@ func TestPoller(t *testing.T) {
 			t.Errorf("of pipe %d %d bytes were read, want %d", i, read[i].Len(), want.Len())
 		}
 	}
-	if len(p.pipes) > 0 {
-		t.Errorf("%d pipes are left", len(p.pipes))
+	if len(p.files) > 0 {
+		t.Errorf("%d pipes are left", len(p.files))
 	}
 }
 

@@ -14,7 +14,10 @@ type poller struct{ reading sync.WaitGroup }
 // pipe is one stream of a process.
 type pipe struct{ output output }
 
-func newPoller() (*poller, error) { return &poller{}, nil }
+func newPoller(int) (*poller, error) { return &poller{}, nil }
+
+// pollReaders is how many goroutines read the pipes of a driver, where they are few.
+const pollReaders = 0
 
 func (p *poller) close() error {
 	p.reading.Wait()

@@ -14,8 +14,13 @@ import (
 // executed; next to nobody sets one. Who is sealed sees nobody else's.
 type slacks struct {
 	mu   sync.Mutex
-	used map[uint64]bool
+	last uint64   // the longest that was taken so far
+	free []uint64 // that were given back, the oldest first
 }
+
+// freshSlacks is how many trees have one that no other had before: the longest of these
+// is still next to the default. After them each is taken again as late as can be.
+const freshSlacks = 5_000
 
 // defaultSlack is the kernel's. In a sealed run that a node of another one has
 // started it is not found, and the node's is left as it is.
@@ -26,7 +31,7 @@ func newSlacks() *slacks {
 	if has, err := unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0); err != nil || has != defaultSlack {
 		return nil
 	}
-	return &slacks{used: map[uint64]bool{}}
+	return &slacks{last: defaultSlack}
 }
 
 // take finds a slack that no tree has, for what this thread forks next; 0 where it
@@ -37,14 +42,18 @@ func (s *slacks) take() uint64 {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	slack := uint64(defaultSlack + 1)
-	for s.used[slack] {
-		slack++
+	slack, again := s.last+1, s.last >= defaultSlack+freshSlacks && len(s.free) > 0
+	if again {
+		slack = s.free[0]
 	}
 	if unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(slack), 0, 0, 0) != nil {
 		return 0
 	}
-	s.used[slack] = true
+	if again {
+		s.free = s.free[1:]
+	} else {
+		s.last = slack
+	}
 	return slack
 }
 
@@ -52,7 +61,7 @@ func (s *slacks) give(slack uint64) {
 	if slack != 0 {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		delete(s.used, slack)
+		s.free = append(s.free, slack)
 	}
 }
 

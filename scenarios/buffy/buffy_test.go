@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -406,47 +407,79 @@ func TestFlags(t *testing.T) {
 	}
 }
 
-// BenchmarkPipeline prints the messages a second that go from Giles Sender by
-// the leader and two workers to Giles Receiver, and their share of a plain copy
-// of the same bytes through as many hops.
+// pipeline has messages go from Giles Sender by the leader and two workers to
+// Giles Receiver, and returns how many a second did and their share of a plain
+// copy of the same bytes through as many hops. atLeastOnce has them acknowledged
+// all the way back.
+func pipeline(t testing.TB, messages int, atLeastOnce bool) (rate, share float64) {
+	d := newDagon(t)
+	sink, control, data, source := free(t), free(t), free(t), free(t)
+	ctx := context.Background()
+	flag := fmt.Sprint("--at-least-once=", atLeastOnce)
+	d.start(ctx, "giles-receiver", "r", "--listen="+sink)
+	d.start(ctx, "double-divide", "l", "-l", "--worker-count=2", "-c", control, "-d", data, "--source="+source)
+	for w := range 2 {
+		d.start(ctx, "double-divide", fmt.Sprint("w", w), "-c", control, "-d", data, "--sink="+sink, flag)
+	}
+	d.start(ctx, "giles-sender", "s", "--buffy="+source, fmt.Sprint("--messages=", messages), flag)
+	d.await("l", "/topology_ready")
+	began := time.Now()
+	d.send("s", "/start")
+	d.await("r", "/done")
+	ours := time.Since(began)
+	for _, n := range []string{"l", "w0", "w1", "s", "r"} {
+		d.send(n, "/shutdown")
+		d.exit(n)
+	}
+	if info, err := os.Stat("sent.txt"); err != nil || info.Size() == 0 {
+		t.Fatal("nothing was sent", err)
+	}
+	theirs, err := copyHops(4, messages*36) // prefix, address, tags, six digits, id
+	if err != nil {
+		t.Fatal(err)
+	}
+	return float64(messages) / ours.Seconds(), float64(theirs) / float64(ours)
+}
+
+// BenchmarkPipeline prints the sample system's messages a second, and their share
+// of a plain copy.
 func BenchmarkPipeline(b *testing.B) {
-	b.Chdir(b.TempDir())
-	const messages = 300000
-	var ours, theirs time.Duration
-	for i := range b.N {
-		d := newDagon(b)
-		sink, control, data, source := free(b), free(b), free(b), free(b)
-		ctx := context.Background()
-		d.start(ctx, "giles-receiver", "r", "--listen="+sink)
-		d.start(ctx, "double-divide", "l", "-l", "--worker-count=2", "-c", control, "-d", data, "--source="+source)
-		for w := range 2 {
-			d.start(ctx, "double-divide", fmt.Sprint("w", w), "-c", control, "-d", data, "--sink="+sink)
-		}
-		d.start(ctx, "giles-sender", "s", "--buffy="+source, fmt.Sprint("--messages=", messages))
-		d.await("l", "/topology_ready")
-		began := time.Now()
-		d.send("s", "/start")
-		d.await("r", "/done")
-		ours += time.Since(began)
-		for _, n := range []string{"l", "w0", "w1", "s", "r"} {
-			d.send(n, "/shutdown")
-			d.exit(n)
-		}
-		if i == 0 {
-			info, err := os.Stat("sent.txt")
-			if err != nil || info.Size() == 0 {
-				b.Fatal(err)
+	for _, atLeastOnce := range []bool{true, false} {
+		b.Run(fmt.Sprint("at-least-once=", atLeastOnce), func(b *testing.B) {
+			b.Chdir(b.TempDir())
+			var rates, shares []float64
+			for range b.N {
+				rate, share := pipeline(b, 1000000, atLeastOnce)
+				rates, shares = append(rates, rate), append(shares, share)
+			}
+			slices.Sort(rates)
+			slices.Sort(shares)
+			b.ReportMetric(rates[len(rates)/2], "messages/s")
+			b.ReportMetric(100*shares[len(shares)/2], "%-of-copy")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// TestSpeed holds the share, far below what a quiet machine shows. It runs with
+// DAGON_SPEED=1, and tries a noisy machine three times.
+func TestSpeed(t *testing.T) {
+	if os.Getenv("DAGON_SPEED") == "" {
+		t.Skip("a measurement: DAGON_SPEED=1 runs it")
+	}
+	t.Chdir(t.TempDir())
+	for atLeastOnce, least := range map[bool]float64{true: 0.07, false: 0.1} {
+		for try := 1; ; try++ {
+			rate, share := pipeline(t, 1000000, atLeastOnce)
+			if share >= least {
+				break
+			}
+			t.Logf("at least once %v: %.0f messages/s, %.3f of a plain copy, want %v", atLeastOnce, rate, share, least)
+			if try == 3 {
+				t.Fatal("too slow")
 			}
 		}
-		took, err := copyHops(4, messages*36) // prefix, address, tags, six digits, id
-		if err != nil {
-			b.Fatal(err)
-		}
-		theirs += took
 	}
-	b.ReportMetric(float64(b.N*messages)/ours.Seconds(), "messages/s")
-	b.ReportMetric(100*float64(theirs)/float64(ours), "%-of-copy")
-	b.ReportMetric(0, "ns/op")
 }
 
 // copyHops copies bytes over so many connections, one after the other.

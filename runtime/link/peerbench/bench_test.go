@@ -151,6 +151,9 @@ func plain(target string) (string, error) {
 	return l.Addr().String(), nil
 }
 
+// enough is how many rounds say something on a machine that is busy with other things.
+const enough = 21
+
 // start starts a part as a process of its own.
 func start(b *testing.B, name, target string) (address string) {
 	b.Helper()
@@ -258,7 +261,13 @@ func BenchmarkLink(b *testing.B) {
 	for _, what := range []struct {
 		name    string
 		measure func(address string) (float64, error)
-	}{{"throughput", dialed(throughput)}, {"round-trip", dialed(roundTrip)}, {"connect", connect}} {
+		// isWorse reports whether a ratio is twice as bad as it is to be.
+		isWorse func(got float64, medians map[string]float64) bool
+	}{
+		{"throughput", dialed(throughput), func(got float64, m map[string]float64) bool { return got < m["plain"]/2 || got < m["toxiproxy"] }},
+		{"round-trip", dialed(roundTrip), func(got float64, m map[string]float64) bool { return got > 2*m["plain"] || got > 2*m["toxiproxy"] }},
+		{"connect", connect, func(got float64, m map[string]float64) bool { return got > 2*m["toxiproxy"] }},
+	} {
 		b.Run(what.name, func(b *testing.B) {
 			ratios := map[string][]float64{}
 			for round := 0; b.Loop(); round++ {
@@ -278,9 +287,14 @@ func BenchmarkLink(b *testing.B) {
 					ratios[way.name] = append(ratios[way.name], got[way.name]/direct)
 				}
 			}
+			medians := map[string]float64{}
 			for _, way := range ways[1:] {
 				all := slices.Sorted(slices.Values(ratios[way.name]))
-				b.ReportMetric(all[len(all)/2], way.name+"/direct")
+				medians[way.name] = all[len(all)/2]
+				b.ReportMetric(medians[way.name], way.name+"/direct")
+			}
+			if rounds := len(ratios["plain"]); rounds >= enough && what.isWorse(medians["dagon-star"], medians) {
+				b.Errorf("of %d rounds the medians are %v: a link is far slower than its peers", rounds, medians)
 			}
 			b.ReportMetric(0, "ns/op") // of a round, which says nothing
 		})
