@@ -184,6 +184,7 @@ func (r *Run) OutputFrom(name string, pattern *regexp.Regexp, stream string, sin
 		c.Check = func(string) journal.Answer { return journal.Answer{Err: err} }
 		return c, func() Line { return Line{} }
 	}
+	var lost error
 	s := n.log.Search(pattern, stream, since)
 	c.Begin, c.GiveBack = s.Follow, s.Stop
 	c.Late = func() {
@@ -194,6 +195,12 @@ func (r *Run) OutputFrom(name string, pattern *regexp.Regexp, stream string, sin
 			p.ReadNow()
 		}
 		s.Finish()
+		err := n.log.Err()
+		r.j.Lock()
+		defer r.j.Unlock()
+		if err != nil { // it may be why the line has not come
+			lost = fmt.Errorf("%s: what it wrote is lost: %w", c.What, &LogError{Err: fmt.Errorf("log of %s: cannot write: %w", name, err)})
+		}
 	}
 	c.Check = func(string) journal.Answer {
 		if n.State == "" {
@@ -204,6 +211,9 @@ func (r *Run) OutputFrom(name string, pattern *regexp.Regexp, stream string, sin
 		}
 		if err := s.Err(); err != nil {
 			return journal.Answer{Err: fmt.Errorf("%s: %w", name, err)}
+		}
+		if lost != nil {
+			return journal.Answer{Err: lost}
 		}
 		if over, restarted := s.Over(); over && (restarted || n.State == StateExited) {
 			return journal.Answer{Impossible: []string{name}}

@@ -1,11 +1,14 @@
 package runtime
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math"
 	"net"
+	"os"
 	"reflect"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -318,6 +321,26 @@ func TestCut(t *testing.T) {
 	err := r.Wait(c)
 	if want := "missing node (ready; its control connection was closed by dagon-star: malformed: a frame of 100000 bytes, over the limit of 65536)"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("%v, want %s", err, want)
+	}
+}
+
+// TestLostOutput: a line that could not be written is not awaited in vain without a
+// word of why.
+func TestLostOutput(t *testing.T) {
+	const full = "/dev/full"
+	if _, err := os.Stat(full); err != nil {
+		t.Skip(err)
+	}
+	r := begin(t, Config{Topology: ini(t, "node"), Hurry: closed()})
+	os.Remove(r.logPath("node"))
+	must(t, os.Symlink(full, r.logPath("node")))
+	must(t, r.Fork("node", ForkOptions{}))
+	must(t, r.Wait(r.Reached([]string{"node"}, StateReady)))
+	c, _ := r.OutputFrom("node", regexp.MustCompile("^up$"), "", OutputSince{})
+	c.Timeout = 10 * time.Millisecond
+	var lost *LogError
+	if err := r.Wait(c); !errors.As(err, &lost) || !strings.Contains(err.Error(), "output ^up$: what it wrote is lost: log of node: cannot write") {
+		t.Errorf("%v", err)
 	}
 }
 

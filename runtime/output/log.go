@@ -117,6 +117,13 @@ func (l *Log) End() {
 	l.changed()
 }
 
+// Err is why the output could not be written, or nil. Nothing that came then is kept.
+func (l *Log) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}
+
 // Close ends the searches, closes the file, and returns the first error of writing
 // it. What is written after it is lost, and the next Close says so.
 func (l *Log) Close() error {
