@@ -166,7 +166,7 @@ func (r *Run) conclude() (*Result, error) {
 		r.find(f)
 	}
 	v := r.writeVerdict(left)
-	r.j.Close()
+	r.j.Close(ErrEnded)
 	result := &Result{Verdict: v, ID: r.id, Folder: folder.Path, Duration: r.Elapsed(), events: r.Events(),
 		Nodes: r.infos(), LeftBehind: left}
 	err := r.j.Lost()

@@ -423,3 +423,29 @@ func TestListenerFails(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestForgotten: what a caller has begun and forgets hangs neither the end of the run
+// nor itself after it.
+func TestForgotten(t *testing.T) {
+	r := begin(t, Config{Topology: ini(t, "a")})
+	must(t, r.Fork("a", ForkOptions{}))
+	must(t, r.Wait(r.Reached([]string{"a"}, StateReady)))
+	_, err := r.Pause([]string{"a"})
+	must(t, err)
+	r.Schedule("pause", "")
+	r.Watch(r.Reached([]string{"a"}, StateDone), func() {})
+	waited := make(chan error, 2)
+	go func() { waited <- r.Wait(Elapsed(time.Hour)) }()
+	result, err := r.End(func(context.Context) {
+		r.Watch(Elapsed(time.Hour), func() { waited <- nil })
+	})
+	must(t, err)
+	if result.Outcome != Inconclusive {
+		t.Errorf("%s: %s", result.Outcome, result.Reason)
+	}
+	for range 2 {
+		if err := <-waited; err != nil && !errors.Is(err, ErrEnded) {
+			t.Error(err)
+		}
+	}
+}

@@ -115,7 +115,7 @@ func (b *Book) InForce(what, node string) (doers []Doer) {
 
 // do applies the fault.
 func (l *Life) do(ctx context.Context) error {
-	began := time.Now()
+	began := l.book.j.Elapsed()
 	reach, err := l.doer.Apply(ctx)
 	if err != nil {
 		if l.plan.Lasting {
@@ -130,7 +130,7 @@ func (l *Life) do(ctx context.Context) error {
 	l.book.j.Lock()
 	defer l.book.j.Unlock()
 	l.applied = true
-	l.book.j.Append("", event.FaultApplied{ID: l.ID, TookS: time.Since(began).Truncate(time.Microsecond).Seconds(), To: reach.To, Dead: reach.Dead, Unseen: reach.Unseen})
+	l.book.j.Append("", event.FaultApplied{ID: l.ID, TookS: (l.book.j.Elapsed() - began).Truncate(time.Microsecond).Seconds(), To: reach.To, Dead: reach.Dead, Unseen: reach.Unseen})
 	if !l.plan.Lasting || !l.OnLinks() {
 		l.logTouched(l.doer.Touched())
 	}

@@ -121,6 +121,9 @@ func (j *Journal) Flush() {
 	}
 }
 
+// Elapsed is the time on the run's clock.
+func (j *Journal) Elapsed() time.Duration { return j.o.Elapsed() }
+
 // Roster is what is known of the nodes. The lock is held while it is read.
 func (j *Journal) Roster() *roster.Roster { return j.o.Roster }
 
@@ -199,9 +202,11 @@ func (j *Journal) Correct(at int, d event.Detail) {
 // Closed reports whether no more events come. The lock is held.
 func (j *Journal) Closed() bool { return j.closed }
 
-// Close says that no more events come. The lock is held.
-func (j *Journal) Close() {
+// Close says that no more events come: the waits that are left end with why. The lock
+// is held.
+func (j *Journal) Close(why error) {
 	j.closed = true
+	j.CancelWatches(why)
 	if j.log.file != nil {
 		j.log.file.Close()
 		j.log.file = nil

@@ -50,7 +50,7 @@ func start(t testing.TB, nodes int, change func(*journal.Options)) (*journal.Jou
 	t.Cleanup(func() {
 		j.Lock()
 		j.CancelWatches(errors.New("the test is over"))
-		j.Close()
+		j.Close(context.Canceled)
 		j.Unlock()
 		j.Wait()
 		file.Close()
@@ -143,7 +143,7 @@ func TestReadBack(t *testing.T) {
 		}
 	}
 	j.Lock()
-	j.Close()
+	j.Close(context.Canceled)
 	j.Unlock()
 	observing.Wait()
 	if len(slow) != len(all) {
@@ -186,7 +186,7 @@ func TestBounded(t *testing.T) {
 	}
 	close(goOn)
 	j.Lock()
-	j.Close()
+	j.Close(context.Canceled)
 	j.Unlock()
 	observing.Wait()
 }
@@ -250,7 +250,7 @@ func TestFullDisk(t *testing.T) {
 	j.Flush()
 	j.Correct(2, event.Verdict{Outcome: "failed"})
 	lost := j.Lost()
-	j.Close()
+	j.Close(context.Canceled)
 	j.Unlock()
 	if !errors.Is(lost, full) || !strings.Contains(lost.Error(), fmt.Sprintf("%d messages that came then were not heard", 400_000-heard)) {
 		t.Errorf("%v", lost)
