@@ -3,6 +3,7 @@ package builtins
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"go.starlark.net/starlark"
 
@@ -148,7 +149,7 @@ func waitUntil(c *call) (starlark.Value, error) {
 		return errors.As(err, &cut) && cut == limit
 	}
 	for last := timeout == 0; ; {
-		change := c.host.run.Change(pollEvery)
+		change := c.host.run.Change(time.Hour)
 		v, err := starlark.Call(c.thread, fn, nil, nil)
 		switch {
 		case isCut(err), err == nil && c.task.Cut() == limit: // or it has caught that
@@ -160,7 +161,12 @@ func waitUntil(c *call) (starlark.Value, error) {
 		case last:
 			return nil, &runtime.TimeoutError{What: fn.Name() + "()", Timeout: timeout}
 		}
-		switch err := c.task.await(change); {
+		var w *runtime.Watch
+		err = c.task.WaitFor(pollEvery, func(wake func()) { w = c.host.run.Watch(change, wake) })
+		if w != nil {
+			w.Stop()
+		}
+		switch {
 		case isCut(err): // it asks once more
 			last = true
 			lift()

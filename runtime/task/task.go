@@ -254,8 +254,11 @@ func (t *Task) SleepUntil(until time.Duration) error {
 // Wait waits for something that is no task's doing, as what a node says. begin begins
 // it, and has wake called when it has come: from any goroutine, once or more, perhaps
 // at once. The task goes on at the script time at which that was.
-func (t *Task) Wait(begin func(wake func())) error {
-	_, err := t.wait(wait{until: never, begin: begin})
+func (t *Task) Wait(begin func(wake func())) error { return t.WaitFor(never, begin) }
+
+// WaitFor is Wait for a duration of script time at most.
+func (t *Task) WaitFor(within time.Duration, begin func(wake func())) error {
+	_, err := t.wait(wait{until: clock.Later(t.Now(), within), begin: begin})
 	return err
 }
 
