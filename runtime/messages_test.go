@@ -349,24 +349,26 @@ func TestLostOutput(t *testing.T) {
 // that of the medians; heap-MB is the most that was in use after a collection.
 func BenchmarkHear(b *testing.B) {
 	for _, n := range []int{10_000, 100_000, 1_000_000} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			frames := hearable(b, n)
-			var plain, heard []float64
-			heap := 0.0
-			for b.Loop() {
-				plain = append(plain, readPlainly(b, frames).Seconds())
-				took, used := hear(b, frames)
-				heard = append(heard, took.Seconds())
-				heap = max(heap, used)
-			}
-			slices.Sort(plain)
-			slices.Sort(heard)
-			median := heard[len(heard)/2]
-			b.ReportMetric(median/float64(n)*1e9, "ns/message")
-			b.ReportMetric(median/plain[len(plain)/2], "to-plain")
-			b.ReportMetric(heap, "heap-MB")
-		})
+		b.Run(fmt.Sprint(n), func(b *testing.B) { hearing(b, n) })
 	}
+}
+
+func hearing(b *testing.B, n int) {
+	frames := hearable(b, n)
+	var plain, heard []float64
+	heap := 0.0
+	for b.Loop() {
+		plain = append(plain, readPlainly(b, frames).Seconds())
+		took, used := hear(b, frames)
+		heard = append(heard, took.Seconds())
+		heap = max(heap, used)
+	}
+	slices.Sort(plain)
+	slices.Sort(heard)
+	median := heard[len(heard)/2]
+	b.ReportMetric(median/float64(n)*1e9, "ns/message")
+	b.ReportMetric(median/plain[len(plain)/2], "to-plain")
+	b.ReportMetric(heap, "heap-MB")
 }
 
 // hearable are frames of messages, of which the last is to /end.

@@ -82,6 +82,39 @@ func BenchmarkScale(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
+// TestSpeed holds wide gates, of nodes that are forked and of messages that
+// are heard. It runs with DAGON_SPEED=1, and tries a noisy machine three times.
+func TestSpeed(t *testing.T) {
+	if os.Getenv("DAGON_SPEED") == "" {
+		t.Skip("a measurement: DAGON_SPEED=1 runs it")
+	}
+	t.Setenv("DAGON_NODES", "500")
+	for try := 1; ; try++ {
+		var slow []string
+		for _, m := range []struct {
+			bench func(*testing.B)
+			most  map[string]float64
+		}{
+			{BenchmarkScale, map[string]float64{"up/C": 4, "KiB/node": 30}},
+			{func(b *testing.B) { hearing(b, 100_000) }, map[string]float64{"to-plain": 300, "heap-MB": 12}},
+		} {
+			got := testing.Benchmark(m.bench).Extra
+			for unit, most := range m.most {
+				if got[unit] == 0 || got[unit] > most {
+					slow = append(slow, fmt.Sprintf("%.1f %s, want %v", got[unit], unit, most))
+				}
+			}
+		}
+		if len(slow) == 0 {
+			return
+		}
+		t.Logf("try %d: %s", try, strings.Join(slow, "; "))
+		if try == 3 {
+			t.Fatal("too slow")
+		}
+	}
+}
+
 // raise runs all nodes of a topology until they are ready, and ends them.
 func raise(b *testing.B, top *topology.Topology) (up time.Duration, kib float64) {
 	b.Helper()

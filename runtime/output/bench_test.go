@@ -66,25 +66,57 @@ func throughPipe(b *testing.B, text []byte, to io.Writer) time.Duration {
 // BenchmarkWritten is how long a node takes to write 40 MB into a log, with a search
 // that reads them all or without, to the time with a reader that throws them away.
 func BenchmarkWritten(b *testing.B) {
-	text := sample(200_000)
 	for name, searched := range map[string]bool{"quiet": false, "searched": true} {
-		b.Run(name, func(b *testing.B) {
-			path := filepath.Join(b.TempDir(), "node.log")
-			rounds(b, "x-discard", func() time.Duration { return throughPipe(b, text, io.Discard) }, func() time.Duration {
-				began := time.Now()
-				logs := NewLogs(func() time.Duration { return time.Since(began) })
-				l := logs.Create(path)
-				l.Begin(1)
-				if searched {
-					s := l.Search(regexp.MustCompile("never"), Both, From{})
-					s.Follow(func() {})
-					defer s.Stop()
-				}
-				defer logs.Wait()
-				defer l.Close()
-				return throughPipe(b, text, l.Stdout())
-			})
-		})
+		b.Run(name, func(b *testing.B) { written(b, searched) })
+	}
+}
+
+func written(b *testing.B, searched bool) {
+	text := sample(200_000)
+	path := filepath.Join(b.TempDir(), "node.log")
+	rounds(b, "x-discard", func() time.Duration { return throughPipe(b, text, io.Discard) }, func() time.Duration {
+		began := time.Now()
+		logs := NewLogs(func() time.Duration { return time.Since(began) })
+		l := logs.Create(path)
+		l.Begin(1)
+		if searched {
+			s := l.Search(regexp.MustCompile("never"), Both, From{})
+			s.Follow(func() {})
+			defer s.Stop()
+		}
+		defer logs.Wait()
+		defer l.Close()
+		return throughPipe(b, text, l.Stdout())
+	})
+}
+
+// TestSpeed holds half of what is reached. It runs with DAGON_SPEED=1, and tries a
+// noisy machine three times.
+func TestSpeed(t *testing.T) {
+	if os.Getenv("DAGON_SPEED") == "" {
+		t.Skip("a measurement: DAGON_SPEED=1 runs it")
+	}
+	for try := 1; ; try++ {
+		slow := false
+		for _, m := range []struct {
+			name, unit string
+			bench      func(*testing.B)
+			most       float64
+		}{
+			{"a node that writes", "x-discard", func(b *testing.B) { written(b, true) }, 9},
+			{"a search for each line", "x-scan", BenchmarkSearch, 6},
+		} {
+			if ratio := testing.Benchmark(m.bench).Extra[m.unit]; ratio == 0 || ratio > m.most {
+				t.Logf("try %d: %s: %.1f %s, want %v", try, m.name, ratio, m.unit, m.most)
+				slow = true
+			}
+		}
+		if !slow {
+			return
+		}
+		if try == 3 {
+			t.Fatal("too slow")
+		}
 	}
 }
 
