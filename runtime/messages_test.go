@@ -160,38 +160,6 @@ func refusal(t *testing.T, r *Run) (reason string) {
 	return reason
 }
 
-// TestGivenUp: a wait that was met and given up leaves the message to the next one,
-// also to one that waits already.
-func TestGivenUp(t *testing.T) {
-	r := begin(t, Config{Topology: ini(t, "node silent"), Hurry: closed()})
-	p := quiet(t, r)()
-	must(t, r.Wait(r.Reached([]string{"node"}, StateReady)))
-	watch := func() (*Watch, func() Message, chan struct{}) {
-		c, found := r.MessageFrom("node", "/x", false)
-		ended := make(chan struct{})
-		return r.Watch(c, func() { close(ended) }), found, ended
-	}
-	first, _, one := watch()
-	second, foundSecond, two := watch()
-	third, foundThird, three := watch()
-	p.say("/x", int32(1))
-	p.say("/x", int32(2))
-	<-one
-	<-two
-	first.Stop()
-	<-three
-	must(t, second.Err())
-	must(t, third.Err())
-	if a, b := foundSecond().Args[0], foundThird().Args[0]; a != int32(2) || b != int32(1) {
-		t.Errorf("the second found %v, the third %v", a, b)
-	}
-	second.Stop() // too late
-	p.say("/x", int32(3))
-	if m := awaitOne(t, r, "/x"); m.Args[0] != int32(3) {
-		t.Errorf("%v", m)
-	}
-}
-
 // TestFromDisk: what a node sent long ago is awaited and listed as it was sent, with
 // all types of arguments.
 func TestFromDisk(t *testing.T) {
@@ -237,41 +205,6 @@ func TestSaidInTime(t *testing.T) {
 		c.Timeout = time.Nanosecond
 		if err := r.Wait(c); err != nil || found().Args[0] != i {
 			t.Fatalf("message %d: %v", i, err)
-		}
-	}
-}
-
-// TestAskedOnce: what waits for many nodes looks at one when there is news of one.
-func TestAskedOnce(t *testing.T) {
-	r := begin(t, Config{Topology: ini(t, "a", "b silent", "c"), Hurry: closed()})
-	all := []string{"a", "b", "c"}
-	for _, name := range all {
-		must(t, r.Fork(name, ForkOptions{}))
-	}
-	c := r.Reached(all, StateReady)
-	asked := []string{}
-	check := c.Check
-	c.Check = func(node string) answer {
-		asked = append(asked, node)
-		return check(node)
-	}
-	c.Timeout = time.Minute
-	ended := make(chan struct{})
-	w := r.Watch(c, func() { close(ended) })
-	must(t, r.Wait(r.Reached([]string{"a", "c"}, StateReady)))
-	r.j.Lock()
-	missing := c.Missing()
-	r.j.Unlock()
-	if !slices.Equal(missing, []string{"b"}) {
-		t.Errorf("it waits for %v", missing)
-	}
-	p := quietOf(t, r, "b")
-	p.say("/ready", "b")
-	<-ended
-	must(t, w.Err())
-	for i, name := range asked {
-		if (name == "") != (i == 0) {
-			t.Errorf("it was asked of %q", asked)
 		}
 	}
 }
@@ -427,28 +360,4 @@ func hear(b *testing.B, frames []byte) (took time.Duration, heapMB float64) {
 	_, err = r.End(nil)
 	must(b, err)
 	return took, float64(m.HeapAlloc-uint64(len(frames))) / 1e6
-}
-
-func BenchmarkAwaitBehind(b *testing.B) {
-	for _, n := range []int{10_000, 100_000, 1_000_000} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			r := begin(b, Config{Topology: ini(b, "node silent")})
-			must(b, r.Fork("node", ForkOptions{}))
-			for at := 0; at < n; at += 1000 {
-				r.j.Lock()
-				for i := range 1000 {
-					r.j.Append("node", event.Received{Address: "/progress", Args: event.Args{int32(i)}})
-				}
-				r.j.Unlock()
-			}
-			b.ResetTimer()
-			for i := range b.N {
-				r.j.Lock()
-				r.j.Append("node", event.Received{Address: "/total", Args: event.Args{int32(i)}})
-				r.j.Unlock()
-				c, _ := r.MessageFrom("node", "/total", false)
-				must(b, r.Wait(c))
-			}
-		})
-	}
 }

@@ -27,9 +27,6 @@ const (
 	StateExited       = roster.StateExited
 )
 
-// Message is a message that a node sent.
-type Message = roster.Message
-
 // node is the handles of one node's present incarnation, beside what the roster
 // knows of it. The journal's lock guards it.
 type node struct {
@@ -146,42 +143,6 @@ func (r *Run) infos() []NodeInfo {
 		infos[i] = r.info(n)
 	}
 	return infos
-}
-
-// Messages returns what the node's present incarnation has sent so far, all of
-// it or only one address. What has left the memory is read back from the log.
-func (r *Run) Messages(name, address string) ([]Message, error) {
-	r.j.Lock()
-	n, err := r.node(name)
-	if err != nil {
-		r.j.Unlock()
-		return nil, err
-	}
-	sent, end := n.Messages, r.j.Next()
-	r.j.Unlock()
-	var out []Message
-	for at := int64(0); ; {
-		r.j.Lock()
-		from, to, ok := sent.Span(address, at)
-		r.j.Unlock()
-		if !ok || from >= end {
-			return out, nil
-		}
-		for e, err := range r.j.Events(from, min(to, end)) {
-			if err != nil {
-				return nil, err
-			}
-			if !isMessage(e, name, address) || e.Seq < sent.First() {
-				continue
-			}
-			m, err := messageOf(e)
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, m)
-		}
-		at = to
-	}
 }
 
 // node finds a node. The lock is held.

@@ -254,7 +254,7 @@ func (r *Run) release() []error {
 	for _, n := range r.order {
 		if n.log != nil {
 			if err := n.log.Close(); err != nil {
-				errs = append(errs, &LogError{Err: fmt.Errorf("log of %s: cannot write: %w", n.spec.Name, err)})
+				errs = append(errs, logError(n.spec.Name, err))
 			}
 		}
 	}
