@@ -8,7 +8,6 @@ import (
 	"github.com/dagon-star/dagon-star/runtime/await"
 	"github.com/dagon-star/dagon-star/runtime/journal"
 	"github.com/dagon-star/dagon-star/runtime/output"
-	"github.com/dagon-star/dagon-star/runtime/process"
 	"github.com/dagon-star/dagon-star/runtime/roster"
 )
 
@@ -67,35 +66,13 @@ type OutputSince = output.From
 // The function returns the line, once the condition is met; it is taken by that.
 func (r *Run) OutputFrom(name string, pattern *regexp.Regexp, stream string, since OutputSince) (Condition, func() Line) {
 	what := "output " + pattern.String()
-	r.j.Lock()
-	n, err := r.node(name)
-	r.j.Unlock()
+	n, err := r.unlocked(name)
 	if err != nil {
 		return Condition{What: what, Nodes: []string{name}, Check: func(string) journal.Answer { return journal.Answer{Err: err} }},
 			func() Line { return Line{} }
 	}
-	s := n.log.Search(pattern, stream, since)
-	return await.OutputFrom(r.j, name, await.Output{What: what, Search: s, Lost: n.lost, ReadNow: func() {
-		r.j.Lock()
-		p := n.process
-		r.j.Unlock()
-		if p, ok := p.(process.Reader); ok {
-			p.ReadNow()
-		}
-	}}), s.Take
-}
-
-// lost is why some of what the node wrote is not in its log, or nil.
-func (n *node) lost() error {
-	if err := n.log.Err(); err != nil {
-		return logError(n.spec.Name, err)
-	}
-	return nil
-}
-
-// logError is the failing of the log of a node.
-func logError(name string, err error) error {
-	return &LogError{Err: fmt.Errorf("log of %s: cannot write: %w", name, err)}
+	s := n.Log.Search(pattern, stream, since)
+	return await.OutputFrom(r.j, name, await.Output{What: what, Search: s, ReadNow: n.ReadNow, Lost: n.OutputError}), s.Take
 }
 
 // Elapsed waits for time to pass.
@@ -112,22 +89,14 @@ func (r *Run) Watch(c Condition, notify func()) *Watch { return r.j.Watch(c, not
 // Wait waits for a condition and returns how the wait ended.
 func (r *Run) Wait(c Condition) error { return r.j.Await(c) }
 
-// tailLines is how many of a node's last lines an error quotes.
-const tailLines = 10
-
-// tail returns the last lines that a node has written.
-func (r *Run) tail(name string) []string { return r.nodes[name].log.Tail(tailLines) }
-
 // Output returns the lines that the node's present incarnation has written so far
 // and that are wanted: see output.Log.Text.
 func (r *Run) Output(name string, q OutputQuery) (string, error) {
-	r.j.Lock()
-	n, err := r.node(name)
-	r.j.Unlock()
+	n, err := r.unlocked(name)
 	if err != nil {
 		return "", err
 	}
-	text, err := n.log.Text(q)
+	text, err := n.Log.Text(q)
 	if err != nil {
 		return "", fmt.Errorf("%s: cannot read its output back: %w", name, err)
 	}

@@ -34,7 +34,7 @@ type phone struct {
 func quiet(t *testing.T, r *Run) func(words ...any) phone {
 	must(t, r.Fork("node", ForkOptions{}))
 	r.j.Lock()
-	home := r.nodes["node"].port.Addr().String()
+	home := r.nodes["node"].Port().Addr().String()
 	r.j.Unlock()
 	return func(words ...any) phone {
 		c, err := net.Dial("tcp", home)
@@ -106,11 +106,10 @@ func TestConnectsAgain(t *testing.T) {
 // not ended, if it shows the node's token; else it is refused. What was said on the
 // first before is heard before.
 func TestTakesOver(t *testing.T) {
-	r := begin(t, Config{Topology: ini(t, "node silent"), Hurry: closed()})
+	d := &witness{Driver: driver(t)}
+	r := begin(t, Config{Topology: ini(t, "node silent"), Driver: d, Hurry: closed()})
 	dial := quiet(t, r)
-	r.j.Lock()
-	token := r.nodes["node"].token
-	r.j.Unlock()
+	token := d.token
 	first := dial()
 	must(t, r.Wait(r.Reached([]string{"node"}, StateReady)))
 	dial()
@@ -211,7 +210,7 @@ func TestSaidInTime(t *testing.T) {
 
 func quietOf(t testing.TB, r *Run, name string) phone {
 	r.j.Lock()
-	home := r.nodes[name].port.Addr().String()
+	home := r.nodes[name].Port().Addr().String()
 	r.j.Unlock()
 	c, err := net.Dial("tcp", home)
 	must(t, err)
@@ -228,7 +227,7 @@ func TestSendsAfterAll(t *testing.T) {
 	p := dial()
 	must(t, r.Wait(r.Reached([]string{"node"}, StateReady)))
 	must(t, p.conn.Close())
-	must(t, r.Wait(Condition{What: "end", Nodes: []string{"node"}, Check: func(string) answer { return answer{Met: r.nodes["node"].conn == nil} }}))
+	must(t, r.Wait(Condition{What: "end", Nodes: []string{"node"}, Check: func(string) answer { return answer{Met: r.nodes["node"].Conn() == nil} }}))
 	sent := make(chan error, 1)
 	go func() { sent <- r.Send("node", osc.NewMessage("/hello")) }()
 	p = dial()
@@ -237,7 +236,7 @@ func TestSendsAfterAll(t *testing.T) {
 		t.Errorf("%q, %v", packet, err)
 	}
 	must(t, p.conn.Close())
-	must(t, r.Wait(Condition{What: "end", Nodes: []string{"node"}, Check: func(string) answer { return answer{Met: r.nodes["node"].conn == nil} }}))
+	must(t, r.Wait(Condition{What: "end", Nodes: []string{"node"}, Check: func(string) answer { return answer{Met: r.nodes["node"].Conn() == nil} }}))
 	if err := r.Send("node", osc.NewMessage("/hello")); err == nil || !strings.Contains(err.Error(), "it closed its control connection and lives on") {
 		t.Errorf("to one that is lost: %v", err)
 	}
