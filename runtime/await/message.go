@@ -78,7 +78,7 @@ func Messages(j *journal.Journal, name, address string) ([]roster.Message, error
 			if err != nil {
 				return nil, err
 			}
-			if !isMessage(e, name, address) || e.Seq < sent.First() {
+			if !isMessage(e, name, address) {
 				continue
 			}
 			m, err := messageOf(e)
