@@ -186,6 +186,12 @@ func TestReachedImpossible(t *testing.T) {
 	if got := answer(j, c); got != "waits" {
 		t.Error(got)
 	}
+	for _, name := range all[1:] {
+		say(j, name, ready)
+	}
+	if got := answer(j, c); got != "met" {
+		t.Error(got)
+	}
 }
 
 // TestCounted: the largest count that a node has reported is compared.

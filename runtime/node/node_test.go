@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -75,6 +76,7 @@ type fake struct {
 	exit  process.Exit
 	ended bool
 	got   []os.Signal
+	after func() // is called by Signal when it has ended the process, or nil
 }
 
 func newFake(ends map[os.Signal]process.Exit) *fake {
@@ -89,13 +91,18 @@ func (f *fake) Alive() bool {
 }
 func (f *fake) Signal(s os.Signal, _ process.Reach) (int, error) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	if f.ended {
+		f.mu.Unlock()
 		return 0, os.ErrProcessDone
 	}
 	f.got = append(f.got, s)
-	if exit, ends := f.ends[s]; ends {
+	exit, ends := f.ends[s]
+	if ends {
 		f.end(exit)
+	}
+	f.mu.Unlock()
+	if ends && f.after != nil {
+		f.after()
 	}
 	return 1, nil
 }
@@ -368,6 +375,16 @@ func TestBelieve(t *testing.T) {
 	}
 }
 
+// TestMisplaced: who calls the port of another node is not believed, whatever it shows.
+func TestMisplaced(t *testing.T) {
+	s := setUp(t, "127.0.0.1:0")
+	s.fork(t, nil)
+	_, _, _, err := s.believe(nil, control.Hello{Name: "n", Token: "token", ForNode: "m"})
+	if want := `it says it is "n", and this port is that of m`; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
+
 // TestSend: what is sent comes, and what cannot be sent says why.
 func TestSend(t *testing.T) {
 	s := setUp(t, "127.0.0.1:0")
@@ -407,6 +424,20 @@ func TestSend(t *testing.T) {
 		"notice", "exited")
 }
 
+// awaitExit returns when the exit of a process is about to be logged, by who waits for
+// those who ask it to end, or has been.
+func (s *stage) awaitExit(i Incarnation) {
+	for s.asking.TryRLock() { // until somebody waits for the whole lock
+		s.asking.RUnlock()
+		select {
+		case <-i.Gone():
+			return
+		default:
+			runtime.Gosched()
+		}
+	}
+}
+
 // TestExit: an exit is in the log after what the process was asked, even where that is
 // what ended it at once, and one that nobody asked for is told of before any wait ends.
 func TestExit(t *testing.T) {
@@ -419,8 +450,10 @@ func TestExit(t *testing.T) {
 	}{
 		{"nothing", func(s *stage, _ Incarnation) { s.process.exits(process.Exit{Code: 3, Note: "it was late"}) },
 			[]string{"notice", "exited"}, "exited with code 3"},
-		{"a signal", func(_ *stage, i Incarnation) { i.Signal(asked("KILL"), syscall.SIGKILL, process.Tree) },
-			[]string{"asked by script: signal KILL", "notice", "exited"}, ""},
+		{"a signal", func(s *stage, i Incarnation) {
+			s.process.after = func() { s.awaitExit(i) }
+			i.Signal(asked("KILL"), syscall.SIGKILL, process.Tree)
+		}, []string{"asked by script: signal KILL", "notice", "exited"}, ""},
 		{"a signal that comes too late", func(s *stage, i Incarnation) {
 			s.process.exits(process.Exit{Code: -1, Signal: "SEGV"})
 			if _, err := i.Signal(asked("KILL"), syscall.SIGKILL, process.Tree); !errors.Is(err, os.ErrProcessDone) {
