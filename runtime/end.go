@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/event"
+	"github.com/dagon-star/dagon-star/runtime/node"
 	"github.com/dagon-star/dagon-star/runtime/process"
 	"github.com/dagon-star/dagon-star/runtime/verdict"
 )
@@ -99,7 +100,7 @@ var errHurried = &InterruptedError{Err: errors.New("the end of the run was cut s
 // endFaults undoes all faults. One that cannot be undone in time, as nothing more
 // can be opened, ends with the network of the run.
 func (r *Run) endFaults() {
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(r.ended), killTimeout)
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(r.ended), node.KillTimeout)
 	defer cancel()
 	healed := make(chan error, 1)
 	r.healing.Go(func() { healed <- r.faults.End(bounded, ErrEnded) })
@@ -107,7 +108,7 @@ func (r *Run) endFaults() {
 	select {
 	case err = <-healed:
 	case <-bounded.Done():
-		err = fmt.Errorf("the faults in force could not be undone within %s", killTimeout)
+		err = fmt.Errorf("the faults in force could not be undone within %s", node.KillTimeout)
 	}
 	if err != nil {
 		r.Find(Finding{Outcome: Failed, Reason: err.Error(), During: verdict.AtEnd})
@@ -135,7 +136,7 @@ func (r *Run) conclude() (*Result, error) {
 		// Whoever should have ended them may have been stopped or be stuck itself.
 		r.tasks.Go(reaper.KillKeeper)
 		never := context.Background()
-		r.await(never, never, r.Reached(r.names(alive), StateExited), killTimeout)
+		r.await(never, never, r.Reached(r.names(alive), StateExited), node.KillTimeout)
 		left = r.leftBehind()
 	}
 	if len(left) == 0 {

@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/dagon-star/dagon-star/runtime/journal"
+	"github.com/dagon-star/dagon-star/runtime/node"
 	"github.com/dagon-star/dagon-star/runtime/verdict"
 )
 
@@ -78,6 +79,10 @@ type TimeoutError = journal.TimeoutError
 // ImpossibleError is an await that ended at once because what it waited for
 // can no longer come.
 type ImpossibleError = journal.ImpossibleError
+
+// ExitError is the end of a node's process that nobody asked for. It ends the
+// run's work.
+type ExitError = node.ExitError
 
 // LogError is the event log failing, as on a full disk, which ends the run; or
 // the log of a node, which fails it when it ends.

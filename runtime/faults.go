@@ -12,6 +12,7 @@ import (
 
 	"github.com/dagon-star/dagon-star/runtime/event"
 	"github.com/dagon-star/dagon-star/runtime/fault"
+	"github.com/dagon-star/dagon-star/runtime/node"
 	"github.com/dagon-star/dagon-star/runtime/process"
 	"github.com/dagon-star/dagon-star/runtime/roster"
 )
@@ -64,27 +65,20 @@ type Fault = fault.Life
 // Step is something that was planned, and is to be done or given up.
 type Step = fault.Step
 
-// target is one node of a fault, as it was when the fault was planned.
-type target struct {
-	*node
-	process process.Process
-	gone    chan struct{}
-}
-
 // act does something to the process of one target, and returns how many processes
 // it reached. Of one that has ended the error is os.ErrProcessDone.
-type act func(context.Context, target) (reached int, err error)
+type act func(context.Context, node.Incarnation) (reached int, err error)
 
 // deed does a fault to the processes of nodes.
 type deed struct {
 	run     *Run
 	what    string
-	targets []target
-	dead    []string // that had no process when the fault was planned
+	targets []node.Incarnation // as they were when the fault was planned
+	dead    []string           // that had no process when the fault was planned
 	act     act
-	after   func(context.Context) error // what is left to do once all were reached, or nil
-	lift    func(target) error          // undoes it, or nil
-	limits  process.Limits              // of a limit
+	after   func(context.Context) error  // what is left to do once all were reached, or nil
+	lift    func(node.Incarnation) error // undoes it, or nil
+	limits  process.Limits               // of a limit
 	life    *Fault
 	touched int64
 }
@@ -92,7 +86,7 @@ type deed struct {
 // target finds the targets of a fault among nodes. Those that have exited are
 // left out, and one that was never forked is an error. check says why something
 // cannot be done to one of the others, and may be nil. The lock is held.
-func (d *deed) target(names []string, check func(*node) error) (plan fault.Plan, err error) {
+func (d *deed) target(names []string, check func(*node.Node) error) (plan fault.Plan, err error) {
 	r := d.run
 	if r.ending {
 		return plan, ErrEnded
@@ -109,7 +103,8 @@ func (d *deed) target(names []string, check func(*node) error) (plan fault.Plan,
 			continue
 		}
 		plan.Nodes = append(plan.Nodes, name)
-		if n.process == nil {
+		t, ok := n.Present()
+		if !ok {
 			d.dead = append(d.dead, name)
 			continue
 		}
@@ -118,7 +113,7 @@ func (d *deed) target(names []string, check func(*node) error) (plan fault.Plan,
 				return plan, err
 			}
 		}
-		d.targets = append(d.targets, target{n, n.process, n.gone})
+		d.targets = append(d.targets, t)
 	}
 	return plan, nil
 }
@@ -138,11 +133,11 @@ func (d *deed) Apply(ctx context.Context) (fault.Reach, error) {
 		d.touched += int64(reached[i])
 		switch err := errs[i]; {
 		case errors.Is(err, os.ErrProcessDone):
-			reach.Dead, errs[i] = append(reach.Dead, t.Name), nil
+			reach.Dead, errs[i] = append(reach.Dead, t.Node.Spec.Name), nil
 		case err != nil:
-			errs[i] = fmt.Errorf("%s: %w", t.Name, err)
+			errs[i] = fmt.Errorf("%s: %w", t.Node.Spec.Name, err)
 		default:
-			reach.To = append(reach.To, t.Name)
+			reach.To = append(reach.To, t.Node.Spec.Name)
 		}
 	}
 	err := errors.Join(errs...)
@@ -156,11 +151,11 @@ func (d *deed) Apply(ctx context.Context) (fault.Reach, error) {
 func (d *deed) Heal(nodes []string) error {
 	var errs []error
 	for _, t := range d.targets {
-		if d.lift == nil || !slices.Contains(nodes, t.Name) {
+		if d.lift == nil || !slices.Contains(nodes, t.Node.Spec.Name) {
 			continue
 		}
 		if err := d.lift(t); err != nil && !errors.Is(err, os.ErrProcessDone) {
-			errs = append(errs, fmt.Errorf("%s: cannot undo %s: %w", t.Name, d.what, err))
+			errs = append(errs, fmt.Errorf("%s: cannot undo %s: %w", t.Node.Spec.Name, d.what, err))
 		}
 	}
 	return errors.Join(errs...)
@@ -170,7 +165,7 @@ func (d *deed) Heal(nodes []string) error {
 func (d *deed) Touched() event.Touched { return event.Touched{Processes: d.touched} }
 
 // plan plans a fault of processes. refine may complete the plan.
-func (r *Run) plan(d *deed, names []string, check func(*node) error, refine func(*fault.Plan)) (*Step, error) {
+func (r *Run) plan(d *deed, names []string, check func(*node.Node) error, refine func(*fault.Plan)) (*Step, error) {
 	d.run = r
 	r.j.Lock()
 	defer r.j.Unlock()
@@ -182,22 +177,6 @@ func (r *Run) plan(d *deed, names []string, check func(*node) error, refine func
 	step := r.faults.Plan(plan, d)
 	d.life = step.Life()
 	return step, nil
-}
-
-// ask does something by which a process is asked to end, and logs the request.
-// Of one that had ended it logs nothing. Its exit is logged after the request.
-func (r *Run) ask(t target, a event.Asked, do func() (int, error)) (reached int, err error) {
-	t.asking.RLock()
-	defer t.asking.RUnlock()
-	if reached, err = do(); err != nil {
-		return reached, err
-	}
-	r.j.Lock()
-	defer r.j.Unlock()
-	if t.node.process == t.process {
-		r.j.Append(t.Name, a)
-	}
-	return reached, nil
 }
 
 // Signal plans to send a signal to nodes: to the process that was forked alone,
@@ -214,12 +193,10 @@ func (r *Run) Kill(names []string, s syscall.Signal) (*Step, error) {
 
 func (r *Run) signal(what string, names []string, s syscall.Signal, to process.Reach) (*Step, error) {
 	name := process.SignalName(s)
-	d := &deed{what: what, act: func(_ context.Context, t target) (int, error) {
-		return r.ask(t, event.Asked{By: "script", How: roster.Signal, Signal: name},
-			func() (int, error) { return t.process.Signal(s, to) })
-	}}
+	asked := event.Asked{By: "script", How: roster.Signal, Signal: name}
+	d := &deed{what: what, act: func(_ context.Context, t node.Incarnation) (int, error) { return t.Signal(asked, s, to) }}
 	if roster.MayCrash(name) {
-		d.act = r.blow(d, name, s, to)
+		d.act = func(_ context.Context, t node.Incarnation) (int, error) { return 0, t.Blow(asked, s, to, d.life.Touch) }
 	}
 	if s == syscall.SIGKILL {
 		d.after = func(context.Context) error { return d.awaitGone() }
@@ -227,31 +204,15 @@ func (r *Run) signal(what string, names []string, s syscall.Signal, to process.R
 	return r.plan(d, names, nil, func(p *fault.Plan) { p.Detail, p.Harmless = name, !roster.Harmful(name) })
 }
 
-// blow sends a signal of a crash, which a process may survive: what it touched shows
-// when the process ends.
-func (r *Run) blow(d *deed, name string, s syscall.Signal, to process.Reach) act {
-	return func(_ context.Context, t target) (int, error) {
-		_, err := r.ask(t, event.Asked{By: "script", How: roster.Signal, Signal: name}, func() (int, error) {
-			r.j.Lock()
-			if t.node.process == t.process {
-				t.blows = append(t.blows, blow{name, d.life})
-			}
-			r.j.Unlock()
-			return t.process.Signal(s, to)
-		})
-		return 0, err
-	}
-}
-
 // awaitGone waits until the exits of all targets have been logged.
 func (d *deed) awaitGone() error {
-	late, stop := d.run.clock.After(killTimeout)
+	late, stop := d.run.clock.After(node.KillTimeout)
 	defer stop()
 	for _, t := range d.targets {
 		select {
-		case <-t.gone:
+		case <-t.Gone():
 		case <-late:
-			return &StateError{Node: t.Name, Text: "it was killed, and has not ended"}
+			return &StateError{Node: t.Node.Spec.Name, Text: "it was killed, and has not ended"}
 		}
 	}
 	return nil
@@ -260,10 +221,10 @@ func (d *deed) awaitGone() error {
 // Pause plans to stop the whole trees of nodes until the fault is healed.
 func (r *Run) Pause(names []string) (*Step, error) {
 	d := &deed{what: "pause",
-		act:  func(_ context.Context, t target) (int, error) { return t.process.Pause() },
-		lift: func(t target) error { return t.process.Resume() },
+		act:  func(_ context.Context, t node.Incarnation) (int, error) { return t.Process.Pause() },
+		lift: func(t node.Incarnation) error { return t.Process.Resume() },
 	}
-	return r.plan(d, names, func(n *node) error {
+	return r.plan(d, names, func(n *node.Node) error {
 		if n.Paused != 0 {
 			return &StateError{Node: n.Name, State: n.State, Text: "cannot pause it: it is paused already"}
 		}
@@ -274,9 +235,9 @@ func (r *Run) Pause(names []string) (*Step, error) {
 // Resume plans to let paused nodes go on.
 func (r *Run) Resume(names []string) (*Step, error) {
 	var heal *Step
-	d := &deed{what: "resume", act: func(context.Context, target) (int, error) { return 0, nil },
+	d := &deed{what: "resume", act: func(context.Context, node.Incarnation) (int, error) { return 0, nil },
 		after: func(ctx context.Context) error { return heal.Do(ctx) }}
-	return r.plan(d, names, func(n *node) error {
+	return r.plan(d, names, func(n *node.Node) error {
 		if n.Paused == 0 {
 			return &StateError{Node: n.Name, State: n.State, Text: "cannot resume it: it is not paused"}
 		}
@@ -312,15 +273,15 @@ func (r *Run) Limit(names []string, l process.Limits) (*Step, error) {
 		}
 		what = append(what, limit.text)
 	}
-	limit := func(t target) (int, error) {
+	limit := func(t node.Incarnation) (int, error) {
 		r.j.Lock()
-		all := r.limits(t.Name)
+		all := r.limits(t.Node.Spec.Name)
 		r.j.Unlock()
-		return t.process.Limit(all)
+		return t.Process.Limit(all)
 	}
 	d := &deed{what: "limit", limits: l,
-		act:  func(_ context.Context, t target) (int, error) { return limit(t) },
-		lift: func(t target) error { _, err := limit(t); return err },
+		act:  func(_ context.Context, t node.Incarnation) (int, error) { return limit(t) },
+		lift: func(t node.Incarnation) error { _, err := limit(t); return err },
 	}
 	return r.plan(d, names, nil, func(p *fault.Plan) { p.Detail, p.Lasting = strings.Join(what, " "), true })
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/dagon-star/dagon-star/runtime/node"
 	"github.com/dagon-star/dagon-star/runtime/process"
 	"github.com/dagon-star/dagon-star/runtime/topology"
 )
@@ -92,7 +93,7 @@ func (r *Run) checkFiles(names []string) error {
 	var specs []*topology.Node
 	for _, name := range names {
 		if n := r.nodes[name]; n != nil {
-			specs = append(specs, n.spec)
+			specs = append(specs, n.Spec)
 		}
 	}
 	unconnected := 0
@@ -118,9 +119,9 @@ func filesError(specs []*topology.Node, unconnected int, rung process.Rung) erro
 
 // explainFiles says what files are needed for, where a node could not be forked as
 // none could be opened.
-func (r *Run) explainFiles(n *node, err error) error {
+func (r *Run) explainFiles(n *node.Node, err error) error {
 	var e *FilesError
-	if !errors.Is(err, syscall.EMFILE) || !errors.As(filesError([]*topology.Node{n.spec}, 0, r.Containment().Rung), &e) {
+	if !errors.Is(err, syscall.EMFILE) || !errors.As(filesError([]*topology.Node{n.Spec}, 0, r.Containment().Rung), &e) {
 		return err
 	}
 	e.Err = err

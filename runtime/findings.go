@@ -42,3 +42,19 @@ func (r *Run) interrupt(cause error) {
 	}
 	r.abort(cause)
 }
+
+// unasked ends the run's work, and is a finding where that has ended. The lock is held.
+func (r *Run) unasked(e *ExitError) {
+	if r.ending || r.cause != nil {
+		r.find(verdict.Finding{Outcome: verdict.Failed, Reason: e.Error(), Cause: e, During: r.phase()})
+	}
+	r.abort(e)
+}
+
+// phase is the part of the run that it is in, for findings. The lock is held.
+func (r *Run) phase() string {
+	if r.ending {
+		return verdict.AtEnd
+	}
+	return ""
+}

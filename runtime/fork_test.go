@@ -38,6 +38,17 @@ func (g gated) Start(s process.Spec) (process.Process, error) {
 	return p, err
 }
 
+// witness is a driver that keeps the token of the process that was started last.
+type witness struct {
+	process.Driver
+	token string
+}
+
+func (w *witness) Start(s process.Spec) (process.Process, error) {
+	w.token = strings.TrimPrefix(s.Tag, "DAGON_TOKEN=")
+	return w.Driver.Start(s)
+}
+
 func driver(t *testing.T) process.Driver {
 	t.Helper()
 	d, err := process.New(process.Options{Run: "test"})
@@ -164,17 +175,6 @@ func TestForkAllEndsAtOnce(t *testing.T) {
 	}
 	if n := len(forked(collect(t, end.Events()))); n != int(begun.Load()) || n > 1+startersAtOnce || n != exited {
 		t.Errorf("%d were started, %d of %d forked, %d exited", begun.Load(), n, len(specs), exited)
-	}
-}
-
-// TestLastOfEach: of a variable that is set twice the last holds, whoever set it.
-func TestLastOfEach(t *testing.T) {
-	got := lastOfEach([]string{"A=1", "B=1", "A=2", "PWD=/"}, []string{"PWD=/x", "B=2", "C=", "PWD=/y"})
-	if want := []string{"A=2", "B=2", "C=", "PWD=/y"}; !slices.Equal(got, want) {
-		t.Errorf("%v, want %v", got, want)
-	}
-	if got := lastOfEach(nil, nil); len(got) != 0 {
-		t.Error(got)
 	}
 }
 

@@ -34,7 +34,7 @@ type phone struct {
 func quiet(t *testing.T, r *Run) func(words ...any) phone {
 	must(t, r.Fork("node", ForkOptions{}))
 	r.j.Lock()
-	home := r.nodes["node"].port.Addr().String()
+	home := r.nodes["node"].Port().Addr().String()
 	r.j.Unlock()
 	return func(words ...any) phone {
 		c, err := net.Dial("tcp", home)
@@ -106,11 +106,10 @@ func TestConnectsAgain(t *testing.T) {
 // not ended, if it shows the node's token; else it is refused. What was said on the
 // first before is heard before.
 func TestTakesOver(t *testing.T) {
-	r := begin(t, Config{Topology: ini(t, "node silent"), Hurry: closed()})
+	d := &witness{Driver: driver(t)}
+	r := begin(t, Config{Topology: ini(t, "node silent"), Driver: d, Hurry: closed()})
 	dial := quiet(t, r)
-	r.j.Lock()
-	token := r.nodes["node"].token
-	r.j.Unlock()
+	token := d.token
 	first := dial()
 	must(t, r.Wait(r.Reached([]string{"node"}, StateReady)))
 	dial()
@@ -158,38 +157,6 @@ func refusal(t *testing.T, r *Run) (reason string) {
 		return a
 	}}))
 	return reason
-}
-
-// TestGivenUp: a wait that was met and given up leaves the message to the next one,
-// also to one that waits already.
-func TestGivenUp(t *testing.T) {
-	r := begin(t, Config{Topology: ini(t, "node silent"), Hurry: closed()})
-	p := quiet(t, r)()
-	must(t, r.Wait(r.Reached([]string{"node"}, StateReady)))
-	watch := func() (*Watch, func() Message, chan struct{}) {
-		c, found := r.MessageFrom("node", "/x", false)
-		ended := make(chan struct{})
-		return r.Watch(c, func() { close(ended) }), found, ended
-	}
-	first, _, one := watch()
-	second, foundSecond, two := watch()
-	third, foundThird, three := watch()
-	p.say("/x", int32(1))
-	p.say("/x", int32(2))
-	<-one
-	<-two
-	first.Stop()
-	<-three
-	must(t, second.Err())
-	must(t, third.Err())
-	if a, b := foundSecond().Args[0], foundThird().Args[0]; a != int32(2) || b != int32(1) {
-		t.Errorf("the second found %v, the third %v", a, b)
-	}
-	second.Stop() // too late
-	p.say("/x", int32(3))
-	if m := awaitOne(t, r, "/x"); m.Args[0] != int32(3) {
-		t.Errorf("%v", m)
-	}
 }
 
 // TestFromDisk: what a node sent long ago is awaited and listed as it was sent, with
@@ -241,44 +208,9 @@ func TestSaidInTime(t *testing.T) {
 	}
 }
 
-// TestAskedOnce: what waits for many nodes looks at one when there is news of one.
-func TestAskedOnce(t *testing.T) {
-	r := begin(t, Config{Topology: ini(t, "a", "b silent", "c"), Hurry: closed()})
-	all := []string{"a", "b", "c"}
-	for _, name := range all {
-		must(t, r.Fork(name, ForkOptions{}))
-	}
-	c := r.Reached(all, StateReady)
-	asked := []string{}
-	check := c.Check
-	c.Check = func(node string) answer {
-		asked = append(asked, node)
-		return check(node)
-	}
-	c.Timeout = time.Minute
-	ended := make(chan struct{})
-	w := r.Watch(c, func() { close(ended) })
-	must(t, r.Wait(r.Reached([]string{"a", "c"}, StateReady)))
-	r.j.Lock()
-	missing := c.Missing()
-	r.j.Unlock()
-	if !slices.Equal(missing, []string{"b"}) {
-		t.Errorf("it waits for %v", missing)
-	}
-	p := quietOf(t, r, "b")
-	p.say("/ready", "b")
-	<-ended
-	must(t, w.Err())
-	for i, name := range asked {
-		if (name == "") != (i == 0) {
-			t.Errorf("it was asked of %q", asked)
-		}
-	}
-}
-
 func quietOf(t testing.TB, r *Run, name string) phone {
 	r.j.Lock()
-	home := r.nodes[name].port.Addr().String()
+	home := r.nodes[name].Port().Addr().String()
 	r.j.Unlock()
 	c, err := net.Dial("tcp", home)
 	must(t, err)
@@ -295,7 +227,7 @@ func TestSendsAfterAll(t *testing.T) {
 	p := dial()
 	must(t, r.Wait(r.Reached([]string{"node"}, StateReady)))
 	must(t, p.conn.Close())
-	must(t, r.Wait(Condition{What: "end", Nodes: []string{"node"}, Check: func(string) answer { return answer{Met: r.nodes["node"].conn == nil} }}))
+	must(t, r.Wait(Condition{What: "end", Nodes: []string{"node"}, Check: func(string) answer { return answer{Met: r.nodes["node"].Conn() == nil} }}))
 	sent := make(chan error, 1)
 	go func() { sent <- r.Send("node", osc.NewMessage("/hello")) }()
 	p = dial()
@@ -304,7 +236,7 @@ func TestSendsAfterAll(t *testing.T) {
 		t.Errorf("%q, %v", packet, err)
 	}
 	must(t, p.conn.Close())
-	must(t, r.Wait(Condition{What: "end", Nodes: []string{"node"}, Check: func(string) answer { return answer{Met: r.nodes["node"].conn == nil} }}))
+	must(t, r.Wait(Condition{What: "end", Nodes: []string{"node"}, Check: func(string) answer { return answer{Met: r.nodes["node"].Conn() == nil} }}))
 	if err := r.Send("node", osc.NewMessage("/hello")); err == nil || !strings.Contains(err.Error(), "it closed its control connection and lives on") {
 		t.Errorf("to one that is lost: %v", err)
 	}
@@ -427,28 +359,4 @@ func hear(b *testing.B, frames []byte) (took time.Duration, heapMB float64) {
 	_, err = r.End(nil)
 	must(b, err)
 	return took, float64(m.HeapAlloc-uint64(len(frames))) / 1e6
-}
-
-func BenchmarkAwaitBehind(b *testing.B) {
-	for _, n := range []int{10_000, 100_000, 1_000_000} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			r := begin(b, Config{Topology: ini(b, "node silent")})
-			must(b, r.Fork("node", ForkOptions{}))
-			for at := 0; at < n; at += 1000 {
-				r.j.Lock()
-				for i := range 1000 {
-					r.j.Append("node", event.Received{Address: "/progress", Args: event.Args{int32(i)}})
-				}
-				r.j.Unlock()
-			}
-			b.ResetTimer()
-			for i := range b.N {
-				r.j.Lock()
-				r.j.Append("node", event.Received{Address: "/total", Args: event.Args{int32(i)}})
-				r.j.Unlock()
-				c, _ := r.MessageFrom("node", "/total", false)
-				must(b, r.Wait(c))
-			}
-		})
-	}
 }

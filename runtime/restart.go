@@ -8,6 +8,7 @@ import (
 
 	"github.com/dagon-star/dagon-star/runtime/event"
 	"github.com/dagon-star/dagon-star/runtime/fault"
+	"github.com/dagon-star/dagon-star/runtime/node"
 	"github.com/dagon-star/dagon-star/runtime/process"
 	"github.com/dagon-star/dagon-star/runtime/roster"
 )
@@ -27,10 +28,9 @@ type RestartOptions struct {
 // a node is judged, roster.End says: one that is not asked for fails the run.
 func (r *Run) Restart(names []string, o RestartOptions) (*Step, error) {
 	d := &deed{what: "restart"}
-	d.act = func(ctx context.Context, t target) (reached int, err error) {
+	d.act = func(ctx context.Context, t node.Incarnation) (reached int, err error) {
 		if o.Kill {
-			reached, err = r.ask(t, event.Asked{By: "fault", How: roster.Signal, Signal: "KILL"},
-				func() (int, error) { return t.process.Signal(syscall.SIGKILL, process.Tree) })
+			reached, err = t.Signal(event.Asked{By: "fault", How: roster.Signal, Signal: "KILL"}, syscall.SIGKILL, process.Tree)
 		} else {
 			reached, err = r.stopOne(ctx, t)
 		}
@@ -38,7 +38,7 @@ func (r *Run) Restart(names []string, o RestartOptions) (*Step, error) {
 			return reached, err
 		}
 		select {
-		case <-t.gone:
+		case <-t.Gone():
 			return reached, err
 		case <-ctx.Done():
 			return reached, context.Cause(ctx)
@@ -61,34 +61,34 @@ func (r *Run) Restart(names []string, o RestartOptions) (*Step, error) {
 // stopOne ends one node: it is asked to, then gets TERM, and KILL after the
 // grace. Once ctx is done it is left to the end of the run. It returns how many
 // processes it was told of, 1 where a message was enough.
-func (r *Run) stopOne(ctx context.Context, t target) (reached int, err error) {
-	name, grace := []string{t.Name}, r.cfg.Settings.Grace
+func (r *Run) stopOne(ctx context.Context, t node.Incarnation) (reached int, err error) {
+	name, grace := []string{t.Node.Spec.Name}, r.cfg.Settings.Grace
 	never := context.Background()
 	r.j.Lock()
 	resume := r.unpause(name) // or it could not hear
-	connected := t.conn != nil
+	connected := t.Node.Conn() != nil
 	r.j.Unlock()
 	if err := resume.Do(ctx); err != nil {
 		return 0, err
 	}
-	if !t.process.Alive() {
+	if !t.Process.Alive() {
 		return 0, os.ErrProcessDone
 	}
 	if connected {
-		if err := r.shutdown("fault", name); err == nil {
+		if err := t.Node.Shutdown("fault"); err == nil {
 			r.await(ctx, never, r.Reached(name, StateDoneShutdown), grace)
 			r.await(ctx, never, r.Reached(name, StateExited), grace)
 		}
 	}
 	select {
-	case <-t.gone:
+	case <-t.Gone():
 		return 1, nil
 	default:
 	}
 	if ctx.Err() != nil {
 		return 1, context.Cause(ctx)
 	}
-	err = r.stop(ctx, never, "fault", t)
+	err = t.Stop(ctx, never, "fault")
 	if connected && errors.Is(err, os.ErrProcessDone) { // of what it was asked meanwhile
 		err = nil
 	}

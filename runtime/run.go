@@ -6,6 +6,11 @@
 // roster, asked again when there is news of its nodes, with a deadline. There is no second
 // bookkeeping beside the log.
 //
+// What concerns one node is in package node, and what can be waited for in package
+// await. Here is what concerns several nodes or the whole run: who is forked with whom,
+// the order in which nodes end, faults, and the end. A Run makes the others, connects
+// them, and finds the nodes that its callers name.
+//
 // The package knows nothing of scripts: package script drives a Run from
 // Starlark, and a Go program can drive one itself:
 //
@@ -42,6 +47,7 @@ import (
 	"github.com/dagon-star/dagon-star/runtime/folder"
 	"github.com/dagon-star/dagon-star/runtime/journal"
 	"github.com/dagon-star/dagon-star/runtime/link"
+	"github.com/dagon-star/dagon-star/runtime/node"
 	"github.com/dagon-star/dagon-star/runtime/output"
 	"github.com/dagon-star/dagon-star/runtime/process"
 	"github.com/dagon-star/dagon-star/runtime/roster"
@@ -90,8 +96,6 @@ type Run struct {
 	}
 	addresses *address.Addresses
 	network   *link.Network // nil where nodes reach each other directly
-	shared    net.Addr      // the control socket that all nodes share, or nil
-	needToken bool          // it can be reached from other machines
 
 	roomForAll bool // there were files enough for all nodes when the run began
 
@@ -110,8 +114,9 @@ type Run struct {
 	j      *journal.Journal
 	logs   *output.Logs
 	faults *fault.Book
-	nodes  map[string]*node
-	order  []*node // of the file
+	means  *node.Means           // of all nodes
+	nodes  map[string]*node.Node // made by open, under the lock, and not changed after it
+	order  []*node.Node          // of the file
 
 	// Under the journal's lock.
 	cause    error // why the work was aborted, or nil
@@ -131,7 +136,7 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 	if cfg.Settings.Timeout == 0 { // no await could be met
 		cfg.Settings.Timeout = topology.DefaultSettings().Timeout
 	}
-	r := &Run{cfg: cfg, id: randomHex(8), clock: clock.New(), nodes: map[string]*node{}}
+	r := &Run{cfg: cfg, id: randomHex(8), clock: clock.New(), nodes: map[string]*node.Node{}}
 	var names []string
 	for _, spec := range cfg.Topology.Nodes {
 		names = append(names, spec.Name)
@@ -140,7 +145,7 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 		Roster:  roster.New(names, func(name string) bool { return cfg.Topology.Node(name).MayExit }),
 		Elapsed: r.Elapsed, Timeout: cfg.Settings.Timeout, Fold: r.tales.Apply,
 		AfterFunc: func(d time.Duration, f func()) journal.Timer { return r.clock.AfterFunc(d, f) },
-		Ended:     r.watchEnded, Failed: r.abort, Settle: r.hearOut, Tail: r.tail,
+		Ended:     r.watchEnded, Failed: r.abort, Settle: r.hearOut, Tail: func(name string) []string { return r.nodes[name].Tail() },
 	})
 	r.logs = output.NewLogs(r.Elapsed)
 	r.faults = fault.NewBook(r.j)
@@ -166,8 +171,8 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 	for _, notice := range cfg.Topology.Notices {
 		r.j.Append("", event.Notice{Text: notice.Error()})
 	}
-	if r.shared != nil {
-		r.j.Append("", event.Listening{Address: r.shared.String()})
+	if shared := r.means.Shared; shared != nil {
+		r.j.Append("", event.Listening{Address: shared.String()})
 	}
 	r.j.Unlock()
 	for _, notice := range (<-swept).Notices() {
@@ -203,12 +208,19 @@ func (r *Run) open() (err error) {
 		r.drivers.owned = true
 	}
 	r.drivers.control = control.New((*handler)(r), control.Options{Spared: r.endpointPorts()})
+	r.means = &node.Means{
+		Run: r.id, Journal: r.j, Clock: r.clock, Processes: r.drivers.process, Control: r.drivers.control,
+		Topology: r.cfg.Topology, Addresses: r.addresses, Component: r.cfg.Component, Grace: r.cfg.Settings.Grace,
+		Ended: r.ended, Tasks: &r.tasks, Gone: r.faults.Exited, Unasked: r.unasked,
+	}
+	r.j.Lock() // who calls at once is answered when there are nodes
+	defer r.j.Unlock()
 	if r.cfg.Settings.Listen != "" {
-		if r.shared, err = r.drivers.control.Listen(r.cfg.Settings.Listen); err != nil {
+		if r.means.Shared, err = r.drivers.control.Listen(r.cfg.Settings.Listen); err != nil {
 			return fmt.Errorf("control socket: %w", err)
 		}
-		if a, ok := r.shared.(*net.TCPAddr); ok {
-			r.needToken = !a.IP.IsLoopback()
+		if a, ok := r.means.Shared.(*net.TCPAddr); ok {
+			r.means.NeedToken = !a.IP.IsLoopback()
 		}
 	}
 	runs := r.cfg.RunsDir
@@ -220,9 +232,10 @@ func (r *Run) open() (err error) {
 	}
 	log := r.folder.Events.Name()
 	r.j.Write(event.NewWriter(r.folder.Events), func() (journal.File, error) { return os.Open(log) })
+	r.means.Env = []string{folder.Variable + "=" + r.folder.Path}
 	for _, spec := range r.cfg.Topology.Nodes {
-		n := &node{Node: r.j.Roster().Node(spec.Name), spec: spec, host: r.addresses.Host(spec.Name)}
-		n.log = r.logs.Create(r.logPath(spec.Name))
+		path := r.logPath(spec.Name)
+		n := r.means.New(spec, r.NodeFolder(spec.Name), r.logs.Create(path), path)
 		r.nodes[spec.Name] = n
 		r.order = append(r.order, n)
 	}
@@ -252,11 +265,7 @@ func (r *Run) release() []error {
 		}
 	}
 	for _, n := range r.order {
-		if n.log != nil {
-			if err := n.log.Close(); err != nil {
-				errs = append(errs, &LogError{Err: fmt.Errorf("log of %s: cannot write: %w", n.spec.Name, err)})
-			}
-		}
+		errs = append(errs, n.CloseLog())
 	}
 	r.logs.Wait()
 	if r.network != nil {

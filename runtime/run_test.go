@@ -203,13 +203,14 @@ func TestSharedSocket(t *testing.T) {
 func TestToken(t *testing.T) {
 	top := ini(t, "node silent")
 	top.Settings.Listen = "0.0.0.0:0"
-	r := begin(t, Config{Topology: top})
+	d := &witness{Driver: driver(t)}
+	r := begin(t, Config{Topology: top, Driver: d})
 	must(t, r.Fork("node", ForkOptions{}))
-	r.j.Lock()
-	token := r.nodes["node"].token
-	r.j.Unlock()
+	token := d.token
+	_, port, err := net.SplitHostPort(r.means.Shared.String())
+	must(t, err)
 	say := func(args ...any) net.Conn {
-		c, err := net.Dial("tcp", phoneHome(r.shared))
+		c, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", port))
 		must(t, err)
 		t.Cleanup(func() { c.Close() })
 		must(t, osc.NewConn(c, osc.ConnOptions{}).Send(osc.NewMessage("/ready", args...)))
@@ -406,8 +407,8 @@ func TestLogWithoutEnd(t *testing.T) {
 // TestOutputLost: a run that lost what a node wrote has not passed.
 func TestOutputLost(t *testing.T) {
 	r := begin(t, Config{Topology: ini(t, "node")})
-	r.nodes["node"].log.Close()
-	r.nodes["node"].log.Begin(1)
+	r.nodes["node"].Log.Close()
+	r.nodes["node"].Log.Begin(1)
 	result, err := r.End(nil)
 	if err != nil || result.Outcome != Failed || !strings.HasPrefix(result.Reason, "log of node: cannot write: ") {
 		t.Errorf("%+v, %v", result, err)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/event"
+	"github.com/dagon-star/dagon-star/runtime/node"
 	"github.com/dagon-star/dagon-star/runtime/topology"
 )
 
@@ -58,13 +59,13 @@ func BenchmarkScale(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	node, herd := compile(b, "node"), compile(b, "herd")
-	top := manyNodes(b, node, count)
+	program, herd := compile(b, "node"), compile(b, "herd")
+	top := manyNodes(b, program, count)
 	var ratios []float64
 	var up time.Duration
 	var kib float64
 	for b.Loop() {
-		out, err := exec.Command(herd, node, strconv.Itoa(count)).Output()
+		out, err := exec.Command(herd, program, strconv.Itoa(count)).Output()
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -121,7 +122,7 @@ func raise(b *testing.B, top *topology.Topology) (up time.Duration, kib float64)
 	debug.FreeOSMemory()
 	before := resident(b)
 	r := begin(b, Config{Topology: top})
-	all := r.names(func(*node) bool { return true })
+	all := r.names(func(*node.Node) bool { return true })
 	must(b, r.ForkAll(b.Context(), all, ForkOptions{}))
 	must(b, r.Wait(r.Reached(all, StateReady)))
 	kib = float64(resident(b)-before) / float64(len(all))

@@ -6,20 +6,15 @@ import (
 	"fmt"
 	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/clock"
 	"github.com/dagon-star/dagon-star/runtime/event"
-	"github.com/dagon-star/dagon-star/runtime/process"
+	"github.com/dagon-star/dagon-star/runtime/node"
 	"github.com/dagon-star/dagon-star/runtime/roster"
 	"github.com/dagon-star/dagon-star/runtime/topology"
 	"github.com/dagon-star/dagon-star/runtime/verdict"
 )
-
-// killTimeout is how long a killed process may take to be gone before the run
-// ends without it. Only one stuck in the kernel takes longer.
-const killTimeout = 10 * time.Second
 
 // shutdownOrder is the documented order in which the groups shut down.
 var shutdownOrder = [...]topology.Role{topology.Leader, topology.Worker, topology.Sender, topology.Receiver}
@@ -54,7 +49,7 @@ func (r *Run) stopAll(leave, hurry context.Context, by string) {
 			break
 		}
 		var group, asked []string
-		for _, name := range r.names(func(n *node) bool { return n.spec.Role == role && n.Alive() && !n.Finished() && n.conn != nil }) {
+		for _, name := range r.names(func(n *node.Node) bool { return n.Spec.Role == role && n.Alive() && !n.Finished() && n.Conn() != nil }) {
 			if r.wasAsked(name) {
 				asked = append(asked, name)
 			} else {
@@ -68,7 +63,7 @@ func (r *Run) stopAll(leave, hurry context.Context, by string) {
 			r.await(leave, hurry, r.Reached([]string{name}, StateDoneShutdown), deadline-r.clock.Now())
 		}
 	}
-	exiting := r.names(func(n *node) bool { return n.Alive() && n.Finished() })
+	exiting := r.names(func(n *node.Node) bool { return n.Alive() && n.Finished() })
 	r.await(leave, hurry, r.Reached(exiting, StateExited), grace)
 	if leave.Err() != nil {
 		return
@@ -76,14 +71,13 @@ func (r *Run) stopAll(leave, hurry context.Context, by string) {
 	var stopped sync.WaitGroup
 	for _, name := range r.names(alive) {
 		r.j.Lock()
-		n := r.nodes[name]
-		t := target{n, n.process, n.gone}
+		t, ok := r.nodes[name].Present()
 		r.j.Unlock()
-		if t.process == nil {
+		if !ok {
 			continue
 		}
 		stopped.Go(func() {
-			if err := r.stop(leave, hurry, by, t); err != nil && leave.Err() == nil && !errors.Is(err, os.ErrProcessDone) {
+			if err := t.Stop(leave, hurry, by); err != nil && leave.Err() == nil && !errors.Is(err, os.ErrProcessDone) {
 				r.Find(verdict.Finding{Outcome: verdict.Failed, Reason: fmt.Sprintf("%s: %v", name, err), During: verdict.AtEnd})
 			}
 		})
@@ -97,7 +91,7 @@ func (r *Run) askAll(by string) {
 	r.j.Lock()
 	defer r.j.Unlock()
 	for _, n := range r.order {
-		if n.Alive() && n.process != nil && n.process.Alive() {
+		if n.Alive() && n.Running() {
 			r.j.Append(n.Name, event.Asked{By: by, How: roster.RunEnd})
 		}
 	}
@@ -107,64 +101,6 @@ func (r *Run) wasAsked(name string) bool {
 	r.j.Lock()
 	defer r.j.Unlock()
 	return r.nodes[name].WasAsked()
-}
-
-// stop ends one node's process by signals: TERM, and after the grace KILL. It
-// returns when its exit has been logged, or when leave is done; what it has begun
-// goes on then. A process that had ended is os.ErrProcessDone.
-func (r *Run) stop(leave, hurry context.Context, by string, t target) error {
-	ended := make(chan error, 1)
-	r.tasks.Go(func() {
-		err := r.terminate(hurry, by, t)
-		if err == nil || errors.Is(err, os.ErrProcessDone) {
-			<-t.gone
-		}
-		ended <- err
-	})
-	late, stop := r.clock.After(clock.Later(r.cfg.Settings.Grace, killTimeout))
-	defer stop()
-	select {
-	case err := <-ended:
-		return err
-	case <-leave.Done():
-		return context.Cause(leave)
-	case <-late:
-		return nil // that it lives shows in what is left behind
-	}
-}
-
-// terminate asks a process to end by TERM, and kills it after the grace, or at
-// once in a hurry. Each is a request, as long as it lives. One that is stopped is
-// let go on, for it could not hear.
-func (r *Run) terminate(hurry context.Context, by string, t target) error {
-	kill, asked := event.Asked{By: by, How: roster.Kill, Signal: "KILL"}, false
-	if hurry.Err() == nil {
-		_, err := r.ask(t, event.Asked{By: by, How: roster.Stop, Signal: "TERM"},
-			func() (int, error) { return t.process.Signal(syscall.SIGTERM, process.Tree) })
-		if errors.Is(err, os.ErrProcessDone) {
-			return err
-		}
-		if asked = err == nil; asked {
-			_, _ = t.process.Signal(process.ContinueSignal, process.Tree) // TERM may have ended it
-		}
-		// What TERM has not reached, such as a tree that forks without end, KILL may.
-		late, stop := r.clock.After(r.cfg.Settings.Grace)
-		defer stop()
-		select {
-		case <-t.process.Done():
-			return nil
-		case <-late:
-		case <-hurry.Done():
-		}
-	}
-	if hurry.Err() != nil { // it was given no time
-		kill.How = roster.Signal
-	}
-	_, err := r.ask(t, kill, func() (int, error) { return t.process.Signal(os.Kill, process.Tree) })
-	if asked && errors.Is(err, os.ErrProcessDone) { // of TERM
-		return nil
-	}
-	return err
 }
 
 // await waits for a condition while tearing down: no longer than within, and

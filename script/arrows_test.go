@@ -17,13 +17,16 @@ const module = "github.com/dagon-star/dagon-star"
 // mayTouch are the packages of the project that each may import, a line a room:
 // arrows point down only.
 var mayTouch = map[string]string{
-	"runtime/event":              "runtime/exact",
-	"runtime/exact":              "",
-	"runtime/clock":              "",
-	"runtime/task":               "runtime/clock",
-	"runtime/verdict":            "runtime/event",
-	"runtime/roster":             "runtime/event",
-	"runtime/journal":            "runtime/clock runtime/event runtime/roster",
+	"runtime/event":   "runtime/exact",
+	"runtime/exact":   "",
+	"runtime/clock":   "",
+	"runtime/task":    "runtime/clock",
+	"runtime/verdict": "runtime/event",
+	"runtime/roster":  "runtime/event",
+	"runtime/journal": "runtime/clock runtime/event runtime/roster",
+	"runtime/await":   "runtime/event runtime/journal runtime/osc runtime/roster",
+	"runtime/node": "runtime/address runtime/clock runtime/control runtime/event runtime/journal runtime/osc runtime/output runtime/process " +
+		"runtime/roster runtime/topology",
 	"runtime/fault":              "runtime/clock runtime/event runtime/journal runtime/verdict",
 	"runtime/report":             "runtime/event runtime/fault runtime/exact",
 	"runtime/link":               "runtime/clock runtime/osc",
@@ -38,7 +41,7 @@ var mayTouch = map[string]string{
 	"runtime/userfile":           "",
 	"runtime/record":             "runtime/userfile",
 	"runtime/internal/allocated": "",
-	"runtime": "runtime/address runtime/clock runtime/control runtime/event runtime/fault runtime/folder runtime/journal runtime/link runtime/osc " +
+	"runtime": "runtime/address runtime/await runtime/clock runtime/control runtime/event runtime/fault runtime/folder runtime/journal runtime/link runtime/node runtime/osc " +
 		"runtime/output runtime/process runtime/roster runtime/topology runtime/verdict",
 	"builtins":        "runtime runtime/clock runtime/control runtime/event runtime/fault runtime/link runtime/osc runtime/output runtime/process runtime/record runtime/roster runtime/task runtime/topology runtime/userfile runtime/verdict",
 	"script":          "builtins scenarios runtime runtime/event runtime/exact runtime/fault runtime/link runtime/process runtime/topology runtime/userfile runtime/verdict",
@@ -55,6 +58,8 @@ var never = map[string]string{
 	"runtime/verdict": "os net os/exec sync time io",
 	"runtime/roster":  "os net os/exec sync io",
 	"runtime/journal": "os net os/exec",
+	"runtime/await":   "os net os/exec io",
+	"runtime/node":    "os/exec",
 	"runtime/task":    "os net os/exec io",
 	"runtime/fault":   "os net os/exec",
 	"runtime/report":  "os net os/exec",

@@ -126,6 +126,14 @@ func (j *Journal) Watch(c Condition, notify func()) *Watch {
 	return w
 }
 
+// Await waits for a condition and returns how the wait ended: see Watch.Err.
+func (j *Journal) Await(c Condition) error {
+	ended := make(chan struct{})
+	w := j.Watch(c, func() { close(ended) })
+	<-ended
+	return w.Err()
+}
+
 // lists are those that a watch is in.
 func (j *Journal) lists(w *Watch) iter.Seq[*list] {
 	return func(yield func(*list) bool) {

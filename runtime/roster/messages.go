@@ -52,9 +52,6 @@ func class(address string) uint16 {
 	return uint16(h>>16) ^ uint16(h)
 }
 
-// First is the seq of the first message; 0 where there is none.
-func (m *Messages) First() int64 { return m.first }
-
 // add counts a message, the event seq of the log, which is after all before it.
 func (m *Messages) add(seq int64, address string) {
 	if m.Count++; m.Count == 1 {

@@ -1,4 +1,4 @@
-package runtime
+package node
 
 import (
 	"context"
@@ -10,7 +10,6 @@ import (
 	"github.com/dagon-star/dagon-star/runtime/journal"
 	"github.com/dagon-star/dagon-star/runtime/process"
 	"github.com/dagon-star/dagon-star/runtime/roster"
-	"github.com/dagon-star/dagon-star/runtime/verdict"
 )
 
 const (
@@ -22,54 +21,55 @@ const (
 	drainLimit = time.Minute
 )
 
-// watchExit waits for a node's end and logs it: after its output and its
+// watch waits for the incarnation's end and logs it: after its output and its
 // control connection have been read to their ends, for what it said last it
 // said before it exited.
-func (r *Run) watchExit(n *node, p process.Process, gone chan struct{}) {
-	<-p.Done()
-	n.log.End()
-	r.j.Lock()
+func (i Incarnation) watch() {
+	n, m := i.Node, i.Node.m
+	<-i.Process.Done()
+	n.Log.End()
+	m.Journal.Lock()
 	port := n.port
 	n.port = nil
-	r.j.Unlock()
+	m.Journal.Unlock()
 	limit := time.Now().Add(drainLimit)
 	if port != nil {
 		port.Close()
-		r.drain(n, port.Heard(), limit)
+		n.drain(port.Heard(), limit)
 	}
-	r.j.Lock()
+	m.Journal.Lock()
 	isUnheard := n.conn == nil && !n.WasReady
-	r.j.Unlock()
+	m.Journal.Unlock()
 	if isUnheard { // its connection may still stand among others that wait, at an address that nodes share
-		ctx, cancel := context.WithTimeout(r.ended, drainTimeout)
-		r.drivers.control.Settle(ctx, nil, nil, true)
+		ctx, cancel := context.WithTimeout(m.Ended, drainTimeout)
+		m.Control.Settle(ctx, nil, nil, true)
 		cancel()
 	}
-	r.j.Lock()
+	m.Journal.Lock()
 	conn := n.conn
-	r.j.Unlock()
-	if conn != nil && !r.drain(n, conn.Closed(), limit) {
+	m.Journal.Unlock()
+	if conn != nil && !n.drain(conn.Closed(), limit) {
 		conn.Close("it was silent after its process had ended")
 		<-conn.Closed()
 	}
-	output := n.log.Tail(tailLines)
+	output := n.Tail()
 
 	n.asking.Lock()
 	defer n.asking.Unlock()
-	r.j.Lock()
-	defer r.j.Unlock()
-	defer close(gone)
+	m.Journal.Lock()
+	defer m.Journal.Unlock()
+	defer close(i.gone)
 	n.process = nil
-	r.faults.Exited(n.Name)
-	r.exited(n, p, output)
+	m.Gone(n.Name)
+	n.exited(i.Process, output)
 }
 
 // drain waits until what a dead node has said has been heard; false if it has said
 // nothing for the drainTimeout, or the limit has come, before that.
-func (r *Run) drain(n *node, heard <-chan struct{}, limit time.Time) bool {
+func (n *Node) drain(heard <-chan struct{}, limit time.Time) bool {
 	count := func() int {
-		r.j.Lock()
-		defer r.j.Unlock()
+		n.m.Journal.Lock()
+		defer n.m.Journal.Unlock()
 		return n.Messages.Count
 	}
 	timer := time.NewTimer(drainTimeout)
@@ -88,9 +88,8 @@ func (r *Run) drain(n *node, heard <-chan struct{}, limit time.Time) bool {
 	}
 }
 
-// exited logs a node's end, and ends the run's work where nobody asked for it.
-// The lock is held.
-func (r *Run) exited(n *node, p process.Process, output []string) {
+// exited logs a node's end, and says so where nobody asked for it. The lock is held.
+func (n *Node) exited(p process.Process, output []string) {
 	exit := p.Exit()
 	why := roster.End{Code: exit.Code, Signal: exit.Signal, Asked: n.Asked, Done: n.WasDone, MayExit: n.MayExit && !n.endedBefore}.Unasked()
 	exited := event.Exited{
@@ -100,31 +99,18 @@ func (r *Run) exited(n *node, p process.Process, output []string) {
 	}
 	for _, b := range n.blows {
 		if roster.CrashedBy(b.signal, exit.Code, exit.Signal) {
-			b.fault.Touch(event.Touched{Processes: 1})
+			b.touch(event.Touched{Processes: 1})
 		}
 	}
 	if why == "" {
-		r.j.Append(n.Name, exited)
+		n.m.Journal.Append(n.Name, exited)
 		return
 	}
 	unasked := &ExitError{Node: n.Name, Code: exit.Code, Signal: exit.Signal, Before: n.State,
-		Lived: r.Elapsed() - n.ForkedAt, Why: why, Note: note(exit), Output: output}
+		Lived: n.m.Journal.Elapsed() - n.ForkedAt, Why: why, Note: note(exit), Output: output}
 	unasked.Refusal = n.Refusal
 	// The waits end by the unasked exit, whatever else it makes impossible.
-	r.j.AppendFirst(n.Name, exited, func() {
-		if r.ending || r.cause != nil {
-			r.find(verdict.Finding{Outcome: verdict.Failed, Reason: unasked.Error(), Cause: unasked, During: r.phase()})
-		}
-		r.abort(unasked)
-	})
-}
-
-// phase is the part of the run that it is in, for findings. The lock is held.
-func (r *Run) phase() string {
-	if r.ending {
-		return verdict.AtEnd
-	}
-	return ""
+	n.m.Journal.AppendFirst(n.Name, exited, func() { n.m.Unasked(unasked) })
 }
 
 // note says what is known of an exit beside its code.
@@ -139,9 +125,9 @@ func note(e process.Exit) string {
 // run's work.
 type ExitError struct {
 	Node    string
-	Code    int    // -1 where a signal ended it
-	Signal  string // "KILL", "SEGV", …
-	Before  State  // the state it was in
+	Code    int          // -1 where a signal ended it
+	Signal  string       // "KILL", "SEGV", …
+	Before  roster.State // the state it was in
 	Lived   time.Duration
 	Why     string   // why its end was not asked for; see roster.End
 	Output  []string // its last lines
