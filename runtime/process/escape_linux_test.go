@@ -76,6 +76,16 @@ func executed(t *testing.T, argument string) (pid int) {
 	return pid
 }
 
+// forkedAll waits until a shell that starts a daemon has executed what it lives on as:
+// the process between the two, which is of the tree too, is gone then.
+func forkedAll(t *testing.T, p Process) {
+	t.Helper()
+	eventually(t, "the shell's last program", func() bool {
+		text, _ := os.ReadFile(procPath(p.PID(), "cmdline"))
+		return strings.HasPrefix(string(text), "sleep\x00")
+	})
+}
+
 // testEscaped: a daemon in namespaces of its own, with an environment of its own,
 // that is in no session or group of its tree, and that nobody of the tree is a
 // parent of, is in the tree all the same where it is sealed.
@@ -171,6 +181,7 @@ func testHeadlessDaemon(t *testing.T, d Driver) {
 	up := newLines("up\n")
 	p := start(t, d, "headless-daemon "+word, Spec{Stdout: up, Tag: "TAG=" + word})
 	<-up.seen
+	forkedAll(t, p)
 	daemon := 0
 	eventually(t, "no main thread", func() bool {
 		files, _ := filepath.Glob("/proc/[0-9]*/task/*/environ")

@@ -42,6 +42,7 @@ func startUndumpable(t *testing.T, d Driver, argument string) (Process, int) {
 	up := newLines("\n")
 	p := start(t, d, "undumpable-daemon "+argument, Spec{Stdout: up, Tag: "UNDUMPABLE=" + argument})
 	<-up.seen
+	forkedAll(t, p)
 	inside := strings.TrimSpace(strings.TrimPrefix(up.String(), "pid "))
 	for _, s := range mustLook(t) {
 		text, _ := os.ReadFile(procPath(s.PID, "status"))
