@@ -107,7 +107,7 @@ func (c *call) function(name string) (starlark.Callable, error) {
 	case starlark.Callable:
 		return v, nil
 	default:
-		return nil, c.wrong(name, "got %s, want a function: give the function itself, and its arguments after it", v.Type())
+		return nil, c.wrong(name, "got %s, want a function, such as lambda: …", v.Type())
 	}
 }
 

@@ -142,6 +142,16 @@ func waitUntil(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
+	late := func(during string) error {
+		what := fmt.Sprintf("wait_until of %s", fn.Name())
+		if f, ok := fn.(*starlark.Function); ok {
+			what += fmt.Sprintf(" (%s)", f.Position())
+		}
+		if during != "" {
+			what += ", which was in " + during
+		}
+		return &runtime.TimeoutError{What: what, Timeout: timeout}
+	}
 	limit, lift := c.task.Limit(timeout)
 	defer func() { lift() }()
 	isCut := func(err error) bool {
@@ -153,13 +163,13 @@ func waitUntil(c *call) (starlark.Value, error) {
 		v, err := starlark.Call(c.thread, fn, nil, nil)
 		switch {
 		case isCut(err), err == nil && c.task.Cut() == limit: // or it has caught that
-			return nil, &runtime.TimeoutError{What: fn.Name() + "()", Timeout: timeout}
+			return nil, late(CallIn(err))
 		case err != nil:
 			return nil, err
 		case bool(v.Truth()):
 			return v, nil
 		case last:
-			return nil, &runtime.TimeoutError{What: fn.Name() + "()", Timeout: timeout}
+			return nil, late("")
 		}
 		var w *runtime.Watch
 		err = c.task.WaitFor(pollEvery, func(wake func()) { w = c.host.run.Watch(change, wake) })

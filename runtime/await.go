@@ -80,7 +80,11 @@ func Elapsed(d time.Duration) Condition { return await.Elapsed(d) }
 
 // Change waits for the next event, at most for a while; that no event came is
 // no error.
-func (r *Run) Change(within time.Duration) Condition { return await.Change(r.j, within) }
+func (r *Run) Change(within time.Duration) Condition {
+	r.j.Lock()
+	defer r.j.Unlock()
+	return await.Change(r.j, within)
+}
 
 // Watch begins to wait for a condition: see journal.Journal.Watch. It ends with
 // the cause once the run's work is aborted.

@@ -196,7 +196,10 @@ func (r *Run) open() (err error) {
 	}
 	if linked {
 		if r.network, err = link.Open(r.addresses.Routes(r.cfg.Topology), link.Options{
-			Seed: r.stream, Clock: r.clock, Lacks: func(err error) { r.Notice(err.Error()) },
+			Seed: r.stream, Clock: r.clock, Lacks: func(err error) { // what the nodes saw of it was none of their doing
+				r.Notice(err.Error())
+				r.Find(verdict.Finding{Outcome: verdict.Inconclusive, Reason: err.Error(), Cause: err})
+			},
 		}); err != nil {
 			return err
 		}

@@ -26,6 +26,8 @@ type View interface {
 	Node(name string) (*roster.Node, error)
 	// Next is the seq that the next event will have.
 	Next() int64
+	// Deeds is how many events there are that nodes have caused.
+	Deeds() int64
 	// Find finds the first event in a part of the log that is wanted. The error is
 	// that the log cannot be read back.
 	Find(from, to int64, wanted func(event.Event) bool) (event.Event, bool, error)
@@ -114,16 +116,16 @@ func Elapsed(d time.Duration) journal.Condition {
 		Check: func(string) journal.Answer { return journal.Answer{} }}
 }
 
-// Change waits for the next event, at most for a while; that no event came is
-// no error.
+// Change waits for the next event, or for what a node has done since Change was called,
+// which is called with the lock held; at most for a while. That nothing came is no error.
 func Change(v View, within time.Duration) journal.Condition {
-	seen := int64(-1)
+	deeds, next := v.Deeds(), int64(-1)
 	c := journal.Condition{What: "change", Timeout: max(within, 1), Quiet: true, Expiry: true, Always: true}
 	c.Check = func(string) journal.Answer {
-		if seen < 0 {
-			seen = v.Next()
+		if next < 0 { // what its caller did before it waits is no news to it
+			next = v.Next()
 		}
-		return journal.Answer{Met: v.Next() > seen}
+		return journal.Answer{Met: v.Next() > next || v.Deeds() > deeds}
 	}
 	return c
 }

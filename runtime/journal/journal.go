@@ -59,6 +59,7 @@ type Journal struct {
 	log      log
 	dirty    bool     // there is something that Flush has not tried to write
 	closed   bool     // no more events
+	deeds    int64    // what nodes have done so far: events of which no caller is the cause
 	lost     error    // why the log is not whole, or nil
 	unheard  int      // messages that were not taken as the log could not be written
 	lastID   int64    // of watches and faults
@@ -146,6 +147,10 @@ func (j *Journal) Append(node string, d event.Detail) {
 		j.o.Failed(j.lost)
 	}
 	j.dirty = true
+	switch d.(type) {
+	case event.Connected, event.Disconnected, event.Lost, event.Received, event.Refused, event.Exited:
+		j.deeds++
+	}
 	changed := j.o.Roster.Apply(e)
 	if j.o.Fold != nil {
 		j.o.Fold(e)
@@ -158,6 +163,10 @@ func (j *Journal) Append(node string, d event.Detail) {
 		j.check(node)
 	}
 }
+
+// Deeds is how many events there are so far that nodes have caused, and not who drives
+// the run. The lock is held.
+func (j *Journal) Deeds() int64 { return j.deeds }
 
 // Hears reports whether a message may be appended: not where so much could not be
 // written that the memory must not grow by what nodes say. The run has failed then.

@@ -269,7 +269,7 @@ func TestLacksFiles(t *testing.T) {
 	if failure := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); failure != nil {
 		t.Fatal(failure)
 	}
-	if err != nil || !errors.Is(got, syscall.EMFILE) || !strings.Contains(got.Error(), "ulimit -n") {
+	if err != nil || !errors.Is(got, syscall.EMFILE) || !strings.Contains(got.Error(), "all of the 0 files that it may (ulimit -n)") {
 		t.Errorf("%v, %v", err, got)
 	}
 }

@@ -97,10 +97,16 @@ func receiveFrom(c syscall.RawConn, buf []byte, wait bool) (n int, caller netip.
 // filesLeft is how many more files the process may open, and how many at all.
 func filesLeft() (left, limit int) {
 	var files unix.Rlimit
-	open, err := os.ReadDir("/proc/self/fd")
-	if err = errors.Join(err, unix.Getrlimit(unix.RLIMIT_NOFILE, &files)); err != nil {
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
 		return math.MaxInt, math.MaxInt // the kernel says so when there are none
 	}
 	limit = int(min(files.Cur, math.MaxInt))
-	return limit - len(open), limit
+	switch open, err := os.ReadDir("/proc/self/fd"); {
+	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
+		return 0, limit
+	case err != nil:
+		return math.MaxInt, limit
+	default:
+		return limit - len(open), limit
+	}
 }

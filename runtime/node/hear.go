@@ -97,6 +97,7 @@ func misplaced(hello control.Hello) error {
 // another it is older, whose end is to be waited for, and proven says whether this one
 // has shown the token.
 func (n *Node) believe(c *control.Conn, hello control.Hello) (older *control.Conn, proven bool, wait time.Duration, err error) {
+	n.ReadNow()
 	n.m.Journal.Lock()
 	defer n.m.Journal.Unlock()
 	if err := misplaced(hello); err != nil {
@@ -131,8 +132,10 @@ func (n *Node) believe(c *control.Conn, hello control.Hello) (older *control.Con
 	return nil, false, 0, nil
 }
 
-// Received logs messages that came on a connection, if it is the node's.
+// Received logs messages that came on a connection, if it is the node's. What the node
+// wrote before it sent them is in its log then.
 func (n *Node) Received(c *control.Conn, all []*osc.Message) {
+	n.ReadNow()
 	received := make([]event.Received, len(all))
 	for i, m := range all {
 		received[i] = event.Received{Address: m.Address, Args: m.Arguments}

@@ -74,7 +74,11 @@ func (n *Node) sendable(m *osc.Message) error {
 	case n.State == roster.StateExited:
 		return cannot("it has " + n.Note())
 	case n.conn == nil:
-		return cannot(cmp.Or(n.Note(), "its control connection is closed"))
+		why := cmp.Or(n.Note(), "its control connection is closed")
+		if m.Address == control.AddressShutdown {
+			why += `: signal it "TERM" and await its exit, or use shutdown_topology()`
+		}
+		return cannot(why)
 	case m.Address == control.AddressStart && n.WasDone:
 		return cannot("it reported done before it was started")
 	}
