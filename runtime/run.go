@@ -162,19 +162,6 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 	if cfg.Observer != nil {
 		r.observed.Go(func() { r.unobserved = r.j.Observe(cfg.Observer) })
 	}
-	r.j.Lock()
-	r.j.Append("", event.RunStarted{
-		Format: event.Format, Run: r.id, Script: cfg.Script, Topology: cfg.Topology.Path, Seed: cfg.Seed,
-		Params: cfg.Params, Version: cfg.Version, Argv: cfg.Argv, StartedAt: r.clock.Time(0).UTC(),
-	})
-	r.recordContainment()
-	for _, notice := range cfg.Topology.Notices {
-		r.j.Append("", event.Notice{Text: notice.Error()})
-	}
-	if shared := r.means.Shared; shared != nil {
-		r.j.Append("", event.Listening{Address: shared.String()})
-	}
-	r.j.Unlock()
 	for _, notice := range (<-swept).Notices() {
 		r.Notice(notice)
 	}
@@ -216,8 +203,19 @@ func (r *Run) open() (err error) {
 		Topology: r.cfg.Topology, Addresses: r.addresses, Component: r.cfg.Component, Grace: r.cfg.Settings.Grace,
 		Ended: r.ended, Tasks: &r.tasks, Gone: r.faults.Exited, Unasked: r.unasked,
 	}
-	r.j.Lock() // who calls at once is answered when there are nodes
+	return r.listen()
+}
+
+// listen opens the control socket and the log, and makes the nodes. Who calls at once is
+// answered when there are nodes, and when the log has begun.
+func (r *Run) listen() (err error) {
+	r.j.Lock()
 	defer r.j.Unlock()
+	defer func() {
+		if err != nil {
+			r.j.Close(err) // there is no log for what callers say
+		}
+	}()
 	if r.cfg.Settings.Listen != "" {
 		if r.means.Shared, err = r.drivers.control.Listen(r.cfg.Settings.Listen); err != nil {
 			return fmt.Errorf("control socket: %w", err)
@@ -243,6 +241,17 @@ func (r *Run) open() (err error) {
 		r.order = append(r.order, n)
 	}
 	r.roomForAll = filesError(r.cfg.Topology.Nodes, 0, r.Containment().Rung) == nil
+	r.j.Append("", event.RunStarted{
+		Format: event.Format, Run: r.id, Script: r.cfg.Script, Topology: r.cfg.Topology.Path, Seed: r.cfg.Seed,
+		Params: r.cfg.Params, Version: r.cfg.Version, Argv: r.cfg.Argv, StartedAt: r.clock.Time(0).UTC(),
+	})
+	r.recordContainment()
+	for _, notice := range r.cfg.Topology.Notices {
+		r.j.Append("", event.Notice{Text: notice.Error()})
+	}
+	if shared := r.means.Shared; shared != nil {
+		r.j.Append("", event.Listening{Address: shared.String()})
+	}
 	return nil
 }
 

@@ -198,6 +198,70 @@ func TestSharedSocket(t *testing.T) {
 	}
 }
 
+// TestCalledAtOnce: who calls as soon as the run listens is answered, and the log begins
+// with the run all the same.
+func TestCalledAtOnce(t *testing.T) {
+	for range 8 {
+		free, err := net.Listen("tcp", "127.0.0.1:0")
+		must(t, err)
+		top := ini(t, "node")
+		top.Settings.Listen = free.Addr().String()
+		must(t, free.Close())
+		var calling sync.WaitGroup
+		calling.Go(func() {
+			for t.Context().Err() == nil {
+				c, err := net.Dial("tcp", top.Settings.Listen)
+				if err != nil {
+					continue
+				}
+				osc.NewConn(c, osc.ConnOptions{}).Send(osc.NewMessage("/ready", "node"))
+				io.Copy(io.Discard, c)
+				c.Close()
+				return
+			}
+		})
+		r := begin(t, Config{Topology: top})
+		if reason := refusal(t, r); reason != "node is not running" {
+			t.Error(reason)
+		}
+		calling.Wait()
+		result, err := r.End(nil)
+		must(t, err)
+		if all := collect(t, result.Events()); all[0].Kind() != event.KindRunStarted {
+			t.Errorf("the log begins with %s", all[0].Kind())
+		}
+	}
+}
+
+// TestCalledInVain: who calls a run that cannot be started brings nothing down.
+func TestCalledInVain(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	must(t, os.WriteFile(file, nil, 0o644))
+	for range 8 {
+		free, err := net.Listen("tcp", "127.0.0.1:0")
+		must(t, err)
+		top := ini(t, "node")
+		top.Settings.Listen = free.Addr().String()
+		must(t, free.Close())
+		ctx, cancel := context.WithCancel(t.Context())
+		var calling sync.WaitGroup
+		calling.Go(func() {
+			for ctx.Err() == nil {
+				if c, err := net.Dial("tcp", top.Settings.Listen); err == nil {
+					osc.NewConn(c, osc.ConnOptions{}).Send(osc.NewMessage("/ready", "node"))
+					io.Copy(io.Discard, c)
+					c.Close()
+				}
+			}
+		})
+		if _, err := Start(t.Context(), Config{Topology: top, Settings: top.Settings, RunsDir: file}); err == nil {
+			t.Error("it was started in a folder that is a file")
+		}
+		cancel()
+		calling.Wait()
+	}
+}
+
 // TestToken: a socket that other machines reach believes nobody without the
 // token, and tells nobody what was wrong.
 func TestToken(t *testing.T) {

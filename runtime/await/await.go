@@ -1,6 +1,6 @@
 // Package await is what can be waited for in a run: conditions, each a function of
 // a View of the journal and its roster. A condition holds no process and no
-// connection, appends nothing and waits for nothing; journal.Watch does that:
+// connection, appends nothing and waits for nothing; Journal.Watch and Journal.Await do that:
 //
 //	ready := await.Reached(j, []string{"leader"}, roster.StateReady)
 //	err := j.Await(ready)

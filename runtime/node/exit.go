@@ -116,7 +116,8 @@ func (n *Node) exited(p process.Process, output []string) {
 // note says what is known of an exit beside its code.
 func note(e process.Exit) string {
 	if e.OutOfMemory > 0 {
-		return strings.TrimSuffix(fmt.Sprintf("the kernel killed %d of its processes as it ran out of the memory it is limited to; %s", e.OutOfMemory, e.Note), "; ")
+		return strings.TrimSuffix(fmt.Sprintf("the kernel killed %d of its processes as it ran out of the memory it is limited to; %s",
+			e.OutOfMemory, e.Note), "; ")
 	}
 	return e.Note
 }
@@ -137,7 +138,8 @@ type ExitError struct {
 
 func (e *ExitError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s exited %s, %s after its fork, in state %s: %s", e.Node, roster.ExitText(e.Code, e.Signal), journal.Short(e.Lived), e.Before, e.Why)
+	fmt.Fprintf(&b, "%s exited %s, %s after its fork, in state %s: %s",
+		e.Node, roster.ExitText(e.Code, e.Signal), journal.Short(e.Lived), e.Before, e.Why)
 	if e.Note != "" {
 		b.WriteString("\n  " + e.Note)
 	}

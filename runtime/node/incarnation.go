@@ -82,8 +82,9 @@ func (i Incarnation) ask(a event.Asked, do func() (int, error)) (reached int, er
 
 // Stop ends the process by signals: TERM, and after the grace KILL, or that at once when
 // hurry is done. It returns when its exit has been logged, or when leave is done; what
-// it has begun goes on then. A process that had ended is os.ErrProcessDone. by says who
-// asks, for the log.
+// it has begun goes on then. It is nil too where the process lives on for KillTimeout
+// after all that. A process that had ended is os.ErrProcessDone. by says who asks, for
+// the log.
 func (i Incarnation) Stop(leave, hurry context.Context, by string) error {
 	m := i.Node.m
 	ended := make(chan error, 1)
