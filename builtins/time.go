@@ -19,7 +19,7 @@ func timeAndTasks() family {
 		{"spawn", "fn, *args", "Starts a task that calls fn with the arguments, and returns it. The task's error fails the run, and the end of the main part cancels it. The task has .wait(), which returns fn's result, .cancel() and .name. Example: t = spawn(await_exit, worker_1).", spawn},
 		{"after", "delay, fn, *args", "Starts a task that calls fn once, when a delay has passed since this call, and returns it. Example: after(\"30s\", fail, \"too slow\").", after},
 		{"every", "period, fn, *args, times=None", "Starts a task that calls fn again and again, first after one period, and returns it: as often as times says, or until the main part ends. A tick that is due while the last one still runs is skipped, and does not count among times. Example: every(\"5s\", send, leader, \"/checkpoint\", times=10).", every},
-		{"wait_until", "fn, timeout=None", "Waits until fn() is true, and returns what it returned. It is called again at every event and every 100 ms. timeout is as for await_ready, and ends what fn waits for too; 0 asks once. Example: wait_until(lambda: len(messages(leader, \"/count\")) > 3).", waitUntil},
+		{"wait_until", "fn, timeout=None", "Waits until fn() is true, and returns what it returned. It is called again at every event, when another task has run, and every 100 ms. timeout is as for await_ready, and ends what fn waits for too; 0 asks once. Example: wait_until(lambda: len(messages(leader, \"/count\")) > 3).", waitUntil},
 		{"defer", "fn, *args", "Calls fn with the arguments at the end of the run, however it ended: the last deferred first, each bounded by config.grace, or by the 5 s that it is by default where it is 0. An error in it fails the run, and what check_same, require_faults or inconclusive say in it counts as anywhere. Example: defer(print, \"worker 1 was\", worker_1).", deferCall},
 	}}
 }
@@ -154,6 +154,7 @@ func waitUntil(c *call) (starlark.Value, error) {
 	}
 	limit, lift := c.task.Limit(timeout)
 	defer func() { lift() }()
+	defer c.task.Asked()
 	isCut := func(err error) bool {
 		var cut *task.Limit
 		return errors.As(err, &cut) && cut == limit
@@ -172,7 +173,7 @@ func waitUntil(c *call) (starlark.Value, error) {
 			return nil, late("")
 		}
 		var w *runtime.Watch
-		err = c.task.WaitFor(pollEvery, func(wake func()) { w = c.host.run.Watch(change, wake) })
+		err = c.task.Poll(pollEvery, func(wake func()) { w = c.host.run.Watch(change, wake) })
 		if w != nil {
 			w.Stop()
 		}

@@ -134,7 +134,7 @@ func (g *Group) finish(first *Task) {
 	g.finishing = first
 	for len(g.tasks) > 1 && !s.dead {
 		first.waiting = forOthers
-		s.leave()
+		s.leave(first, false)
 		select {
 		case <-first.goOn:
 		case <-s.abandoned:

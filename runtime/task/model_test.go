@@ -11,9 +11,9 @@ import (
 
 // op is one step of a random program.
 type op struct {
-	kind string        // "sleep", "apply", "spawn", "join", "cancel"
-	d    time.Duration // of a sleep; of a spawn, its delay; of a join, its time, or never
-	of   int           // which child is joined or cancelled; of a spawn, which program it runs
+	kind string        // "sleep", "apply", "spawn", "join", "cancel", "until"
+	d    time.Duration // of a sleep; of a spawn, its delay; of a join or until, its time, or never
+	of   int           // which child is joined or cancelled; of a spawn, which program it runs; of an until, how many faults
 }
 
 // program is what the tasks do: the first is the group's first task.
@@ -29,7 +29,9 @@ func newProgram(r *rand.Rand) program {
 		spawned := 0
 		for range 1 + r.IntN(9) {
 			d := lengths[r.IntN(len(lengths))]
-			switch kind := r.IntN(10); {
+			switch kind := r.IntN(12); {
+			case kind >= 10:
+				p[i] = append(p[i], op{kind: "until", d: d, of: r.IntN(8)})
 			case kind < 3:
 				p[i] = append(p[i], op{kind: "sleep", d: d})
 			case kind < 5:
@@ -59,6 +61,9 @@ type model struct {
 	now   time.Duration
 	count int
 	trace []string
+
+	faults  int
+	polling []*simulated
 }
 
 type simulated struct {
@@ -71,6 +76,9 @@ type simulated struct {
 	inLine    bool
 	cancelled bool
 	woken     bool // its wait has ended before its time
+	polls     bool // it is in an until
+	until     time.Duration
+	pure      bool // in this turn it has only asked
 	over      bool
 	first     bool
 	joiners   []*simulated
@@ -112,6 +120,24 @@ func (m *model) turn(t *simulated) {
 		t.joined.joiners = slices.DeleteFunc(t.joined.joiners, func(o *simulated) bool { return o == t })
 		t.joined = nil
 	}
+	m.polling = slices.DeleteFunc(m.polling, func(o *simulated) bool { return o == t })
+	t.pure = t.polls
+	defer func() {
+		if !t.pure || !t.polls {
+			m.ask()
+		}
+		if t.polls {
+			m.polling = append(m.polling, t)
+		}
+	}()
+	if t.polls {
+		of := t.ops[t.at-1].of
+		if !t.cancelled && m.faults < of && t.until > m.now {
+			m.enter(t, t.until)
+			return
+		}
+		t.polls, t.pure = false, false
+	}
 	for !t.cancelled && t.at < len(t.ops) {
 		o := t.ops[t.at]
 		m.trace = append(m.trace, fmt.Sprintf("%s %d %s %s", t.path, t.at, o.kind, m.now))
@@ -121,6 +147,14 @@ func (m *model) turn(t *simulated) {
 			m.enter(t, m.now+max(o.d, time.Microsecond))
 			return
 		case "apply": // it goes on before all others
+			m.ask()
+			m.faults++
+		case "until":
+			if m.faults < o.of {
+				t.polls, t.until = true, m.now+o.d
+				m.enter(t, t.until)
+				return
+			}
 		case "spawn":
 			t.children = append(t.children, m.spawn(fmt.Sprintf("%s/%d", t.path, len(t.children)+1), m.p[o.of], o.d))
 		case "join":
@@ -157,6 +191,14 @@ func (m *model) turn(t *simulated) {
 	if len(alone) == 1 && alone[0].first && alone[0].at == len(alone[0].ops) && !alone[0].inLine && alone[0].joined == nil {
 		m.enter(alone[0], m.now)
 	}
+}
+
+// ask has those that poll ask again.
+func (m *model) ask() {
+	for _, o := range m.polling {
+		m.wake(o)
+	}
+	m.polling = nil
 }
 
 func (m *model) cancel(t *simulated) {

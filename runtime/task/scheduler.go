@@ -14,6 +14,9 @@
 //     run's clock while all tasks wait. It stands still while one runs, and it never
 //     passes the first in the line.
 //
+// A task that polls asks again when another task has run, at the same script time: what
+// that has changed is seen at once.
+//
 // A task that waits for something else, as for what a node says, stands in no line. It
 // goes on at the script time at which that came, also while a fault is being applied.
 package task
@@ -48,6 +51,7 @@ type Scheduler struct {
 	line    line
 	count   int64         // of what has stood in the line so far
 	current *Task         // the one that runs
+	polling []joining     // the waits that ask again when another task has run
 	turns   int64         // that tasks have had
 	now     time.Duration // script time, when last looked at
 	seen    time.Duration // the clock's, then
@@ -203,9 +207,18 @@ func (s *Scheduler) comes() {
 	s.goOn()
 }
 
-// leave ends a task's turn. The lock is held, and let go.
-func (s *Scheduler) leave() {
+// leave ends a task's turn, in a poll if it polls. The lock is held, and let go.
+func (s *Scheduler) leave(t *Task, polls bool) {
 	s.look()
+	if polling := s.polling; !t.onlyAsked || !polls {
+		s.polling = nil
+		for _, p := range polling {
+			p.task.wake(p.wait, sleeps)
+		}
+	}
+	if polls && t.waiting != 0 {
+		s.polling = append(s.polling, joining{t, t.waiting})
+	}
 	s.current = nil
 	left := s.next()
 	for left < spin {

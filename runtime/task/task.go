@@ -40,9 +40,11 @@ type Task struct {
 	woken   bool  // the wait that it is in, or was in, has ended before its time
 	ended   error // why it is to end, or nil
 	over    bool
-	joining []joining
-	stuck   bool
-	done    chan struct{} // closed when it is over; nil but for a group's first
+	// onlyAsked says that in this turn it has only come back from a poll so far.
+	onlyAsked bool
+	joining   []joining
+	stuck     bool
+	done      chan struct{} // closed when it is over; nil but for a group's first
 }
 
 // joining is a wait for the end of another task.
@@ -159,7 +161,7 @@ func (t *Task) end() {
 	if len(t.group.tasks) == 1 && t.group.finishing != nil {
 		t.group.finishing.wake(forOthers, sleeps)
 	}
-	s.leave()
+	s.leave(t, false)
 	s.running.done()
 }
 
@@ -167,6 +169,7 @@ func (t *Task) end() {
 type wait struct {
 	until   time.Duration // never where it has no time
 	applies bool
+	polls   bool              // it ends when another task has run
 	begin   func(wake func()) // may be nil
 }
 
@@ -202,7 +205,7 @@ func (t *Task) wait(w wait) (woken bool, err error) {
 		})
 	}
 	s.mu.Lock()
-	s.leave()
+	s.leave(t, w.polls)
 	select {
 	case <-t.goOn:
 	case <-s.abandoned:
@@ -210,6 +213,9 @@ func (t *Task) wait(w wait) (woken bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t.waiting = 0
+	if t.onlyAsked = w.polls; w.polls {
+		s.polling = slices.DeleteFunc(s.polling, func(p joining) bool { return p.task == t })
+	}
 	if err := t.err(); err != nil {
 		return false, err
 	}
@@ -254,12 +260,24 @@ func (t *Task) SleepUntil(until time.Duration) error {
 // Wait waits for something that is no task's doing, as what a node says. begin begins
 // it, and has wake called when it has come: from any goroutine, once or more, perhaps
 // at once. The task goes on at the script time at which that was.
-func (t *Task) Wait(begin func(wake func())) error { return t.WaitFor(never, begin) }
-
-// WaitFor is Wait for a duration of script time at most.
-func (t *Task) WaitFor(within time.Duration, begin func(wake func())) error {
-	_, err := t.wait(wait{until: clock.Later(t.Now(), within), begin: begin})
+func (t *Task) Wait(begin func(wake func())) error {
+	_, err := t.wait(wait{until: never, begin: begin})
 	return err
+}
+
+// Poll waits for a reason to ask once more: that another task has run, that wake was
+// called, which begin was given, or that a duration of script time has passed. Who asks,
+// and polls again, is no such reason for others; Asked says that it has done more.
+func (t *Task) Poll(within time.Duration, begin func(wake func())) error {
+	_, err := t.wait(wait{until: clock.Later(t.Now(), within), polls: true, begin: begin})
+	return err
+}
+
+// Asked says that the task has what it has polled for.
+func (t *Task) Asked() {
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	t.onlyAsked = false
 }
 
 // Apply applies a fault. It takes no script time, and no other task goes on meanwhile,

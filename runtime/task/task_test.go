@@ -26,6 +26,8 @@ type real struct {
 	p     program
 	busy  func() int
 	trace []string
+
+	faults int
 }
 
 // nobody computes nothing.
@@ -66,8 +68,15 @@ func (r *real) run(t *testing.T) []string {
 							return nil
 						}, nil
 					})
+					r.faults++
 				case "spawn":
 					children = append(children, x.Spawn(o.d, nobody{}, body(r.p[o.of])))
+				case "until":
+					limit, lift := x.Limit(o.d)
+					for r.faults < o.of && x.Poll(time.Second, nil) == nil && limit.at > x.Now() {
+					}
+					lift()
+					x.Asked()
 				case "join":
 					x.Join(children[o.of], o.d)
 				case "cancel":
