@@ -1,10 +1,12 @@
 package link_test
 
 import (
+	"fmt"
 	"hash/fnv"
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -76,9 +78,13 @@ func serveAt(t testing.TB, at string, handle func(*net.TCPConn)) (address string
 	return server.Addr().String()
 }
 
+// free is a free address of the loopback, on a host that this process alone takes.
 func free(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.77.1.1:0")
+	// Of some refused calls the kernel has forgotten the port: those to another process's
+	// host are no matter of this one's tests.
+	pid := os.Getpid()
+	l, err := net.Listen("tcp", fmt.Sprintf("127.%d.%d.%d:0", 100+pid>>15&63, pid>>7&255, 1+pid&127))
 	if err != nil {
 		t.Fatal(err)
 	}

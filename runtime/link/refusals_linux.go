@@ -178,7 +178,8 @@ func refusalsIn(b []byte, each func(cookie uint64, call refusal)) {
 }
 
 // refusalOf is the refusal that a destroyed socket has met: it was never connected,
-// so it has sent one segment, or none that is still known.
+// so it has sent one segment, or none that is still known. On a busy machine it may have
+// sent that one again before it was answered.
 func refusalOf(b []byte) (call refusal, ok bool) {
 	if len(b) < diagSize || b[diagState] != tcpClose {
 		return call, false
@@ -199,9 +200,10 @@ func refusalOf(b []byte) (call refusal, ok bool) {
 		if size < 4 || size > len(b) {
 			break
 		}
-		const segments = unsafe.Offsetof(unix.TCPInfo{}.Segs_out)
+		const segments, again = unsafe.Offsetof(unix.TCPInfo{}.Segs_out), unsafe.Offsetof(unix.TCPInfo{}.Total_retrans)
 		if info := b[4:size]; kind == diagInfo && len(info) >= int(segments)+4 {
-			return call, binary.NativeEndian.Uint32(info[segments:]) <= 1
+			sent, repeated := binary.NativeEndian.Uint32(info[segments:]), binary.NativeEndian.Uint32(info[again:])
+			return call, sent <= 1 || sent-1 <= repeated
 		}
 		b = b[min(len(b), (size+3)&^3):]
 	}

@@ -158,7 +158,9 @@ func TestUrgentAlone(t *testing.T) {
 			var n int
 			err := raw.Control(func(fd uintptr) {
 				poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLPRI | unix.POLLRDHUP}}
-				unix.Poll(poll, 60_000)
+				for _, err := unix.Poll(poll, 60_000); err == unix.EINTR; {
+					_, err = unix.Poll(poll, 60_000)
+				}
 				n, _, _ = unix.Recvfrom(int(fd), b, unix.MSG_OOB|unix.MSG_DONTWAIT)
 			})
 			if err != nil || n <= 0 {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,11 +14,19 @@ import (
 // hides its child.
 type births struct {
 	of    *child
-	last  int          // the number that was given last; 0 where that is not known
-	hit   map[int]bool // those that were signalled
-	ours  bool         // the last look showed that the tree forks
+	last  int       // the number that was given last; 0 where that is not known
+	hit   signalled // those that were signalled
+	ours  bool      // the last look showed that the tree forks
 	quiet int
 }
+
+// signalled are processes by their numbers, with when they began: numbers are given again,
+// within seconds where there are few of them.
+type signalled map[int]string
+
+func (p signalled) add(s stat)          { p[s.pid] = s.began }
+func (p signalled) has(s stat) bool     { return p.number(s.pid) && p[s.pid] == s.began }
+func (p signalled) number(pid int) bool { _, has := p[pid]; return has }
 
 // sureQuiet is how much quiet makes sure. A look that shows nothing, and during which
 // nobody was born, is worth quietLook: two make sure, for one that is just being
@@ -30,11 +37,12 @@ const (
 	quietLook = 3
 )
 
-// chasedFor bounds how long a tree is chased at a time that forks on.
-const chasedFor = 5 * time.Millisecond
+// chases bounds how often in a look the newest numbers are looked at, of a tree that
+// forks on. It is no time: on a busy machine time passes while nothing is looked at.
+const chases = 32
 
 func (c *child) births() *births {
-	return &births{of: c, last: c.local.trees.proc.lastNumber(), hit: map[int]bool{}}
+	return &births{of: c, last: c.local.trees.proc.lastNumber(), hit: signalled{}}
 }
 
 // sure is told after each look whether it has shown all of the tree as it shall be,
@@ -58,6 +66,11 @@ func quietAfter(quiet int, asItShallBe, ours, others bool) int {
 	return quiet + quietLook
 }
 
+// quietens reports whether the last looks have shown all of the tree as it shall be. A
+// few more make sure, or show that it is not: they are taken however late it is, for
+// how long a look takes the machine decides.
+func (b *births) quietens() bool { return b.quiet > 0 }
+
 func (b *births) err() error {
 	return fmt.Errorf("the processes that process %d has started fork on, faster than they can be signalled", b.of.id)
 }
@@ -67,17 +80,19 @@ func (b *births) err() error {
 func (b *births) chase(sig syscall.Signal) (born []stat, ours bool) {
 	const again, most = 4, 64 // a number is given before the process can be seen
 	proc := b.of.local.trees.proc
-	for began := time.Now(); b.last > 0; {
+	for n := 0; n < chases && b.last > 0; n++ {
 		now := proc.lastNumber()
-		if now == b.last || now == 0 || time.Since(began) > chasedFor {
+		if now == b.last || now == 0 {
 			return born, ours
 		}
 		for pid := now; pid > max(b.last-again, now-most, 1); pid-- {
-			if b.hit[pid] || b.of.local.leads(pid) {
+			if b.of.local.leads(pid) {
 				continue
 			}
-			if s, is := b.strike(pid, sig); is {
-				ours, b.hit[pid] = true, true
+			s, is, sent := b.strike(pid, sig)
+			ours = ours || is
+			if sent {
+				b.hit.add(s)
 				born = append(born, s)
 			}
 		}
@@ -90,56 +105,64 @@ func (b *births) chase(sig syscall.Signal) (born []stat, ours bool) {
 // have not.
 func passesOn(sig syscall.Signal) bool { return sig != unix.SIGKILL && sig != unix.SIGSTOP }
 
-// strike signals a process if it is one of the tree that runs, and that none has
-// started which has had the signal.
-func (b *births) strike(pid int, sig syscall.Signal) (s stat, ours bool) {
+// strike signals a process if it is one of the tree that runs and is not stopped, and
+// that none has started which has had the signal. It reports whether it is such a one,
+// and whether the signal was sent, before it had ended.
+func (b *births) strike(pid int, sig syscall.Signal) (s stat, ours, sent bool) {
 	c := b.of
 	pidfd, err := unix.PidfdOpen(pid, 0) // of a thread there is none
 	if err != nil {
-		return s, false
+		return s, false, false
 	}
 	defer unix.Close(pidfd)
 	s, ok, err := c.local.trees.proc.stat(pid)
-	if err != nil || !ok || !s.runs() {
-		return s, false
+	if err != nil || !ok || !s.runs() || s.isIn("T") || b.hit.has(s) || b.hit.number(s.parent) && passesOn(sig) {
+		return s, false, false
 	}
-	if b.hit[s.parent] && passesOn(sig) {
-		return s, false
-	}
-	if ours = s.group == c.id || s.session == c.id || s.parent == c.id || b.hit[s.parent]; !ours {
+	if ours = s.group == c.id || s.session == c.id || s.parent == c.id || b.hit.number(s.parent); !ours {
 		ours, _ = c.mark.on(s)
 	}
-	return s, ours && !s.isIn("T") && unix.PidfdSendSignal(pidfd, sig, nil, 0) == nil
+	return s, ours, ours && unix.PidfdSendSignal(pidfd, sig, nil, 0) == nil
 }
 
 // signalBorn signals what of a tree was born while it was signalled, by a process
-// that was not: until nothing such is to be seen.
+// that was not: until nothing such is to be seen. What was sent SIGSTOP may be in a
+// fork, and stops when its child is there: it is waited for.
 func (c *child) signalBorn(sig syscall.Signal, fresh *births) (hit []int, err error) {
-	missed := 0
+	missed, running := 0, sig == unix.SIGSTOP
 	for w, first := (waiter{}), true; ; first = false {
-		sure, born := fresh.sure(missed == 0, sig)
+		sure, born := fresh.sure(missed == 0 && !running, sig)
 		for _, s := range born {
 			hit = append(hit, s.pid)
 		}
 		if sure || first && fresh.quiet == quietLook || !c.alive() { // nobody was born at all
 			return hit, nil
 		}
-		if !w.wait(stoppedWithin) {
+		if !w.wait(stoppedWithin) && !fresh.quietens() {
+			if missed == 0 && !fresh.ours { // what does not stop has been signalled
+				return hit, nil
+			}
 			return hit, fresh.err()
 		}
 		members, err := c.members()
 		if err != nil {
 			return hit, err
 		}
-		missed = 0
+		missed, running = 0, false
+		if leader, ok, err := c.local.trees.proc.stat(c.id); err == nil && ok {
+			running = sig == unix.SIGSTOP && !leader.stopped()
+		}
 		for _, s := range members {
-			if fresh.hit[s.pid] || fresh.hit[s.parent] && passesOn(sig) {
-				continue
-			}
-			missed++
-			if s.send(sig) == nil {
-				fresh.hit[s.pid] = true
-				hit = append(hit, s.pid)
+			switch {
+			case fresh.hit.has(s):
+				running = running || sig == unix.SIGSTOP && !s.stopped()
+			case fresh.hit.number(s.parent) && passesOn(sig):
+			default:
+				missed++
+				if s.send(sig) == nil {
+					fresh.hit.add(s)
+					hit = append(hit, s.pid)
+				}
 			}
 		}
 	}

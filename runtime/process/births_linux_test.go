@@ -103,3 +103,25 @@ func TestQuiet(t *testing.T) {
 		}
 	}
 }
+
+// TestSignalled: a process that was given the number of one that was signalled has not
+// been.
+func TestSignalled(t *testing.T) {
+	first, second := stat{pid: 7, began: "100"}, stat{pid: 7, began: "101"}
+	p := signalled{}
+	p.add(first)
+	if !p.has(first) || p.has(second) || !p.number(7) || p.number(8) {
+		t.Errorf("%v", p)
+	}
+}
+
+// TestWaiter: however late it is, so many looks are taken.
+func TestWaiter(t *testing.T) {
+	looks := 1
+	for w := (waiter{}); w.wait(0); {
+		looks++
+	}
+	if looks != leastWaits {
+		t.Errorf("%d looks, want %d", looks, leastWaits)
+	}
+}

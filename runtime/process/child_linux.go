@@ -65,10 +65,10 @@ func (c *child) signalTree(sig syscall.Signal) (hit []int, err error) {
 		return nil, err
 	}
 	hit = []int{c.id}
-	fresh.hit[c.id] = true
+	fresh.hit[c.id] = "" // nobody has its number until it is reaped
 	errs := []error{unseen}
 	for _, s := range members {
-		fresh.hit[s.pid] = true
+		fresh.hit.add(s)
 		switch err := s.send(sig); {
 		case err == nil, sig == unix.SIGKILL && errors.Is(err, unix.ESRCH): // the end of the leader may end others
 			hit = append(hit, s.pid)
@@ -92,16 +92,23 @@ const sureAfter = 2
 type waiter struct {
 	began time.Time
 	pause time.Duration
+	times int
 }
 
-// wait returns false once the time within has passed.
+// leastWaits is how often is waited at least: on a busy machine a time may pass in
+// which little has been looked at. An idle one takes 0.2 s for so many.
+const leastWaits = 16
+
+// wait returns false once the time within has passed, and it was called leastWaits
+// times.
 func (w *waiter) wait(within time.Duration) bool {
 	if w.began.IsZero() {
 		w.began = time.Now()
 	}
+	w.times++
 	w.pause = min(max(2*w.pause, 100*time.Microsecond), 20*time.Millisecond)
 	time.Sleep(w.pause)
-	return time.Since(w.began) < within
+	return time.Since(w.began) < within || w.times < leastWaits
 }
 
 // sweep kills what of the tree has outlived its leader, and waits until it is
@@ -178,7 +185,7 @@ func (c *child) sweep(usage *syscall.Rusage) (swept, left []int, err error) {
 		if sure {
 			return swept, left, unseen
 		}
-		if !w.wait(killedWithin) {
+		if !w.wait(killedWithin) && !fresh.quietens() {
 			if fresh.ours || unseen == nil && len(members) == 0 && !dying {
 				unseen = errors.Join(unseen, fresh.err())
 			}
@@ -224,7 +231,7 @@ func (c *child) stopTree() (reached int, err error) {
 	if c.paused {
 		return 0, nil
 	}
-	stopped, sent := map[int]bool{}, map[int]bool{}
+	stopped, sent := map[int]bool{}, signalled{}
 	fresh := c.births()
 	for w := (waiter{}); ; {
 		members, err := c.members()
@@ -241,8 +248,8 @@ func (c *child) stopTree() (reached int, err error) {
 		members = append(members, leader)
 		var running []int
 		for _, s := range members {
-			if !sent[s.pid] {
-				sent[s.pid] = true
+			if !sent.has(s) {
+				sent.add(s)
 				if s.isIn("T") {
 					stopped[s.pid] = true
 					continue
@@ -260,15 +267,15 @@ func (c *child) stopTree() (reached int, err error) {
 		c.paused, c.stopped = true, stopped
 		sure, born := fresh.sure(len(running) == 0, unix.SIGSTOP)
 		for _, s := range born {
-			if !sent[s.pid] { // or it had just been sent it, and had not stopped
-				sent[s.pid] = true
+			if !sent.has(s) { // or it had just been sent it, and had not stopped
+				sent.add(s)
 				reached++
 			}
 		}
 		if sure {
 			return reached, nil
 		}
-		if !w.wait(stoppedWithin) {
+		if !w.wait(stoppedWithin) && !fresh.quietens() {
 			if fresh.ours || len(running) == 0 {
 				return reached, fresh.err()
 			}
