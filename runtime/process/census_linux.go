@@ -52,7 +52,7 @@ func (l *local) lookOut() {
 		for i := range all {
 			all[i].environment, _ = all[i].environ() // nil is read again
 		}
-		took := time.Since(began)
+		took := min(time.Since(began), longestBeat) // of which a suspension is none
 		for _, seen := range waiting {
 			seen <- looked{all, err}
 		}

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"os"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -87,29 +86,6 @@ func (c *child) signalTree(sig syscall.Signal) (hit []int, err error) {
 // nothing: a list of processes is not of one moment, and one that forks and
 // exits while it is made hides its child.
 const sureAfter = 2
-
-// waiter waits a little, and longer each time.
-type waiter struct {
-	began time.Time
-	pause time.Duration
-	times int
-}
-
-// leastWaits is how often is waited at least: on a busy machine a time may pass in
-// which little has been looked at. An idle one takes 0.2 s for so many.
-const leastWaits = 16
-
-// wait returns false once the time within has passed, and it was called leastWaits
-// times.
-func (w *waiter) wait(within time.Duration) bool {
-	if w.began.IsZero() {
-		w.began = time.Now()
-	}
-	w.times++
-	w.pause = min(max(2*w.pause, 100*time.Microsecond), 20*time.Millisecond)
-	time.Sleep(w.pause)
-	return time.Since(w.began) < within || w.times < leastWaits
-}
 
 // sweep kills what of the tree has outlived its leader, and waits until it is
 // gone. It returns who that was, left by their numbers as the machine shows them,

@@ -214,11 +214,7 @@ func (k *kept) giveUp() {
 	k.fail(errors.New("the keeper of the run's processes did not end them in time, and was told to end itself"))
 	k.process.Signal(unix.SIGCONT)
 	k.conn.CloseWrite() // it has no driver any more
-	timer := time.NewTimer(killedWithin)
-	defer timer.Stop()
-	select {
-	case <-k.dead:
-	case <-timer.C:
+	if _, _, late := receive(k.dead, killedWithin); late {
 		k.mu.Lock()
 		k.failure = errors.New("the keeper of the run's processes did not end them in time, and was killed")
 		k.mu.Unlock()
@@ -284,13 +280,8 @@ func (k *kept) ask(r request, ended func(Exit), attached ...*os.File) (reply, er
 }
 
 func (k *kept) await(q *question) (reply, error) {
-	timer := time.NewTimer(answersWithin)
-	defer timer.Stop()
-	var r reply
-	var ok bool
-	select {
-	case r, ok = <-q.answer:
-	case <-timer.C:
+	r, ok, late := receive(q.answer, answersWithin)
+	if late {
 		k.mu.Lock()
 		k.failure = fmt.Errorf("the keeper of the run's processes did not answer within %s, and was killed", answersWithin)
 		k.mu.Unlock()

@@ -222,11 +222,7 @@ func (c *child) send(s syscall.Signal, to Reach) (hit []int, err error) {
 // had ended. The kernel says last whether it was the kill that ended it: who is
 // already on its way out keeps its own exit status.
 func (c *child) awaitKilled(hit []int, to Reach, err error) (reached int, _ error) {
-	timer := time.NewTimer(2 * killedWithin)
-	defer timer.Stop()
-	select {
-	case <-c.done:
-	case <-timer.C:
+	if _, _, late := receive(c.done, 2*killedWithin); late {
 		return len(hit), errors.Join(err, fmt.Errorf("process %d was killed and has not ended within %s", c.id, 2*killedWithin))
 	}
 	for _, pid := range c.swept {

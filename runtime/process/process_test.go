@@ -120,6 +120,16 @@ func behave(mode string) int {
 			b[i] = 1
 		}
 		goruntime.KeepAlive(b)
+	case "patient": // it is suspended for longer than it waits, and the answer comes meanwhile
+		answers := make(chan byte)
+		go func() {
+			var b [1]byte
+			os.Stdin.Read(b[:])
+			answers <- b[0]
+		}()
+		time.AfterFunc(beatEvery/2, func() { syscall.Kill(os.Getpid(), syscall.SIGSTOP) })
+		_, ok, late := receive(answers, time.Second)
+		fmt.Println(ok, late)
 	case "orchestrate", "orchestrate-limited": // start two, say who they are, and wait to be killed
 		d, err := New(Options{Run: fmt.Sprint("test-", os.Getpid()), Contain: argument})
 		if err != nil {
