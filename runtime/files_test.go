@@ -43,6 +43,13 @@ func TestFilesError(t *testing.T) {
 			"too many open files\n  cannot fork db: that takes 67 open files, and this process may have 64: 64 are open, " +
 				"1 are for the nodes' output, 1 for their control connections, 1 to hear of their ends; " +
 				"raise the limit to 67 or more: by ulimit -n in the shell, by LimitNOFILE= of a service, by --ulimit nofile= of a container"},
+		{FilesError{Nodes: []string{"db"}, Need: Need{Open: 64, Linked: 20, Outputs: 2, Connections: 1}, Limit: 64, Links: true},
+			"cannot fork db: that takes 67 open files, and this process may have 64: 64 are open (40 of them for 20 connections through links), " +
+				"2 are for the nodes' output, 1 for their control connections; raise the limit to 67 or more, and by 2 for each further " +
+				"connection through a link: by ulimit -n in the shell, by LimitNOFILE= of a service, by --ulimit nofile= of a container"},
+		{FilesError{Nodes: []string{"db"}, Need: Need{Open: 64, Linked: 1}, Limit: 63},
+			"cannot fork db: that takes 64 open files, and this process may have 63: 64 are open (2 of them for a connection through a link); " +
+				"raise the limit to 64 or more: by ulimit -n in the shell, by LimitNOFILE= of a service, by --ulimit nofile= of a container"},
 	} {
 		if got := test.e.Error(); got != test.want {
 			t.Errorf("%s\nwant\n%s", got, test.want)

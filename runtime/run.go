@@ -97,8 +97,6 @@ type Run struct {
 	addresses *address.Addresses
 	network   *link.Network // nil where nodes reach each other directly
 
-	roomForAll bool // there were files enough for all nodes when the run began
-
 	work, ended context.Context // of the script, and of the end of the run
 	abortWork   context.CancelCauseFunc
 	endEnded    context.CancelFunc
@@ -240,7 +238,6 @@ func (r *Run) listen() (err error) {
 		r.nodes[spec.Name] = n
 		r.order = append(r.order, n)
 	}
-	r.roomForAll = filesError(r.cfg.Topology.Nodes, 0, r.Containment().Rung) == nil
 	r.j.Append("", event.RunStarted{
 		Format: event.Format, Run: r.id, Script: r.cfg.Script, Topology: r.cfg.Topology.Path, Seed: r.cfg.Seed,
 		Params: r.cfg.Params, Version: r.cfg.Version, Argv: r.cfg.Argv, StartedAt: r.clock.Time(0).UTC(),

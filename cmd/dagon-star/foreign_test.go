@@ -20,7 +20,7 @@ import (
 // serves or calls there, by plain sockets, and prints what it meets.
 func foreignProgram(args []string) int {
 	args = slices.DeleteFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--") })
-	do := map[string]func(string) error{"serve": serveStreams, "stream": callStream, "ping": ping, "knock": knock,
+	do := map[string]func(string) error{"serve": serveStreams, "stream": callStream, "ping": ping, "knock": knock, "hold": hold,
 		"serve-udp": serveDatagrams, "udp": callDatagrams}
 	if args[0] == "both" { // serves at the first address, and calls the second
 		go serveStreams(args[1])
@@ -31,6 +31,29 @@ func foreignProgram(args []string) int {
 		return 1
 	}
 	return 0
+}
+
+// hold makes 150 connections, has each echo a byte, and keeps them.
+func hold(address string) error {
+	var held []net.Conn
+	for range 150 {
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			return err
+		}
+		held = append(held, c)
+		if _, err := c.Write([]byte("x")); err != nil {
+			return err
+		}
+		if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+			return err
+		}
+	}
+	fmt.Println("held", len(held))
+	for _, c := range held { // until the other end closes it
+		io.Copy(io.Discard, c)
+	}
+	return nil
 }
 
 // told is an error in one word.

@@ -142,6 +142,17 @@ func (n *Network) lacks(err error) {
 // Has reports whether bytes can move between two nodes.
 func (n *Network) Has(p Pair) bool { return n.lanes[p] != nil }
 
+// Connections is how many connections of streams the network has at this time. Each takes
+// two files.
+func (n *Network) Connections() (count int) {
+	for _, r := range n.relays {
+		r.mu.Lock()
+		count += len(r.streams)
+		r.mu.Unlock()
+	}
+	return count
+}
+
 // across are the relays between the two nodes of each pair, whichever calls, each once.
 func (n *Network) across(pairs []Pair) (all []*relay) {
 	seen := map[Pair]bool{}
