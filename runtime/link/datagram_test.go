@@ -39,7 +39,7 @@ func TestDatagrams(t *testing.T) {
 			server.WriteTo(buf[:k], from)
 		}
 	})
-	listen := "127.77.1.2:" + strconv.Itoa(server.LocalAddr().(*net.UDPAddr).Port)
+	listen := host() + ":" + strconv.Itoa(server.LocalAddr().(*net.UDPAddr).Port)
 	n, err := link.Open([]link.Route{{From: "a", To: "b", Network: "udp", Listen: listen, Target: server.LocalAddr().String()}}, options(t))
 	if err != nil {
 		t.Fatal(err)

@@ -78,13 +78,17 @@ func serveAt(t testing.TB, at string, handle func(*net.TCPConn)) (address string
 	return server.Addr().String()
 }
 
-// free is a free address of the loopback, on a host that this process alone takes.
+// host is a host of the loopback that no other process has, and no run: tests of refusals
+// hear of all calls to it, and other tests may run at the same time.
+func host() string {
+	const hosts = 250 // in each of 127.0.2 to 127.0.251
+	pid := os.Getpid()
+	return fmt.Sprintf("127.0.%d.%d", 2+pid/hosts%hosts, 1+pid%hosts)
+}
+
 func free(t testing.TB) string {
 	t.Helper()
-	// Of some refused calls the kernel has forgotten the port: those to another process's
-	// host are no matter of this one's tests.
-	pid := os.Getpid()
-	l, err := net.Listen("tcp", fmt.Sprintf("127.%d.%d.%d:0", 100+pid>>15&63, pid>>7&255, 1+pid&127))
+	l, err := net.Listen("tcp", host()+":0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,7 +51,7 @@ func TestPorts(t *testing.T) {
 		t.Skip(err)
 	}
 	server := serveAt(t, "127.0.0.1:20000", echo)
-	const address = "127.77.1.1:20001"
+	address := host() + ":20001"
 	n, err := link.Open([]link.Route{{From: "a", To: "b", Endpoint: "data", Network: "tcp", Listen: address, Target: server, Source: "127.77.2.1"}}, options(t))
 	if err != nil {
 		t.Fatal(err)

@@ -25,7 +25,7 @@ func newFlow(t *testing.T) *flow {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { server.Close() })
-	listen := "127.77.1.3:" + strconv.Itoa(server.LocalAddr().(*net.UDPAddr).Port)
+	listen := host() + ":" + strconv.Itoa(server.LocalAddr().(*net.UDPAddr).Port)
 	n, err := link.Open([]link.Route{{From: "a", To: "b", Network: "udp", Listen: listen, Target: server.LocalAddr().String()}}, options(t))
 	if err != nil {
 		t.Fatal(err)
