@@ -174,6 +174,9 @@ func (h *harm) Heal([]string) error {
 	return h.links.Heal()
 }
 
+// Unseen reports whether what the effect has done may not be counted.
+func (h *harm) Unseen() bool { return h.links != nil && h.links.Unseen() }
+
 // Touched counts what the effect has done.
 func (h *harm) Touched() event.Touched {
 	if h.links == nil {

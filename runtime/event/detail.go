@@ -234,6 +234,8 @@ func (t Touched) Total() int64 {
 type FaultHealed struct {
 	ID    int64    `json:"id"`
 	Nodes []string `json:"nodes"`
+	// Unseen says that what it touched may not have been counted, as in FaultApplied.
+	Unseen bool `json:"unseen,omitempty"`
 }
 
 // Abandoned tells that a fault that was scheduled or planned was not applied, or not

@@ -31,6 +31,10 @@ type Doer interface {
 	Touched() event.Touched
 }
 
+// Seer is a Doer that may know, once it is healed, that it has not seen all of what it
+// touched.
+type Seer interface{ Unseen() bool }
+
 // Reach is whom a fault reached.
 type Reach struct {
 	To, Dead []string // nodes that lived, and those that did not
@@ -233,7 +237,8 @@ func (l *Life) heal(nodes []string) error {
 	defer l.book.j.Unlock()
 	l.logTouched(l.doer.Touched())
 	if err == nil {
-		l.book.j.Append("", event.FaultHealed{ID: l.ID, Nodes: nodes})
+		seer, ok := l.doer.(Seer)
+		l.book.j.Append("", event.FaultHealed{ID: l.ID, Nodes: nodes, Unseen: ok && seer.Unseen()})
 	}
 	return err
 }

@@ -86,7 +86,7 @@ func (t *Tales) Apply(e event.Event) {
 		}
 	case event.FaultHealed:
 		if r := t.byID[d.ID]; r != nil {
-			r.Healed = true
+			r.Healed, r.Unseen = true, r.Unseen || d.Unseen
 		}
 	case event.Abandoned:
 		if r := t.byID[d.ID]; r != nil {

@@ -53,6 +53,7 @@ func TestFindings(t *testing.T) {
 		"a cut that held nothing":        {log(cut, applied, event.FaultHealed{ID: 1}), false, "net.partition (a ↔ b) touched nothing: no byte crossed, and nobody called (seq 0)"},
 		"a refusal that nobody met":      {log(refuse, applied), false, "net.refuse (a ↔ b) touched nothing: nobody is known to have called (seq 0)"},
 		"a refusal that is not seen":     {log(refuse, event.FaultApplied{ID: 1, Unseen: true}), false, ""},
+		"a refusal that was not seen":    {log(refuse, applied, event.FaultHealed{ID: 1, Unseen: true}), false, ""},
 		"scheduled, and fired":           {log(scheduled, event.Fired{ID: 1}), false, ""},
 		"scheduled, and never fired":     {log(scheduled, byEnd), false, "after(…, kill) at x.star:1:1 never fired"},
 		"scheduled in a log cut short":   {log(scheduled), false, "after(…, kill) at x.star:1:1 never fired"},

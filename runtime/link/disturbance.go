@@ -17,6 +17,8 @@ type Disturbance struct {
 	effect  Effect
 	silent  []*stream // connections that it has made half open
 	watch   *watch    // of the connections that it refuses; nil if there can be none
+	silence int64     // calls that the watch had not heard of when it began
+	unheard atomic.Bool
 
 	touched atomic.Bool
 	touches chan struct{}

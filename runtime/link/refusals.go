@@ -14,8 +14,11 @@ type refusal struct {
 // Unseen reports whether the disturbance refuses connections, and some of them may
 // not be counted: the kernel tells of them on Linux alone, and it leaves some out if
 // more sockets end than are read. ConnectionsRefused is then too low, or 0.
+// Once it is healed, one that has touched nothing is unseen also where calls have failed
+// meanwhile whose callers keep their sockets, or call again with them: the kernel counts
+// such calls on the machine, and does not tell whom they called.
 func (d *Disturbance) Unseen() bool {
-	return d.effect.Refuse && (d.watch == nil || d.watch.lost.Load())
+	return d.effect.Refuse && (d.watch == nil || d.watch.lost.Load() || d.unheard.Load())
 }
 
 // watchRefusals has a disturbance know of refusals while it is in force. The lock is
@@ -25,6 +28,9 @@ func (n *Network) watchRefusals(d *Disturbance) {
 		n.watch, _ = newWatch(n.refused) // without one the disturbance is unseen
 	}
 	d.watch = n.watch
+	if d.watch != nil {
+		d.silence = d.watch.leastSilence()
+	}
 }
 
 // unwatchRefusals has all refusals so far be counted, and ends the watch if it serves
@@ -37,11 +43,30 @@ func (n *Network) unwatchRefusals(d *Disturbance) {
 		_, ok := d.at[Pair{r.From, r.To}]
 		return ok && r.isRefusing()
 	}); i >= 0 {
-		n.watch.settle(n.relays[i].address)
+		d.hearAll(n.relays[i].address)
 	}
 	if !slices.ContainsFunc(n.disturbances, func(o *Disturbance) bool { return o != d && o.effect.Refuse }) {
 		n.endWatch()
 	}
+}
+
+// quietLooks is how often is looked for calls that are not heard of: one that others
+// have just made, and that is heard of in a moment, is not one.
+const quietLooks = 4
+
+// hearAll has the refusals so far be counted. address is one that refuses calls.
+func (d *Disturbance) hearAll(address netip.AddrPort) {
+	if d.watch == nil {
+		return
+	}
+	for range quietLooks {
+		d.watch.settle(address)
+		calls, known := d.watch.silence()
+		if d.touched.Load() || known && calls <= d.silence {
+			return
+		}
+	}
+	d.unheard.Store(true)
 }
 
 func (n *Network) endWatch() {

@@ -6,6 +6,9 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,7 +25,8 @@ type watch struct {
 	socket  *os.File
 	refused func(refusal)
 	reading sync.WaitGroup
-	lost    atomic.Bool // some were not heard of
+	lost    atomic.Bool  // some were not heard of
+	heard   atomic.Int64 // calls that were refused, whoever's
 
 	mu      sync.Mutex
 	markers map[uint64]chan struct{} // our own calls, by the cookie of their socket
@@ -72,11 +76,80 @@ func (w *watch) hear(cookie uint64, call refusal) {
 	marker := w.markers[cookie]
 	delete(w.markers, cookie)
 	w.mu.Unlock()
-	if marker != nil {
-		close(marker)
-	} else {
+	if marker == nil {
 		w.refused(call)
 	}
+	if !call.to.Addr().IsUnspecified() { // it was no listener, and did call
+		w.heard.Add(1)
+	}
+	if marker != nil {
+		close(marker)
+	}
+}
+
+// silence is how many calls have failed in the network namespace that the watch has
+// not heard of: their callers keep their sockets, or have used them again, or it was
+// not there yet. It is false where the kernel does not tell.
+func (w *watch) silence() (calls int64, known bool) {
+	heard := w.heard.Load() // before: what fails meanwhile is unheard, and not the other way round
+	text, err := os.ReadFile("/proc/net/snmp")
+	if err != nil {
+		return 0, false
+	}
+	failed, known := failedCalls(string(text))
+	return failed - heard, known
+}
+
+// leastSilence is the silence that lasts: without calls that others have just made,
+// and that are heard of in a moment.
+func (w *watch) leastSilence() (least int64) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0 // so that all calls that have failed are unheard
+	}
+	defer unix.Close(fd)
+	if unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}) != nil {
+		return 0
+	}
+	at, err := unix.Getsockname(fd)
+	bound, ok := at.(*unix.SockaddrInet4)
+	if err != nil || !ok {
+		return 0
+	}
+	for i := range quietLooks { // at a port that is taken, and where nobody listens
+		w.settle(netip.AddrPortFrom(netip.AddrFrom4(bound.Addr), uint16(bound.Port)))
+		calls, known := w.silence()
+		if !known {
+			return 0
+		}
+		if i == 0 || calls < least {
+			least = calls
+		}
+	}
+	return least
+}
+
+// failedCalls is how many calls by TCP have failed, in the text of /proc/net/snmp: a line of
+// names, and one of what they are.
+func failedCalls(text string) (count int64, known bool) {
+	var names []string
+	for line := range strings.Lines(text) {
+		values := strings.Fields(line)
+		if len(values) == 0 || values[0] != "Tcp:" {
+			continue
+		}
+		if names == nil {
+			names = values
+			continue
+		}
+		at := slices.Index(names, "AttemptFails")
+		if at < 0 || at >= len(values) {
+			return 0, false
+		}
+		count, err := strconv.ParseInt(values[at], 10, 64)
+		return count, err == nil
+	}
+	return 0, false
 }
 
 // settle returns when the refusals at an address have been heard of: it makes some of
@@ -179,7 +252,8 @@ func refusalsIn(b []byte, each func(cookie uint64, call refusal)) {
 
 // refusalOf is the refusal that a destroyed socket has met: it was never connected,
 // so it has sent one segment, or none that is still known. On a busy machine it may have
-// sent that one again before it was answered.
+// sent that one again before it was answered. The end that was called may have sent as
+// little; it has agreed on options of TCP with the caller.
 func refusalOf(b []byte) (call refusal, ok bool) {
 	if len(b) < diagSize || b[diagState] != tcpClose {
 		return call, false
@@ -203,7 +277,8 @@ func refusalOf(b []byte) (call refusal, ok bool) {
 		const segments, again = unsafe.Offsetof(unix.TCPInfo{}.Segs_out), unsafe.Offsetof(unix.TCPInfo{}.Total_retrans)
 		if info := b[4:size]; kind == diagInfo && len(info) >= int(segments)+4 {
 			sent, repeated := binary.NativeEndian.Uint32(info[segments:]), binary.NativeEndian.Uint32(info[again:])
-			return call, sent <= 1 || sent-1 <= repeated
+			const agreed = 1 | 2 | 4 // TCPI_OPT_TIMESTAMPS, TCPI_OPT_SACK, TCPI_OPT_WSCALE of linux/tcp.h
+			return call, info[unsafe.Offsetof(unix.TCPInfo{}.Options)]&agreed == 0 && (sent <= 1 || sent-1 <= repeated)
 		}
 		b = b[min(len(b), (size+3)&^3):]
 	}

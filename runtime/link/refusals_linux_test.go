@@ -80,6 +80,44 @@ func TestTouchedRefused(t *testing.T) {
 	}
 }
 
+// TestUnseenRefused: where callers keep the socket that was refused, or call again with
+// it, what was refused is not counted, and that is said.
+func TestUnseenRefused(t *testing.T) {
+	n, address := open(t, echo)
+	to, err := net.ResolveTCPAddr("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := &syscall.SockaddrInet4{Addr: [4]byte(to.IP.To4()), Port: to.Port}
+	const rounds = 20
+	told := 0
+	for range rounds {
+		fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := apply(t, n, there, link.Effect{Refuse: true})
+		if d.Unseen() {
+			t.Skip("the kernel tells of no refusals here")
+		}
+		if err := syscall.Connect(fd, at); err != syscall.ECONNREFUSED {
+			t.Errorf("a call: %v", err)
+		}
+		heal(t, d)
+		touches(t, "kept", d, link.Touched{})
+		if d.Unseen() {
+			told++
+		}
+		if err := syscall.Connect(fd, at); err != nil {
+			t.Errorf("a call after the heal: %v", err)
+		}
+		syscall.Close(fd)
+	}
+	if told < rounds/5 { // others on the machine may end old sockets meanwhile, which hides a new one
+		t.Errorf("that what was refused was not counted was said %d times of %d", told, rounds)
+	}
+}
+
 // TestTouchedRefusedMany: none of many calls at once is missed.
 func TestTouchedRefusedMany(t *testing.T) {
 	const callers, calls = 20, 50

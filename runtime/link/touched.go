@@ -24,7 +24,8 @@ type Touched struct {
 	// datagrams.
 	BytesCorrupted int64
 	// ConnectionsRefused were not made. One counts when its caller closes the socket
-	// that was refused, which most do at once. See Disturbance.Unseen. A blocking call
+	// that was refused, which most do at once; of several calls with one socket the
+	// last counts, if it was refused. See Disturbance.Unseen. A blocking call
 	// to another port of the relay's host, which only that relay has, counts too: the
 	// kernel forgets which port it was.
 	ConnectionsRefused int64
