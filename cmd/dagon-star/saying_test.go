@@ -19,6 +19,9 @@ import (
 //
 //	dial             connect, and say its name
 //	connect          connect, and say nothing
+//	common           connect to the port at 127.0.0.1, which is no node's own address there
+//	prove            say its name, with the token
+//	swap             go on with the connection that was set aside by the last swap, if any
 //	say ADDRESS …    a message with those arguments: numbers, or strings
 //	flood N ADDRESS  as many messages, numbered from 0
 //	again N ADDRESS  as many connections that say one message each, and close
@@ -43,11 +46,12 @@ type speaker struct {
 	config component.Config
 	conn   net.Conn
 	reader *osc.Reader
+	aside  net.Conn
 	rest   []byte // of half a frame
 }
 
-func (s *speaker) connect() {
-	c, err := net.Dial("tcp", s.config.PhoneHome)
+func (s *speaker) connect(address string) {
+	c, err := net.Dial("tcp", address)
 	if err != nil {
 		panic(err)
 	}
@@ -71,7 +75,7 @@ func packet(address string, args ...any) []byte {
 func framed(p []byte) []byte { return osc.AppendFrame(nil, osc.SizePrefix, p) }
 
 func (s *speaker) dial() {
-	s.connect()
+	s.connect(s.config.PhoneHome)
 	s.write(framed(packet("/ready", s.config.Name)))
 }
 
@@ -100,7 +104,16 @@ func (s *speaker) step(words []string) (code int, over bool) {
 	case "dial":
 		s.dial()
 	case "connect":
-		s.connect()
+		s.connect(s.config.PhoneHome)
+	case "common":
+		_, port, _ := net.SplitHostPort(s.config.PhoneHome)
+		s.connect(net.JoinHostPort("127.0.0.1", port))
+	case "prove":
+		s.write(framed(packet("/ready", s.config.Name, s.config.Run, int32(s.config.Incarnation), s.config.Token)))
+	case "swap":
+		if s.conn, s.aside = s.aside, s.conn; s.conn != nil {
+			s.reader = osc.NewReader(s.conn, 0)
+		}
 	case "say":
 		var args []any
 		for _, word := range words[2:] {

@@ -47,19 +47,19 @@ func (c *Conn) Closed() <-chan struct{} { return c.closed }
 // Stopping is closed when the Server closes.
 func (c *Conn) Stopping() <-chan struct{} { return c.s.stop.Done() }
 
-// Before returns the connections to the same port that were accepted before this one,
-// have not ended, and say that they are the same node's; where unsaid, those too that
-// have not said whose they are.
+// Before returns the connections that were accepted before this one, have not ended, and
+// say that they are the same node's, or are to that node's own port and have not said
+// whose they are; where unsaid, also those to this one's port that have not.
 func (c *Conn) Before(unsaid bool) []*Conn {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
 	var before []*Conn
 	for o := range c.s.conns {
-		if o.port != c.port || o.number >= c.number {
+		if o.number >= c.number {
 			continue
 		}
 		o.mu.Lock()
-		if o.claims == c.hello.Name || unsaid && o.claims == "" {
+		if o.claims == c.hello.Name || o.claims == "" && (unsaid && o.port == c.port || o.port.node == c.hello.Name) {
 			before = append(before, o)
 		}
 		o.mu.Unlock()

@@ -224,7 +224,9 @@ func (s *Server) Close() error {
 
 // Settle returns when what had been said before the call has been handled: on the
 // connections that are given and, where it is of interest who has connected, on all
-// those to the ports that are given and to those that nodes share; or when ctx is done.
+// those to the ports that are given and to those that nodes share; or when ctx is done, or
+// the Server closes. It takes as long as there is something to be read of what had been
+// said, at most 16 MiB of each connection, and as the Handler takes.
 func (s *Server) Settle(ctx context.Context, conns []*Conn, ports []*Port, shared bool) {
 	s.mu.Lock()
 	var sockets []*socket
@@ -252,6 +254,8 @@ func (s *Server) Settle(ctx context.Context, conns []*Conn, ports []*Port, share
 		})
 		select {
 		case <-accepted:
+		case <-s.stop.Done():
+			return
 		case <-ctx.Done():
 			return
 		}
@@ -271,6 +275,8 @@ func (s *Server) Settle(ctx context.Context, conns []*Conn, ports []*Port, share
 		select {
 		case <-looked[i]:
 		case <-c.closed:
+		case <-s.stop.Done():
+			return
 		case <-ctx.Done():
 			return
 		}

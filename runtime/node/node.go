@@ -83,7 +83,7 @@ type Node struct {
 	callers int // connections that say they are its, and are not yet
 
 	challenged   *control.Conn // that another of its connections wants to follow
-	challengedAt time.Time     // since when
+	challengedAt time.Duration // since when
 	gone         chan struct{} // closed when the incarnation's exit has been logged
 
 	// asking is held by who asks the process to end, from the act until the

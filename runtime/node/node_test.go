@@ -379,7 +379,7 @@ func TestBelieve(t *testing.T) {
 func TestMisplaced(t *testing.T) {
 	s := setUp(t, "127.0.0.1:0")
 	s.fork(t, nil)
-	_, _, _, err := s.believe(nil, control.Hello{Name: "n", Token: "token", ForNode: "m"})
+	_, err := s.believe(nil, control.Hello{Name: "n", Token: "token", ForNode: "m"})
 	if want := `it says it is "n", and this port is that of m`; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
