@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"context"
 	"fmt"
 	"time"
 
@@ -61,13 +60,8 @@ func (h *handler) Paused(node string, from, to time.Time) time.Duration {
 	return n.PausedWithin(now-time.Since(from), now-time.Since(to))
 }
 
-// settleLimit bounds how long is waited for what has arrived to be heard.
-const settleLimit = time.Second
-
 // hearOut returns when what nodes had said by the time of the call has been heard.
 func (r *Run) hearOut(names []string) {
-	ctx, cancel := context.WithTimeout(r.ended, settleLimit)
-	defer cancel()
 	var conns []*control.Conn
 	var ports []*control.Port
 	shared := false
@@ -85,7 +79,7 @@ func (r *Run) hearOut(names []string) {
 		}
 	}
 	r.j.Unlock()
-	r.drivers.control.Settle(ctx, conns, ports, shared)
+	r.drivers.control.Settle(r.ended, conns, ports, shared)
 }
 
 // Failed ends the run: no node could be heard any more.
