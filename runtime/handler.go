@@ -44,7 +44,7 @@ func (h *handler) Refused(refusal control.Refusal) {
 	if n := h.nodes[refusal.Node]; n != nil {
 		n.AwaitBirth()
 	}
-	h.j.Append(refusal.Node, event.Refused{Peer: refusal.Peer, Reason: refusal.Reason, Message: refusal.Message})
+	h.j.Append(refusal.Node, event.Refused{Peer: refusal.Peer, Reason: refusal.Reason, Message: refusal.Message, More: refusal.More})
 }
 
 // Paused is for how long of a time a node was paused.

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dagon-star/dagon-star/runtime/component"
 	"github.com/dagon-star/dagon-star/runtime/osc"
 )
@@ -29,7 +31,10 @@ import (
 //	half HEX         the first half of a frame of those bytes
 //	rest             the second
 //	bytes HEX        those bytes
+//	odd N            as many messages to /sum that have a type tag of no type
+//	ended            wait for the end of the connection
 //	hear ADDRESS     wait for a message to it
+//	unread           wait until something has come, and leave it there
 //	print TEXT · wait MS · close · exit CODE
 //	serve            answer /start and /shutdown until the end; every list should end so, or by exit
 func saying(config component.Config, steps string) int {
@@ -156,6 +161,24 @@ func (s *speaker) step(words []string) (code int, over bool) {
 		s.write(s.rest)
 	case "hear":
 		for s.hear() != words[1] {
+		}
+	case "ended":
+		for s.hear() != "" {
+		}
+	case "odd":
+		for range number(1) {
+			s.write(framed([]byte("/sum\x00\x00\x00\x00,Z\x00\x00")))
+		}
+	case "unread":
+		raw, err := s.conn.(*net.TCPConn).SyscallConn()
+		if err == nil {
+			err = raw.Read(func(fd uintptr) bool {
+				_, _, err := unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK)
+				return err != unix.EAGAIN
+			})
+		}
+		if err != nil {
+			panic(err)
 		}
 	case "print":
 		fmt.Println(strings.Join(words[1:], " "))

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/osc"
@@ -261,6 +262,14 @@ func (c *Conn) passOn() {
 	}
 }
 
+// Reset is the reason of a connection that the other side has reset, as the kernel does
+// for a process that exits without having read all that it was sent. What it had said, and
+// had not come by then, is lost.
+const Reset = "reset by the other side"
+
+// windowsReset is what Windows calls it: WSAECONNRESET.
+const windowsReset = syscall.Errno(10054)
+
 // why says why a connection ended, and whether this side has ended it.
 func (c *Conn) why(err error, late string) (reason string, cut bool) {
 	c.mu.Lock()
@@ -280,6 +289,8 @@ func (c *Conn) why(err error, late string) (reason string, cut bool) {
 		return "closed", false
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return "closed inside a frame", false
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, windowsReset):
+		return Reset, false
 	}
 	return err.Error(), false
 }

@@ -87,7 +87,14 @@ func (l *line) Read(p []byte) (int, error) {
 			l.Conn.SetReadDeadline(l.deadline)
 		}
 		l.mu.Unlock()
-		if !looks || l.hasArrived() {
+		has := true
+		if looks {
+			var err error
+			if has, err = l.hasArrived(); err != nil {
+				return 0, err
+			}
+		}
+		if has {
 			n, err := l.Conn.Read(p)
 			if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 				l.mu.Lock()
@@ -109,16 +116,16 @@ func (l *line) Read(p []byte) (int, error) {
 	}
 }
 
-// hasArrived reports whether a Read would not wait.
-func (l *line) hasArrived() (is bool) {
+// hasArrived reports whether a Read would not wait, or what it would return.
+func (l *line) hasArrived() (is bool, broken error) {
 	raw, err := l.SyscallConn()
 	if err != nil {
-		return true // the Read tells
+		return true, nil // the Read tells
 	}
-	if err := raw.Control(func(fd uintptr) { is = unread(fd) }); err != nil {
-		return true
+	if err := raw.Control(func(fd uintptr) { is, broken = unread(fd) }); err != nil {
+		return true, nil
 	}
-	return is
+	return is, broken
 }
 
 // nothing is told that a read has found nothing, before which there were so many who

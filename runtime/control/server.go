@@ -57,6 +57,7 @@ type Refusal struct {
 	Peer    string
 	Reason  string
 	Message bool
+	More    int // messages that it stands for, where they were not told one by one
 }
 
 // Options are the limits of a Server; a zero field is the default.
@@ -172,11 +173,17 @@ func (s *Server) ListenFor(host, node string, incarnation int) (*Port, error) {
 	return s.open(l, node, incarnation)
 }
 
+// unreadBytes is how much a node can say before any of it is read. A node that exits without
+// having read all that it was sent resets its connection, by which what was not taken
+// from it by then is lost (RFC 2525, 2.17).
+const unreadBytes = 4 << 20
+
 func listen(address string) (*osc.Listener, error) {
 	l, err := osc.Listen(address)
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on %s: %w", address, err)
 	}
+	deepen(l.Listener, unreadBytes)
 	return l, nil
 }
 

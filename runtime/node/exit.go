@@ -118,12 +118,16 @@ func (n *Node) exited(p process.Process, output []string) {
 		}
 	}
 	if why == "" {
+		if n.WasReset && exit.Signal == "" { // else it did not choose what it left
+			n.m.Journal.Append(n.Name, event.Notice{Text: n.Trouble() +
+				". A process that exits without having read all that it was sent resets its connection: read to its end, or close it, first"})
+		}
 		n.m.Journal.Append(n.Name, exited)
 		return
 	}
 	unasked := &ExitError{Node: n.Name, Code: exit.Code, Signal: exit.Signal, Before: n.State,
 		Lived: n.m.Journal.Elapsed() - n.ForkedAt, Why: why, Note: note(exit), Output: output}
-	unasked.Refusal = n.Refusal
+	unasked.Trouble = n.Trouble()
 	// The waits end by the unasked exit, whatever else it makes impossible.
 	n.m.Journal.AppendFirst(n.Name, exited, func() { n.m.Unasked(unasked) })
 }
@@ -147,7 +151,7 @@ type ExitError struct {
 	Why     string   // why its end was not asked for; see roster.End
 	Output  []string // its last lines
 	Note    string   // what else is known of its end, such as that it ran out of memory
-	Refusal string   // what was last refused of it, or why we closed its connection, or ""
+	Trouble string   // with its connections and messages: see roster.Node.Trouble
 }
 
 func (e *ExitError) Error() string {
@@ -156,8 +160,8 @@ func (e *ExitError) Error() string {
 	if e.Note != "" {
 		b.WriteString("\n  " + e.Note)
 	}
-	if e.Refusal != "" {
-		b.WriteString("\n  " + e.Refusal)
+	if e.Trouble != "" {
+		b.WriteString("\n  " + e.Trouble)
 	}
 	journal.WriteOutput(&b, e.Node, e.Output)
 	return b.String()

@@ -53,6 +53,7 @@ func (n *Node) Ready(c *control.Conn, hello control.Hello) error {
 		n.m.hear([]*control.Conn{older})
 		if hello.Token != "" {
 			if !n.hasEnded(older.Closed(), giveWay, handOver) {
+				n.isFollowed(older)
 				older.Close(fmt.Sprintf("it has connected again, from %s", c.Peer()))
 				<-older.Closed()
 			}
@@ -62,6 +63,13 @@ func (n *Node) Ready(c *control.Conn, hello control.Hello) error {
 			return fmt.Errorf("%s is already connected, from %s", hello.Name, older.Peer())
 		}
 	}
+}
+
+// isFollowed has the end of a connection, which we are about to close, logged as wished.
+func (n *Node) isFollowed(c *control.Conn) {
+	n.m.Journal.Lock()
+	defer n.m.Journal.Unlock()
+	n.followed = c
 }
 
 // follow waits for the end of an older connection, and reports whether it has come in
@@ -195,7 +203,7 @@ func (n *Node) Disconnected(c *control.Conn, reason string, cut bool) {
 		return
 	}
 	n.conn = nil
-	j.Append(n.Name, event.Disconnected{Peer: c.Peer(), Reason: reason, Cut: cut})
+	j.Append(n.Name, event.Disconnected{Peer: c.Peer(), Reason: reason, Cut: cut, Followed: cut && n.followed == c, Reset: reason == control.Reset})
 	n.losses++
 	incarnation, loss, since := n.Incarnation, n.losses, n.m.Clock.Now()
 	var lose func()
