@@ -47,17 +47,18 @@ func (h *handler) Refused(refusal control.Refusal) {
 	h.j.Append(refusal.Node, event.Refused{Peer: refusal.Peer, Reason: refusal.Reason, Message: refusal.Message, More: refusal.More})
 }
 
-// Paused is for how long of a time a node was paused.
-func (h *handler) Paused(node string, from, to time.Time) time.Duration {
+// Paused is for how long of a time a node was paused; of no node in particular, the one
+// that was for the longest.
+func (h *handler) Paused(node string, from, to time.Duration) (d time.Duration) {
 	r := (*Run)(h)
 	r.j.Lock()
 	defer r.j.Unlock()
-	n := r.nodes[node]
-	if n == nil {
-		return 0
+	for name, n := range r.nodes {
+		if node == "" || name == node {
+			d = max(d, n.PausedWithin(from, to))
+		}
 	}
-	now := r.Elapsed()
-	return n.PausedWithin(now-time.Since(from), now-time.Since(to))
+	return d
 }
 
 // hearOut returns when what nodes had said by the time of the call has been heard.

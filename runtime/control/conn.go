@@ -21,7 +21,7 @@ type Conn struct {
 	peer   string
 	hello  Hello   // once it is identified
 	speaks Dialect // "
-	since  time.Time
+	since  time.Duration
 	number int64          // in the order in which they were accepted
 	first  []*osc.Message // what came in one packet with what identified it
 	batch  []*osc.Message // heard and not passed on
@@ -86,13 +86,12 @@ func (c *Conn) end(reason string) error {
 	return c.osc.Close()
 }
 
-func (c *Conn) paused(from, to time.Time) time.Duration {
-	node := c.hello.Name
+func (c *Conn) paused(from, to time.Duration) time.Duration {
+	c.mu.Lock()
+	node := c.claims
+	c.mu.Unlock()
 	if node == "" {
 		node = c.port.node
-	}
-	if node == "" {
-		return 0
 	}
 	return c.s.handler.Paused(node, from, to)
 }
