@@ -23,7 +23,7 @@ type Conn struct {
 	speaks Dialect // "
 	since  time.Duration
 	number int64          // in the order in which they were accepted
-	first  []*osc.Message // what came in one packet with what identified it
+	first  []element      // what came in one packet with what identified it, that first
 	batch  []*osc.Message // heard and not passed on
 	bytes  int            // of their packets
 	closed chan struct{}
@@ -31,6 +31,12 @@ type Conn struct {
 	mu     sync.Mutex
 	reason string // why this side ended it, or ""
 	claims string // whose it says it is, "" while it has not
+}
+
+// element is a message of a packet, or why it is none.
+type element struct {
+	message *osc.Message
+	wrong   string
 }
 
 // Name is the node's name.
@@ -125,7 +131,7 @@ func (c *Conn) identify() (identified, cut bool, reason string) {
 		return false, false, "it closed without saying who it is"
 	}
 	if err == nil && inTime {
-		err = c.hear(packet, &c.first)
+		c.first, err = elements(packet)
 	}
 	if len(c.first) == 0 && err == nil && inTime {
 		return false, true, "it began with an empty bundle, and " + AddressReady + " was expected"
@@ -134,7 +140,7 @@ func (c *Conn) identify() (identified, cut bool, reason string) {
 		reason, cut = c.why(err, fmt.Sprintf("it did not say who it is within %s", c.s.o.IdentifyTimeout))
 		return false, cut, reason
 	}
-	m := c.first[0]
+	m := c.first[0].message
 	c.first = c.first[1:]
 	address, dialect := Canonical(m.Address)
 	if address != AddressReady {
@@ -156,15 +162,29 @@ func (c *Conn) identify() (identified, cut bool, reason string) {
 	return true, false, ""
 }
 
-// hear takes the messages of a first packet, or the first error in it.
-func (c *Conn) hear(packet []byte, to *[]*osc.Message) error {
+// elements are those of a first packet. The error is that of the first of them, without
+// which it is not known whose they are.
+func elements(packet []byte) (all []element, err error) {
 	for v, err := range osc.Messages(packet) {
-		if err != nil {
-			return err
+		switch {
+		case err == nil:
+			all = append(all, element{message: v.Message()})
+		case len(all) == 0:
+			return nil, err
+		default:
+			all = append(all, element{wrong: wrongOf(err)})
 		}
-		*to = append(*to, v.Message())
 	}
-	return nil
+	return all, nil
+}
+
+// wrongOf is the reason for which a message is refused.
+func wrongOf(err error) string {
+	var broken *osc.ProtocolError
+	if errors.As(err, &broken) {
+		return broken.Reason
+	}
+	return err.Error()
 }
 
 func parseHello(args []any) (h Hello, wrong string) {
@@ -204,8 +224,12 @@ const (
 // whether this side ended it. What holds no message that can be read is refused by
 // itself.
 func (c *Conn) listen() (reason string, cut bool) {
-	for _, m := range c.first {
-		c.take(m)
+	for _, e := range c.first {
+		if e.message == nil {
+			c.refuse(e.wrong)
+		} else {
+			c.take(e.message)
+		}
 	}
 	c.first = nil
 	for {
@@ -224,14 +248,10 @@ func (c *Conn) listen() (reason string, cut bool) {
 		}
 		c.bytes += len(packet)
 		for v, err := range osc.Messages(packet) {
-			var broken *osc.ProtocolError
-			switch {
-			case err == nil:
+			if err != nil {
+				c.refuse(wrongOf(err))
+			} else {
 				c.take(v.Message())
-			case errors.As(err, &broken):
-				c.refuse(broken.Reason)
-			default:
-				c.refuse(err.Error())
 			}
 		}
 	}

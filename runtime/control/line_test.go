@@ -174,6 +174,34 @@ refused "x": and 3 more messages of it were refused in this second`
 	}
 }
 
+// TestFirstBundle: of a bundle that begins with a /ready that is believed, what holds no
+// message that can be read is refused by itself, as of any other; one that does not begin
+// so is not.
+func TestFirstBundle(t *testing.T) {
+	_, l, address := server(t, Options{})
+	ready := frame(t, osc.SizePrefix, "/ready", "x")[4:]
+	odd := []byte("/odd\x00\x00\x00\x00,z\x00\x00")
+	fine := frame(t, osc.SizePrefix, "/fine")[4:]
+	bundle := func(elements ...[]byte) []byte {
+		b := []byte("#bundle\x00\x00\x00\x00\x00\x00\x00\x00\x01")
+		for _, e := range elements {
+			b = append(append(b, 0, 0, 0, byte(len(e))), e...)
+		}
+		return osc.AppendFrame(nil, osc.SizePrefix, b)
+	}
+	dial(t, address).Write(bundle(ready, odd, fine))
+	l.wait(t, "received x /fine")
+	dial(t, address).Write(bundle(odd, ready, fine))
+	l.wait(t, "element 1 of a bundle")
+	want := `ready x run="" incarnation=0 token="" for=""/0
+refused "x": element 2 of a bundle: /odd: unknown type tag 'z'
+received x /fine []
+refused "": malformed: element 1 of a bundle: /odd: unknown type tag 'z'`
+	if got := l.all(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
 // TestBatches: many messages that are there at once are passed on together, in order.
 func TestBatches(t *testing.T) {
 	const n = 10_000
