@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"context"
 	"fmt"
 	"time"
 
@@ -45,29 +44,25 @@ func (h *handler) Refused(refusal control.Refusal) {
 	if n := h.nodes[refusal.Node]; n != nil {
 		n.AwaitBirth()
 	}
-	h.j.Append(refusal.Node, event.Refused{Peer: refusal.Peer, Reason: refusal.Reason, Message: refusal.Message})
+	h.j.Append(refusal.Node, event.Refused{Peer: refusal.Peer, Reason: refusal.Reason, Message: refusal.Message, More: refusal.More})
 }
 
-// Paused is for how long of a time a node was paused.
-func (h *handler) Paused(node string, from, to time.Time) time.Duration {
+// Paused is for how long of a time a node was paused; of no node in particular, the one
+// that was for the longest.
+func (h *handler) Paused(node string, from, to time.Duration) (d time.Duration) {
 	r := (*Run)(h)
 	r.j.Lock()
 	defer r.j.Unlock()
-	n := r.nodes[node]
-	if n == nil {
-		return 0
+	for name, n := range r.nodes {
+		if node == "" || name == node {
+			d = max(d, n.PausedWithin(from, to))
+		}
 	}
-	now := r.Elapsed()
-	return n.PausedWithin(now-time.Since(from), now-time.Since(to))
+	return d
 }
-
-// settleLimit bounds how long is waited for what has arrived to be heard.
-const settleLimit = time.Second
 
 // hearOut returns when what nodes had said by the time of the call has been heard.
 func (r *Run) hearOut(names []string) {
-	ctx, cancel := context.WithTimeout(r.ended, settleLimit)
-	defer cancel()
 	var conns []*control.Conn
 	var ports []*control.Port
 	shared := false
@@ -85,7 +80,7 @@ func (r *Run) hearOut(names []string) {
 		}
 	}
 	r.j.Unlock()
-	r.drivers.control.Settle(ctx, conns, ports, shared)
+	r.drivers.control.Settle(r.ended, conns, ports, shared)
 }
 
 // Failed ends the run: no node could be heard any more.

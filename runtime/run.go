@@ -195,7 +195,7 @@ func (r *Run) open() (err error) {
 		}
 		r.drivers.owned = true
 	}
-	r.drivers.control = control.New((*handler)(r), control.Options{Spared: r.endpointPorts()})
+	r.drivers.control = control.New((*handler)(r), control.Options{Clock: r.clock, Spared: r.endpointPorts()})
 	r.means = &node.Means{
 		Run: r.id, Journal: r.j, Clock: r.clock, Processes: r.drivers.process, Control: r.drivers.control,
 		Topology: r.cfg.Topology, Addresses: r.addresses, Component: r.cfg.Component, Grace: r.cfg.Settings.Grace,

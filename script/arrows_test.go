@@ -31,7 +31,7 @@ var mayTouch = map[string]string{
 	"runtime/report":             "runtime/event runtime/fault runtime/exact",
 	"runtime/link":               "runtime/clock runtime/osc",
 	"runtime/osc":                "",
-	"runtime/control":            "runtime/osc",
+	"runtime/control":            "runtime/clock runtime/osc",
 	"runtime/component":          "runtime/control runtime/osc",
 	"runtime/process":            "runtime/userfile",
 	"runtime/output":             "",

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dagon-star/dagon-star/runtime/component"
 	"github.com/dagon-star/dagon-star/runtime/osc"
 )
@@ -19,6 +21,9 @@ import (
 //
 //	dial             connect, and say its name
 //	connect          connect, and say nothing
+//	common           connect to the port at 127.0.0.1, which is no node's own address there
+//	prove            say its name, with the token
+//	swap             go on with the connection that was set aside by the last swap, if any
 //	say ADDRESS …    a message with those arguments: numbers, or strings
 //	flood N ADDRESS  as many messages, numbered from 0
 //	again N ADDRESS  as many connections that say one message each, and close
@@ -26,7 +31,10 @@ import (
 //	half HEX         the first half of a frame of those bytes
 //	rest             the second
 //	bytes HEX        those bytes
+//	odd N            as many messages to /sum that have a type tag of no type
+//	ended            wait for the end of the connection
 //	hear ADDRESS     wait for a message to it
+//	unread           wait until something has come, and leave it there
 //	print TEXT · wait MS · close · exit CODE
 //	serve            answer /start and /shutdown until the end; every list should end so, or by exit
 func saying(config component.Config, steps string) int {
@@ -43,11 +51,12 @@ type speaker struct {
 	config component.Config
 	conn   net.Conn
 	reader *osc.Reader
+	aside  net.Conn
 	rest   []byte // of half a frame
 }
 
-func (s *speaker) connect() {
-	c, err := net.Dial("tcp", s.config.PhoneHome)
+func (s *speaker) connect(address string) {
+	c, err := net.Dial("tcp", address)
 	if err != nil {
 		panic(err)
 	}
@@ -71,7 +80,7 @@ func packet(address string, args ...any) []byte {
 func framed(p []byte) []byte { return osc.AppendFrame(nil, osc.SizePrefix, p) }
 
 func (s *speaker) dial() {
-	s.connect()
+	s.connect(s.config.PhoneHome)
 	s.write(framed(packet("/ready", s.config.Name)))
 }
 
@@ -100,7 +109,16 @@ func (s *speaker) step(words []string) (code int, over bool) {
 	case "dial":
 		s.dial()
 	case "connect":
-		s.connect()
+		s.connect(s.config.PhoneHome)
+	case "common":
+		_, port, _ := net.SplitHostPort(s.config.PhoneHome)
+		s.connect(net.JoinHostPort("127.0.0.1", port))
+	case "prove":
+		s.write(framed(packet("/ready", s.config.Name, s.config.Run, int32(s.config.Incarnation), s.config.Token)))
+	case "swap":
+		if s.conn, s.aside = s.aside, s.conn; s.conn != nil {
+			s.reader = osc.NewReader(s.conn, 0)
+		}
 	case "say":
 		var args []any
 		for _, word := range words[2:] {
@@ -143,6 +161,24 @@ func (s *speaker) step(words []string) (code int, over bool) {
 		s.write(s.rest)
 	case "hear":
 		for s.hear() != words[1] {
+		}
+	case "ended":
+		for s.hear() != "" {
+		}
+	case "odd":
+		for range number(1) {
+			s.write(framed([]byte("/sum\x00\x00\x00\x00,Z\x00\x00")))
+		}
+	case "unread":
+		raw, err := s.conn.(*net.TCPConn).SyscallConn()
+		if err == nil {
+			err = raw.Read(func(fd uintptr) bool {
+				_, _, err := unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK)
+				return err != unix.EAGAIN
+			})
+		}
+		if err != nil {
+			panic(err)
 		}
 	case "print":
 		fmt.Println(strings.Join(words[1:], " "))

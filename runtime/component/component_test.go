@@ -42,10 +42,10 @@ func (d *dagon) Received(c *control.Conn, all []*osc.Message) {
 	}
 }
 
-func (d *dagon) Disconnected(_ *control.Conn, reason string, _ bool) { d.messages <- reason }
-func (d *dagon) Refused(r control.Refusal)                           { d.messages <- "refused: " + r.Reason }
-func (d *dagon) Paused(string, time.Time, time.Time) time.Duration   { return 0 }
-func (d *dagon) Failed(err error)                                    { d.messages <- err.Error() }
+func (d *dagon) Disconnected(_ *control.Conn, reason string, _ bool)       { d.messages <- reason }
+func (d *dagon) Refused(r control.Refusal)                                 { d.messages <- "refused: " + r.Reason }
+func (d *dagon) Paused(string, time.Duration, time.Duration) time.Duration { return 0 }
+func (d *dagon) Failed(err error)                                          { d.messages <- err.Error() }
 
 func orchestrate() (*dagon, string, func() error) {
 	d := &dagon{make(chan control.Hello, 1), make(chan string, 100), make(chan *control.Conn, 1)}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/osc"
@@ -20,9 +21,9 @@ type Conn struct {
 	peer   string
 	hello  Hello   // once it is identified
 	speaks Dialect // "
-	since  time.Time
+	since  time.Duration
 	number int64          // in the order in which they were accepted
-	first  []*osc.Message // what came in one packet with what identified it
+	first  []element      // what came in one packet with what identified it, that first
 	batch  []*osc.Message // heard and not passed on
 	bytes  int            // of their packets
 	closed chan struct{}
@@ -30,6 +31,12 @@ type Conn struct {
 	mu     sync.Mutex
 	reason string // why this side ended it, or ""
 	claims string // whose it says it is, "" while it has not
+}
+
+// element is a message of a packet, or why it is none.
+type element struct {
+	message *osc.Message
+	wrong   string
 }
 
 // Name is the node's name.
@@ -47,19 +54,19 @@ func (c *Conn) Closed() <-chan struct{} { return c.closed }
 // Stopping is closed when the Server closes.
 func (c *Conn) Stopping() <-chan struct{} { return c.s.stop.Done() }
 
-// Before returns the connections to the same port that were accepted before this one,
-// have not ended, and say that they are the same node's; where unsaid, those too that
-// have not said whose they are.
+// Before returns the connections that were accepted before this one, have not ended, and
+// say that they are the same node's, or are to that node's own port and have not said
+// whose they are; where unsaid, also those to this one's port that have not.
 func (c *Conn) Before(unsaid bool) []*Conn {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
 	var before []*Conn
 	for o := range c.s.conns {
-		if o.port != c.port || o.number >= c.number {
+		if o.number >= c.number {
 			continue
 		}
 		o.mu.Lock()
-		if o.claims == c.hello.Name || unsaid && o.claims == "" {
+		if o.claims == c.hello.Name || o.claims == "" && (unsaid && o.port == c.port || o.port.node == c.hello.Name) {
 			before = append(before, o)
 		}
 		o.mu.Unlock()
@@ -85,13 +92,12 @@ func (c *Conn) end(reason string) error {
 	return c.osc.Close()
 }
 
-func (c *Conn) paused(from, to time.Time) time.Duration {
-	node := c.hello.Name
+func (c *Conn) paused(from, to time.Duration) time.Duration {
+	c.mu.Lock()
+	node := c.claims
+	c.mu.Unlock()
 	if node == "" {
 		node = c.port.node
-	}
-	if node == "" {
-		return 0
 	}
 	return c.s.handler.Paused(node, from, to)
 }
@@ -125,7 +131,7 @@ func (c *Conn) identify() (identified, cut bool, reason string) {
 		return false, false, "it closed without saying who it is"
 	}
 	if err == nil && inTime {
-		err = c.hear(packet, &c.first)
+		c.first, err = elements(packet)
 	}
 	if len(c.first) == 0 && err == nil && inTime {
 		return false, true, "it began with an empty bundle, and " + AddressReady + " was expected"
@@ -134,7 +140,7 @@ func (c *Conn) identify() (identified, cut bool, reason string) {
 		reason, cut = c.why(err, fmt.Sprintf("it did not say who it is within %s", c.s.o.IdentifyTimeout))
 		return false, cut, reason
 	}
-	m := c.first[0]
+	m := c.first[0].message
 	c.first = c.first[1:]
 	address, dialect := Canonical(m.Address)
 	if address != AddressReady {
@@ -156,15 +162,29 @@ func (c *Conn) identify() (identified, cut bool, reason string) {
 	return true, false, ""
 }
 
-// hear takes the messages of a first packet, or the first error in it.
-func (c *Conn) hear(packet []byte, to *[]*osc.Message) error {
+// elements are those of a first packet. The error is that of the first of them, without
+// which it is not known whose they are.
+func elements(packet []byte) (all []element, err error) {
 	for v, err := range osc.Messages(packet) {
-		if err != nil {
-			return err
+		switch {
+		case err == nil:
+			all = append(all, element{message: v.Message()})
+		case len(all) == 0:
+			return nil, err
+		default:
+			all = append(all, element{wrong: wrongOf(err)})
 		}
-		*to = append(*to, v.Message())
 	}
-	return nil
+	return all, nil
+}
+
+// wrongOf is the reason for which a message is refused.
+func wrongOf(err error) string {
+	var broken *osc.ProtocolError
+	if errors.As(err, &broken) {
+		return broken.Reason
+	}
+	return err.Error()
 }
 
 func parseHello(args []any) (h Hello, wrong string) {
@@ -204,8 +224,12 @@ const (
 // whether this side ended it. What holds no message that can be read is refused by
 // itself.
 func (c *Conn) listen() (reason string, cut bool) {
-	for _, m := range c.first {
-		c.take(m)
+	for _, e := range c.first {
+		if e.message == nil {
+			c.refuse(e.wrong)
+		} else {
+			c.take(e.message)
+		}
 	}
 	c.first = nil
 	for {
@@ -224,14 +248,10 @@ func (c *Conn) listen() (reason string, cut bool) {
 		}
 		c.bytes += len(packet)
 		for v, err := range osc.Messages(packet) {
-			var broken *osc.ProtocolError
-			switch {
-			case err == nil:
+			if err != nil {
+				c.refuse(wrongOf(err))
+			} else {
 				c.take(v.Message())
-			case errors.As(err, &broken):
-				c.refuse(broken.Reason)
-			default:
-				c.refuse(err.Error())
 			}
 		}
 	}
@@ -261,6 +281,14 @@ func (c *Conn) passOn() {
 	}
 }
 
+// Reset is the reason of a connection that the other side has reset, as the kernel does
+// for a process that exits without having read all that it was sent. What it had said, and
+// had not come by then, is lost.
+const Reset = "reset by the other side"
+
+// windowsReset is what Windows calls it: WSAECONNRESET.
+const windowsReset = syscall.Errno(10054)
+
 // why says why a connection ended, and whether this side has ended it.
 func (c *Conn) why(err error, late string) (reason string, cut bool) {
 	c.mu.Lock()
@@ -280,6 +308,8 @@ func (c *Conn) why(err error, late string) (reason string, cut bool) {
 		return "closed", false
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return "closed inside a frame", false
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, windowsReset):
+		return Reset, false
 	}
 	return err.Error(), false
 }

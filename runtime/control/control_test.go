@@ -29,10 +29,10 @@ type ledger struct {
 	conns  map[string]*Conn
 	refuse map[string]string // why a name is not believed
 	counts map[string]int    // of refusals, by reason
-	paused pause             // of every node
+	paused pause             // of every node, on the Server's clock
 }
 
-func (l *ledger) pause(from, to time.Time) {
+func (l *ledger) pause(from, to time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.paused = pause{from, to}
@@ -46,16 +46,10 @@ func (l *ledger) forget(text string) {
 }
 
 // pause is a time in which nodes are paused.
-type pause struct{ from, to time.Time }
+type pause struct{ from, to time.Duration }
 
-func (p pause) in(from, to time.Time) time.Duration {
-	if p.from.After(from) {
-		from = p.from
-	}
-	if p.to.Before(to) {
-		to = p.to
-	}
-	return max(0, to.Sub(from))
+func (p pause) in(from, to time.Duration) time.Duration {
+	return max(0, min(p.to, to)-max(p.from, from))
 }
 
 func newLedger() *ledger {
@@ -88,10 +82,10 @@ func (l *ledger) Received(c *Conn, all []*osc.Message) {
 	}
 }
 
-func (l *ledger) Paused(node string, from, to time.Time) time.Duration {
+func (l *ledger) Paused(node string, from, to time.Duration) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if node != "" && !l.paused.to.IsZero() {
+	if node != "" && l.paused.to > 0 {
 		l.note("asked of %s", node)
 	}
 	return l.paused.in(from, to)

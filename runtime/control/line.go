@@ -7,6 +7,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/dagon-star/dagon-star/runtime/clock"
 )
 
 // peekBytes is more than a socket holds: who has read so much since it was asked has
@@ -18,14 +20,50 @@ const peekBytes = 16 << 20
 // the node stood still.
 type line struct {
 	net.Conn
-	paused func(from, to time.Time) time.Duration // how much of a time the node stood still
+	clock  *clock.Clock
+	paused func(from, to time.Duration) time.Duration // how much of a time the node stood still
 
-	mu       sync.Mutex
-	deadline time.Time // of reading, zero for none
-	set      time.Time // when it was
-	moved    bool      // the connection's own deadline may be another
-	peeks    []peek
-	read     int64 // bytes
+	mu      sync.Mutex
+	reading bound
+	writing bound
+	moved   bool // the connection's own deadline may be another
+	peeks   []peek
+	read    int64 // bytes
+}
+
+// bound is a deadline on the run's clock.
+type bound struct {
+	is   bool
+	due  time.Duration
+	set  time.Duration // when it was
+	wake time.Time     // the machine's time of it, which may come too soon
+}
+
+// bound makes a bound of a deadline on the machine's clock; of the zero time, none.
+func (l *line) bound(t time.Time) bound {
+	if t.IsZero() {
+		return bound{}
+	}
+	now := l.clock.Now()
+	return bound{is: true, due: now + time.Until(t), set: now, wake: t}
+}
+
+// leastWait is how often is looked at a bound that moves on with the time.
+const leastWait = 5 * time.Millisecond
+
+// later returns what a bound becomes where its time has not passed on the run's clock, or
+// but for what the node stood still; ok is false where it has passed.
+func (l *line) later(b bound) (_ bound, ok bool) {
+	now := l.clock.Now()
+	if now >= b.due {
+		stood := l.paused(b.set, now)
+		if stood <= 0 {
+			return b, false
+		}
+		b.due, b.set = b.due+stood, now
+	}
+	b.wake = time.Now().Add(max(b.due-now, leastWait))
+	return b, true
 }
 
 // peek is somebody who waits until what has arrived has been looked at.
@@ -47,12 +85,41 @@ func (l *line) SyscallConn() (syscall.RawConn, error) {
 func (l *line) SetReadDeadline(t time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.deadline, l.set = t, time.Now()
+	l.reading = l.bound(t)
 	l.moved = len(l.peeks) > 0
 	if l.moved { // it is set when nobody peeks any more
 		return nil
 	}
 	return l.Conn.SetReadDeadline(t)
+}
+
+// SetWriteDeadline bounds writing; the zero time is no bound.
+func (l *line) SetWriteDeadline(t time.Time) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.writing = l.bound(t)
+	return l.Conn.SetWriteDeadline(t)
+}
+
+// Write writes as net.Conn does. It is called by one at a time.
+func (l *line) Write(p []byte) (n int, err error) {
+	for {
+		some, err := l.Conn.Write(p[n:])
+		if n += some; err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return n, err
+		}
+		l.mu.Lock()
+		writing := l.writing
+		l.mu.Unlock()
+		later, ok := l.later(writing)
+		if !ok {
+			return n, err
+		}
+		l.mu.Lock()
+		l.writing = later
+		l.Conn.SetWriteDeadline(later.wake)
+		l.mu.Unlock()
+	}
 }
 
 // look asks Read to look at what has arrived. The channel is closed when all of that
@@ -84,10 +151,17 @@ func (l *line) Read(p []byte) (int, error) {
 			l.Conn.SetReadDeadline(time.Time{})
 		case l.moved:
 			l.moved = false
-			l.Conn.SetReadDeadline(l.deadline)
+			l.Conn.SetReadDeadline(l.reading.wake)
 		}
 		l.mu.Unlock()
-		if !looks || l.hasArrived() {
+		has := true
+		if looks {
+			var err error
+			if has, err = l.hasArrived(); err != nil {
+				return 0, err
+			}
+		}
+		if has {
 			n, err := l.Conn.Read(p)
 			if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 				l.mu.Lock()
@@ -109,16 +183,16 @@ func (l *line) Read(p []byte) (int, error) {
 	}
 }
 
-// hasArrived reports whether a Read would not wait.
-func (l *line) hasArrived() (is bool) {
+// hasArrived reports whether a Read would not wait, or what it would return.
+func (l *line) hasArrived() (is bool, broken error) {
 	raw, err := l.SyscallConn()
 	if err != nil {
-		return true // the Read tells
+		return true, nil // the Read tells
 	}
-	if err := raw.Control(func(fd uintptr) { is = unread(fd) }); err != nil {
-		return true
+	if err := raw.Control(func(fd uintptr) { is, broken = unread(fd) }); err != nil {
+		return true, nil
 	}
-	return is
+	return is, broken
 }
 
 // nothing is told that a read has found nothing, before which there were so many who
@@ -130,19 +204,18 @@ func (l *line) nothing(peeks int) (late bool) {
 		close(p.done)
 	}
 	l.peeks = l.peeks[peeks:]
-	now, deadline, set := time.Now(), l.deadline, l.set
-	if deadline.IsZero() || now.Before(deadline) {
+	before := l.reading
+	if !before.is || time.Now().Before(before.wake) {
 		return false
 	}
 	l.mu.Unlock()
-	stood := l.paused(set, now)
+	later, ok := l.later(before)
 	l.mu.Lock()
-	if !l.deadline.Equal(deadline) {
+	if l.reading != before {
 		return false
 	}
-	if later := deadline.Add(stood); stood > 0 {
-		l.deadline, l.set, l.moved = later, now, true
-		return false
+	if ok {
+		l.reading, l.moved = later, true
 	}
-	return true
+	return !ok
 }

@@ -18,7 +18,7 @@ func TestPausedFrame(t *testing.T) {
 	c := dial(t, address)
 	c.Write(frame(t, osc.SizePrefix, "/ready", "x"))
 	l.wait(t, "ready x")
-	l.pause(time.Now(), time.Now().Add(time.Hour))
+	l.pause(0, time.Hour)
 	c.Write(big[:500])
 	for range 5 { // as often as it would have been late
 		l.wait(t, "asked of x")
@@ -26,7 +26,7 @@ func TestPausedFrame(t *testing.T) {
 	}
 	c.Write(big[500:])
 	l.wait(t, "received x /big")
-	l.pause(time.Time{}, time.Time{})
+	l.pause(0, 0)
 	c.Write(big[:500])
 	l.wait(t, "disconnected x: half a frame, and no more within 20ms")
 }
@@ -169,6 +169,34 @@ refused "x": an empty packet
 received x /bare []
 received x /last []
 refused "x": and 3 more messages of it were refused in this second`
+	if got := l.all(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestFirstBundle: of a bundle that begins with a /ready that is believed, what holds no
+// message that can be read is refused by itself, as of any other; one that does not begin
+// so is not.
+func TestFirstBundle(t *testing.T) {
+	_, l, address := server(t, Options{})
+	ready := frame(t, osc.SizePrefix, "/ready", "x")[4:]
+	odd := []byte("/odd\x00\x00\x00\x00,z\x00\x00")
+	fine := frame(t, osc.SizePrefix, "/fine")[4:]
+	bundle := func(elements ...[]byte) []byte {
+		b := []byte("#bundle\x00\x00\x00\x00\x00\x00\x00\x00\x01")
+		for _, e := range elements {
+			b = append(append(b, 0, 0, 0, byte(len(e))), e...)
+		}
+		return osc.AppendFrame(nil, osc.SizePrefix, b)
+	}
+	dial(t, address).Write(bundle(ready, odd, fine))
+	l.wait(t, "received x /fine")
+	dial(t, address).Write(bundle(odd, ready, fine))
+	l.wait(t, "element 1 of a bundle")
+	want := `ready x run="" incarnation=0 token="" for=""/0
+refused "x": element 2 of a bundle: /odd: unknown type tag 'z'
+received x /fine []
+refused "": malformed: element 1 of a bundle: /odd: unknown type tag 'z'`
 	if got := l.all(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}

@@ -122,6 +122,7 @@ func listenOnAll(spared []int) (*osc.Listener, error) {
 			continue
 		}
 		if err == nil {
+			deepen(l, unreadBytes)
 			return osc.NewListener(l), nil
 		}
 		if port == 0 {

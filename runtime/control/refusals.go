@@ -81,7 +81,8 @@ func (s *Server) tellCounted() {
 		switch {
 		case t.counted == 0:
 		case from.node != "":
-			s.handler.Refused(Refusal{from.node, from.host, fmt.Sprintf("and %d more messages of it were refused in this second", t.counted), true})
+			s.handler.Refused(Refusal{Node: from.node, Peer: from.host, Message: true, More: t.counted,
+				Reason: fmt.Sprintf("and %d more messages of it were refused in this second", t.counted)})
 		case from.host == "":
 			s.handler.Refused(Refusal{Reason: fmt.Sprintf("and %d more connections from other addresses were refused in this second", t.counted)})
 		default:

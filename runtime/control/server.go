@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dagon-star/dagon-star/runtime/clock"
 	"github.com/dagon-star/dagon-star/runtime/osc"
 )
 
@@ -41,9 +42,10 @@ type Handler interface {
 	Disconnected(c *Conn, reason string, cut bool)
 	// Refused is a connection or a message that was turned away.
 	Refused(Refusal)
-	// Paused is for how long of a time a node was paused. The node is the one that
-	// a connection has said it is or its port is for, "" where neither is known.
-	Paused(node string, from, to time.Time) time.Duration
+	// Paused is for how long of a time between two instants of Options.Clock a node was
+	// paused. The node is the one that a connection has said it is or its port is for, ""
+	// where neither is known, and it may be any.
+	Paused(node string, from, to time.Duration) time.Duration
 	// Failed is a listener that went down by itself.
 	Failed(err error)
 }
@@ -57,10 +59,13 @@ type Refusal struct {
 	Peer    string
 	Reason  string
 	Message bool
+	More    int // messages that it stands for, where they were not told one by one
 }
 
 // Options are the limits of a Server; a zero field is the default.
 type Options struct {
+	Clock *clock.Clock // of the times below; nil is one of the Server's own
+
 	IdentifyTimeout time.Duration // for a connection to say who it is; 10 s
 	FrameTimeout    time.Duration // for a frame that has begun to end; 5 s
 	WriteTimeout    time.Duration // for a node to take what it is sent; 5 s
@@ -111,13 +116,14 @@ func (o Options) withDefaults() Options {
 // Server is the control socket: any number of listening ports and connections.
 // What it hears costs what osc.Decode says, and is kept by the Handler alone.
 type Server struct {
-	handler Handler
-	o       Options
-	stop    context.Context // done when the Server closes
-	cancel  context.CancelFunc
-	running sync.WaitGroup
-	places  chan struct{} // one for each that is not identified, until the last of it is done
-	counted sync.Once     // the refusals that were left when all had ended
+	handler  Handler
+	o        Options
+	stop     context.Context // done when the Server closes
+	cancel   context.CancelFunc
+	running  sync.WaitGroup
+	places   chan struct{} // one for each that is not identified, until the last of it is done
+	over     sync.Once     // what is to be done when all have ended
+	ownClock bool
 
 	mu        sync.Mutex
 	closed    bool
@@ -133,6 +139,9 @@ type Server struct {
 // New makes a Server that listens nowhere yet.
 func New(h Handler, o Options) *Server {
 	s := &Server{handler: h, o: o.withDefaults(), sockets: map[*socket]bool{}, conns: map[*Conn]bool{}}
+	if s.ownClock = o.Clock == nil; s.ownClock {
+		s.o.Clock = clock.New()
+	}
 	s.places = make(chan struct{}, s.o.MaxUnidentified)
 	s.stop, s.cancel = context.WithCancel(context.Background())
 	return s
@@ -172,11 +181,17 @@ func (s *Server) ListenFor(host, node string, incarnation int) (*Port, error) {
 	return s.open(l, node, incarnation)
 }
 
+// unreadBytes is how much a node can say before any of it is read. A node that exits without
+// having read all that it was sent resets its connection, by which what was not taken
+// from it by then is lost (RFC 2525, 2.17).
+const unreadBytes = 4 << 20
+
 func listen(address string) (*osc.Listener, error) {
 	l, err := osc.Listen(address)
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on %s: %w", address, err)
 	}
+	deepen(l.Listener, unreadBytes)
 	return l, nil
 }
 
@@ -218,13 +233,20 @@ func (s *Server) Close() error {
 	}
 	s.mu.Unlock()
 	s.running.Wait()
-	s.counted.Do(s.tellCounted)
+	s.over.Do(func() {
+		s.tellCounted()
+		if s.ownClock {
+			s.o.Clock.Close()
+		}
+	})
 	return nil
 }
 
 // Settle returns when what had been said before the call has been handled: on the
 // connections that are given and, where it is of interest who has connected, on all
-// those to the ports that are given and to those that nodes share; or when ctx is done.
+// those to the ports that are given and to those that nodes share; or when ctx is done, or
+// the Server closes. It takes as long as there is something to be read of what had been
+// said, at most 16 MiB of each connection, and as the Handler takes.
 func (s *Server) Settle(ctx context.Context, conns []*Conn, ports []*Port, shared bool) {
 	s.mu.Lock()
 	var sockets []*socket
@@ -252,6 +274,8 @@ func (s *Server) Settle(ctx context.Context, conns []*Conn, ports []*Port, share
 		})
 		select {
 		case <-accepted:
+		case <-s.stop.Done():
+			return
 		case <-ctx.Done():
 			return
 		}
@@ -271,6 +295,8 @@ func (s *Server) Settle(ctx context.Context, conns []*Conn, ports []*Port, share
 		select {
 		case <-looked[i]:
 		case <-c.closed:
+		case <-s.stop.Done():
+			return
 		case <-ctx.Done():
 			return
 		}
@@ -427,10 +453,10 @@ func (s *Server) serve(p *Port, nc net.Conn) {
 		p.conns.Done()
 		return
 	}
-	c := &Conn{s: s, port: p, peer: nc.RemoteAddr().String(), since: time.Now(), closed: make(chan struct{})}
-	c.line = &line{Conn: nc, paused: c.paused}
+	c := &Conn{s: s, port: p, peer: nc.RemoteAddr().String(), since: s.o.Clock.Now(), closed: make(chan struct{})}
+	c.line = &line{Conn: nc, clock: s.o.Clock, paused: c.paused}
 	c.osc = osc.NewConn(c.line, osc.ConnOptions{MaxFrame: s.o.MaxFirstFrame, FrameTimeout: s.o.FrameTimeout, WriteTimeout: s.o.WriteTimeout})
-	c.osc.SetReadDeadline(c.since.Add(s.o.IdentifyTimeout))
+	c.osc.SetReadDeadline(time.Now().Add(s.o.IdentifyTimeout))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -480,7 +506,7 @@ func (s *Server) giveWay() time.Duration {
 		return s.o.GiveWayAfter
 	}
 	oldest := s.strangers[0]
-	if wait := time.Until(oldest.since.Add(s.o.GiveWayAfter)); wait > 0 {
+	if wait := oldest.since + s.o.GiveWayAfter - s.o.Clock.Now(); wait > 0 {
 		return wait
 	}
 	s.strangers = s.strangers[1:]

@@ -2,16 +2,24 @@
 
 package control
 
-import "golang.org/x/sys/unix"
+import (
+	"os"
 
-// unread reports whether there is something to be read from a socket, if only its end
-// or an error.
-func unread(fd uintptr) bool {
+	"golang.org/x/sys/unix"
+)
+
+// unread reports whether there is something to be read from a socket, if only its end.
+// The error is one of the connection, which the socket tells once: nothing more is to be
+// read.
+func unread(fd uintptr) (bool, error) {
 	for {
 		var b [1]byte
 		_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
 		if err != unix.EINTR {
-			return err != unix.EAGAIN
+			if err == nil || err == unix.EAGAIN {
+				return err == nil, nil
+			}
+			return true, os.NewSyscallError("recvfrom", err)
 		}
 	}
 }

@@ -94,13 +94,16 @@ type Refused struct {
 	Peer    string `json:"peer"`
 	Reason  string `json:"reason"`
 	Message bool   `json:"message,omitempty"` // it was a message
+	More    int    `json:"more,omitempty"`    // so many that are not told by themselves; the Reason says so
 }
 
 // Disconnected is the end of a control connection that had been believed.
 type Disconnected struct {
-	Peer   string `json:"peer"`
-	Reason string `json:"reason"`
-	Cut    bool   `json:"cut,omitempty"` // this side closed it, for the Reason
+	Peer     string `json:"peer"`
+	Reason   string `json:"reason"`
+	Cut      bool   `json:"cut,omitempty"`      // this side closed it, for the Reason
+	Followed bool   `json:"followed,omitempty"` // and that was as the node had connected again
+	Reset    bool   `json:"reset,omitempty"`    // the node's side reset it: what it had said last may be lost
 }
 
 // Lost tells that a node has lived on for a second without the control connection

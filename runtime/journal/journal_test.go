@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -381,20 +382,32 @@ func TestRechecked(t *testing.T) {
 // TestDeadline: what had arrived before a deadline counts, whenever it is looked at.
 func TestDeadline(t *testing.T) {
 	var j *journal.Journal
-	for arrived, want := range map[bool]string{true: "", false: "x: not within 1s: missing n0 (forked; it has not phoned home)"} {
+	const missing = ": missing n0 (forked; it has not phoned home)"
+	for _, test := range []struct {
+		arrived bool
+		took    time.Duration // to be looked at, after the deadline
+		want    string
+	}{
+		{arrived: true}, {arrived: true, took: time.Minute},
+		{took: 99 * time.Millisecond, want: "x: not within 1s" + missing},
+		{took: 2 * time.Second, want: "x: not within 1s, nor in what had come by then, which took until 3s to be heard" + missing},
+	} {
 		var due func()
+		var now atomic.Int64
 		settled := 0
 		j, _ = start(t, 2, func(o *journal.Options) {
 			o.AfterFunc = func(d time.Duration, f func()) journal.Timer {
 				due = f
 				return time.NewTimer(time.Hour)
 			}
+			o.Elapsed = func() time.Duration { return time.Duration(now.Load()) }
 			o.Settle = func(nodes []string) {
 				settled++
+				now.Add(int64(test.took))
 				if !slices.Equal(nodes, []string{"n0"}) {
 					t.Errorf("it waits for %v", nodes)
 				}
-				if arrived {
+				if test.arrived {
 					say(j, "n0", event.Received{Address: "/x"})
 				}
 			}
@@ -403,9 +416,10 @@ func TestDeadline(t *testing.T) {
 		w := j.Watch(journal.Condition{What: "x", Nodes: []string{"n0"}, Timeout: time.Second, Check: func(string) journal.Answer {
 			return journal.Answer{Met: j.Roster().Node("n0").Messages.Count > 0}
 		}}, func() { close(ended) })
+		now.Store(int64(time.Second))
 		due()
 		<-ended
-		if err := w.Err(); settled != 1 || (err == nil) != arrived || err != nil && err.Error() != want {
+		if err := w.Err(); settled != 1 || (err == nil) != test.arrived || err != nil && err.Error() != test.want {
 			t.Errorf("settled %d times: %v", settled, err)
 		}
 	}

@@ -284,7 +284,7 @@ func (j *Journal) giveUp(w *Watch) {
 	case w.c.Expiry:
 		j.finish(w, "met", nil)
 	default:
-		j.finish(w, "timeout", &TimeoutError{What: w.c.What, Timeout: w.c.Timeout, Missing: j.missing(w.missing())})
+		j.finish(w, "timeout", &TimeoutError{What: w.c.What, Timeout: w.c.Timeout, Waited: j.o.Elapsed() - w.began, Missing: j.missing(w.missing())})
 	}
 }
 
@@ -369,13 +369,20 @@ func (m Missing) String() string {
 type TimeoutError struct {
 	What    string // what was awaited: "ready", "message /x", …
 	Timeout time.Duration
+	Waited  time.Duration // until what had come by then had been looked at
 	Missing []Missing
 	Output  map[string][]string // last lines of the missing nodes
 }
 
+// worthTelling is how much longer than its timeout a wait lasts where the error says so.
+const worthTelling = 100 * time.Millisecond
+
 func (e *TimeoutError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: not within %s", e.What, Short(e.Timeout))
+	if e.Waited-e.Timeout >= worthTelling {
+		fmt.Fprintf(&b, ", nor in what had come by then, which took until %s to be heard", Short(e.Waited))
+	}
 	writeMissing(&b, e.Missing, e.Output)
 	return b.String()
 }

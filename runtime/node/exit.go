@@ -1,7 +1,6 @@
 package node
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -32,26 +31,12 @@ func (i Incarnation) watch() {
 	port := n.port
 	n.port = nil
 	m.Journal.Unlock()
-	limit := time.Now().Add(drainLimit)
+	limit := m.Clock.Now() + drainLimit
 	if port != nil {
 		port.Close()
 		n.drain(port.Heard(), limit)
 	}
-	m.Journal.Lock()
-	isUnheard := n.conn == nil && !n.WasReady
-	m.Journal.Unlock()
-	if isUnheard { // its connection may still stand among others that wait, at an address that nodes share
-		ctx, cancel := context.WithTimeout(m.Ended, drainTimeout)
-		m.Control.Settle(ctx, nil, nil, true)
-		cancel()
-	}
-	m.Journal.Lock()
-	conn := n.conn
-	m.Journal.Unlock()
-	if conn != nil && !n.drain(conn.Closed(), limit) {
-		conn.Close("it was silent after its process had ended")
-		<-conn.Closed()
-	}
+	n.hearOut(limit)
 	output := n.Tail()
 
 	n.asking.Lock()
@@ -64,24 +49,54 @@ func (i Incarnation) watch() {
 	n.exited(i.Process, output)
 }
 
+// hearOut hears the connection of a dead node to its end, and then whichever of its own
+// stands at an address that nodes share, or waits for that one's end.
+func (n *Node) hearOut(limit time.Duration) {
+	for isSettled := false; ; {
+		n.m.Journal.Lock()
+		conn := n.conn
+		n.m.Journal.Unlock()
+		switch {
+		case conn != nil:
+			if !n.drain(conn.Closed(), limit) {
+				conn.Close("it was silent after its process had ended")
+				<-conn.Closed()
+			}
+			isSettled = false
+		case isSettled || n.m.Clock.Now() > limit:
+			return
+		default:
+			n.m.Control.Settle(n.m.Ended, nil, nil, true)
+			isSettled = true
+		}
+	}
+}
+
 // drain waits until what a dead node has said has been heard; false if it has said
 // nothing for the drainTimeout, or the limit has come, before that.
-func (n *Node) drain(heard <-chan struct{}, limit time.Time) bool {
+func (n *Node) drain(heard <-chan struct{}, limit time.Duration) bool {
+	return n.hasEnded(heard, drainTimeout, limit-n.m.Clock.Now())
+}
+
+// hasEnded waits for an end of what is heard of the node; false if nothing has been heard
+// of it for so long a silence, or for so long in all, before that.
+func (n *Node) hasEnded(heard <-chan struct{}, silence, limit time.Duration) bool {
 	count := func() int {
 		n.m.Journal.Lock()
 		defer n.m.Journal.Unlock()
 		return n.Messages.Count
 	}
-	timer := time.NewTimer(drainTimeout)
-	defer timer.Stop()
-	for last := count(); ; timer.Reset(drainTimeout) {
+	until := n.m.Clock.Now() + limit
+	for last := count(); ; {
+		silent, stop := n.m.Clock.After(silence)
 		select {
 		case <-heard:
+			stop()
 			return true
-		case <-timer.C:
+		case <-silent:
 		}
 		said := count()
-		if said == last || time.Now().After(limit) {
+		if said == last || n.m.Clock.Now() > until {
 			return false
 		}
 		last = said
@@ -103,12 +118,16 @@ func (n *Node) exited(p process.Process, output []string) {
 		}
 	}
 	if why == "" {
+		if n.WasReset && exit.Signal == "" { // else it did not choose what it left
+			n.m.Journal.Append(n.Name, event.Notice{Text: n.Trouble() +
+				". A process that exits without having read all that it was sent resets its connection: read to its end, or close it, first"})
+		}
 		n.m.Journal.Append(n.Name, exited)
 		return
 	}
 	unasked := &ExitError{Node: n.Name, Code: exit.Code, Signal: exit.Signal, Before: n.State,
 		Lived: n.m.Journal.Elapsed() - n.ForkedAt, Why: why, Note: note(exit), Output: output}
-	unasked.Refusal = n.Refusal
+	unasked.Trouble = n.Trouble()
 	// The waits end by the unasked exit, whatever else it makes impossible.
 	n.m.Journal.AppendFirst(n.Name, exited, func() { n.m.Unasked(unasked) })
 }
@@ -133,7 +152,7 @@ type ExitError struct {
 	Why     string   // why its end was not asked for; see roster.End
 	Output  []string // its last lines
 	Note    string   // what else is known of its end, such as that it ran out of memory
-	Refusal string   // what was last refused of it, or why we closed its connection, or ""
+	Trouble string   // with its connections and messages: see roster.Node.Trouble
 }
 
 func (e *ExitError) Error() string {
@@ -143,8 +162,8 @@ func (e *ExitError) Error() string {
 	if e.Note != "" {
 		b.WriteString("\n  " + e.Note)
 	}
-	if e.Refusal != "" {
-		b.WriteString("\n  " + e.Refusal)
+	if e.Trouble != "" {
+		b.WriteString("\n  " + e.Trouble)
 	}
 	journal.WriteOutput(&b, e.Node, e.Output)
 	return b.String()

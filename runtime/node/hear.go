@@ -2,7 +2,6 @@ package node
 
 import (
 	"cmp"
-	"context"
 	"crypto/subtle"
 	"fmt"
 	"time"
@@ -16,12 +15,13 @@ import (
 // before it counts as lost: one that ends closes it a moment earlier.
 const lostAfter = time.Second
 
-// A connection of a node that has connected before waits so long for what was said on
-// the older ones to be heard, and then for the last to end, where it does not prove by
-// its token that it is the same node.
+// A connection of a node that has another follows that once what was said on it has been
+// heard and it has ended. Where the new one proves by its token that it is the same node,
+// the other is closed once nothing more has come on it for giveWay, or after handOver;
+// else it has handOver to end, from when the first that wants to follow it has come.
 const (
-	hearBefore = 10 * time.Second
-	handOver   = time.Second // from when the first of them has come
+	handOver = time.Second
+	giveWay  = 50 * time.Millisecond
 )
 
 // Ready believes a connection that says it is the node's, or says why not. Where only
@@ -30,8 +30,9 @@ const (
 // cannot be mistaken for another that has only heard its name. The reason goes to the
 // log alone: who is refused is told nothing.
 //
-// A node may connect again. What it had said on its older connection is heard first;
-// that one has ended then, or gives way to one that shows the token.
+// A node may connect again, at any address that it knows. What it had said on its older
+// connection is heard first; that one has ended then, or gives way to one that shows the
+// token.
 func (n *Node) Ready(c *control.Conn, hello control.Hello) error {
 	j := n.m.Journal
 	j.Lock()
@@ -43,45 +44,92 @@ func (n *Node) Ready(c *control.Conn, hello control.Hello) error {
 		n.callers--
 		j.Unlock()
 	}()
-	n.m.hearBefore(c, again || hello.ForNode != "")
+	n.m.hear(c.Before(again || hello.ForNode != ""))
 	for {
-		older, proven, wait, err := n.believe(c, hello)
+		older, err := n.believe(c, hello)
 		if older == nil {
 			return err
 		}
-		if proven {
-			older.Close(fmt.Sprintf("it has connected again, from %s", c.Peer()))
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-older.Closed():
-			timer.Stop()
+		n.m.hear([]*control.Conn{older})
+		if hello.Token != "" {
+			if !n.hasEnded(older.Closed(), giveWay, handOver) {
+				n.isFollowed(older)
+				older.Close(fmt.Sprintf("it has connected again, from %s", c.Peer()))
+				<-older.Closed()
+			}
 			continue
-		case <-c.Stopping():
-			timer.Stop()
-		case <-timer.C:
 		}
-		return fmt.Errorf("%s is already connected, from %s", hello.Name, older.Peer())
+		if !n.follow(c, older) {
+			return fmt.Errorf("%s is already connected, from %s", hello.Name, older.Peer())
+		}
 	}
 }
+
+// isFollowed has the end of a connection, which we are about to close, logged as wished.
+func (n *Node) isFollowed(c *control.Conn) {
+	n.m.Journal.Lock()
+	defer n.m.Journal.Unlock()
+	n.followed = c
+}
+
+// follow waits for the end of an older connection, and reports whether it has come in
+// time.
+func (n *Node) follow(c, older *control.Conn) bool {
+	j := n.m.Journal
+	j.Lock()
+	if n.challenged != older {
+		n.challenged, n.challengedAt = older, n.m.Clock.Now()
+	}
+	since := n.challengedAt
+	j.Unlock()
+	for {
+		j.Lock()
+		left := n.left(since, handOver)
+		j.Unlock()
+		late, stop := n.m.Clock.After(left)
+		select {
+		case <-older.Closed():
+			stop()
+			return true
+		case <-c.Stopping():
+			stop()
+			return false
+		case <-late:
+		}
+		if left <= 0 {
+			return false
+		}
+	}
+}
+
+// left is what is left of a while that began at an instant, in which the node was not
+// paused; at least a little where it has not passed. The lock is held.
+func (n *Node) left(since, while time.Duration) time.Duration {
+	now := n.m.Clock.Now()
+	left := while - (now - since) + n.PausedWithin(since, now)
+	if left <= 0 {
+		return 0
+	}
+	return max(left, leastLeft)
+}
+
+// leastLeft is how often is looked at a while that stands still, as its node is paused.
+const leastLeft = 20 * time.Millisecond
 
 // Stranger returns why a connection is turned away that says a name that no node of the
 // run has, once those before it have been heard.
 func (m *Means) Stranger(c *control.Conn, hello control.Hello) error {
-	m.hearBefore(c, hello.ForNode != "")
+	m.hear(c.Before(hello.ForNode != ""))
 	if err := misplaced(hello); err != nil {
 		return err
 	}
 	return fmt.Errorf("no node of this run is named %q", hello.Name)
 }
 
-// hearBefore returns when what was said on the connections before one has been heard,
-// or after a while: see control.Conn.Before.
-func (m *Means) hearBefore(c *control.Conn, unsaid bool) {
-	if before := c.Before(unsaid); len(before) > 0 {
-		ctx, cancel := context.WithTimeout(m.Ended, hearBefore)
-		m.Control.Settle(ctx, before, nil, false)
-		cancel()
+// hear returns when what had been said on connections has been heard.
+func (m *Means) hear(conns []*control.Conn) {
+	if len(conns) > 0 {
+		m.Control.Settle(m.Ended, conns, nil, false)
 	}
 }
 
@@ -94,42 +142,34 @@ func misplaced(hello control.Hello) error {
 }
 
 // believe takes a connection for that of the node, or says why not. Where the node has
-// another it is older, whose end is to be waited for, and proven says whether this one
-// has shown the token.
-func (n *Node) believe(c *control.Conn, hello control.Hello) (older *control.Conn, proven bool, wait time.Duration, err error) {
+// another that is older, whose end is to be waited for.
+func (n *Node) believe(c *control.Conn, hello control.Hello) (older *control.Conn, err error) {
 	n.ReadNow()
 	n.m.Journal.Lock()
 	defer n.m.Journal.Unlock()
 	if err := misplaced(hello); err != nil {
-		return nil, false, 0, err
+		return nil, err
 	}
 	n.AwaitBirth()
 	switch {
 	case hello.Run != "" && hello.Run != n.m.Run:
-		return nil, false, 0, fmt.Errorf("%s belongs to run %q, this is run %s", hello.Name, hello.Run, n.m.Run)
+		return nil, fmt.Errorf("%s belongs to run %q, this is run %s", hello.Name, hello.Run, n.m.Run)
 	case !n.Alive():
-		return nil, false, 0, fmt.Errorf("%s is not running", hello.Name)
+		return nil, fmt.Errorf("%s is not running", hello.Name)
 	case hello.Incarnation != 0 && hello.Incarnation != n.Incarnation,
 		hello.ForIncarnation != 0 && hello.ForIncarnation != n.Incarnation:
-		return nil, false, 0, fmt.Errorf("it is incarnation %d of %s, the present one is %d",
+		return nil, fmt.Errorf("it is incarnation %d of %s, the present one is %d",
 			cmp.Or(hello.Incarnation, hello.ForIncarnation), hello.Name, n.Incarnation)
 	case (hello.Token != "" || n.m.NeedToken || n.showsToken) && subtle.ConstantTimeCompare([]byte(hello.Token), []byte(n.token)) == 0:
-		return nil, false, 0, fmt.Errorf("the token is not that of %s: DAGON_TOKEN of its environment is expected", hello.Name)
+		return nil, fmt.Errorf("the token is not that of %s: DAGON_TOKEN of its environment is expected", hello.Name)
 	case n.conn != nil:
-		if n.challenged != n.conn {
-			n.challenged, n.challengedAt = n.conn, time.Now()
-		}
-		proven = hello.Token != ""
-		if wait = handOver - time.Since(n.challengedAt); proven {
-			wait = handOver
-		}
-		return n.conn, proven, max(wait, 0), nil
+		return n.conn, nil
 	}
 	n.conn = c
 	n.showsToken = n.showsToken || hello.Token != ""
 	n.m.Journal.Append(n.Name, event.Connected{Peer: c.Peer()})
 	n.m.Journal.Append(n.Name, event.Received{Address: control.AddressReady, Args: event.Args{hello.Name}})
-	return nil, false, 0, nil
+	return nil, nil
 }
 
 // Received logs messages that came on a connection, if it is the node's. What the node
@@ -166,15 +206,18 @@ func (n *Node) Disconnected(c *control.Conn, reason string, cut bool) {
 		return
 	}
 	n.conn = nil
-	j.Append(n.Name, event.Disconnected{Peer: c.Peer(), Reason: reason, Cut: cut})
+	j.Append(n.Name, event.Disconnected{Peer: c.Peer(), Reason: reason, Cut: cut, Followed: cut && n.followed == c, Reset: reason == control.Reset})
 	n.losses++
-	incarnation, loss := n.Incarnation, n.losses
+	incarnation, loss, since := n.Incarnation, n.losses, n.m.Clock.Now()
 	var lose func()
 	lose = func() {
 		j.Lock()
 		defer j.Unlock()
+		left := n.left(since, lostAfter)
 		switch {
 		case !n.Alive() || n.Incarnation != incarnation || n.conn != nil || n.losses != loss:
+		case left > 0:
+			n.m.Clock.AfterFunc(left, lose)
 		case n.callers > 0: // it may be one of them
 			n.m.Clock.AfterFunc(lostAfter, lose)
 		default:

@@ -82,8 +82,9 @@ type Node struct {
 	losses  int // of connections so far
 	callers int // connections that say they are its, and are not yet
 
+	followed     *control.Conn // that another one closes, which has shown the token
 	challenged   *control.Conn // that another of its connections wants to follow
-	challengedAt time.Time     // since when
+	challengedAt time.Duration // since when
 	gone         chan struct{} // closed when the incarnation's exit has been logged
 
 	// asking is held by who asks the process to end, from the act until the

@@ -51,11 +51,11 @@ func (s *stage) Start(spec process.Spec) (process.Process, error) {
 	s.started = append(s.started, spec)
 	return s.process, nil
 }
-func (s *stage) Containment() process.Containment                  { return process.Containment{} }
-func (s *stage) Can(string) error                                  { return nil }
-func (s *stage) Close() error                                      { return nil }
-func (s *stage) Paused(string, time.Time, time.Time) time.Duration { return 0 }
-func (s *stage) Failed(error)                                      {}
+func (s *stage) Containment() process.Containment                          { return process.Containment{} }
+func (s *stage) Can(string) error                                          { return nil }
+func (s *stage) Close() error                                              { return nil }
+func (s *stage) Paused(string, time.Duration, time.Duration) time.Duration { return 0 }
+func (s *stage) Failed(error)                                              {}
 func (s *stage) Ready(c *control.Conn, h control.Hello) error {
 	if h.Name != "n" {
 		return s.m.Stranger(c, h)
@@ -379,7 +379,7 @@ func TestBelieve(t *testing.T) {
 func TestMisplaced(t *testing.T) {
 	s := setUp(t, "127.0.0.1:0")
 	s.fork(t, nil)
-	_, _, _, err := s.believe(nil, control.Hello{Name: "n", Token: "token", ForNode: "m"})
+	_, err := s.believe(nil, control.Hello{Name: "n", Token: "token", ForNode: "m"})
 	if want := `it says it is "n", and this port is that of m`; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}

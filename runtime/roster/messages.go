@@ -1,6 +1,8 @@
 package roster
 
 import (
+	"cmp"
+	"math"
 	"slices"
 	"time"
 )
@@ -37,10 +39,46 @@ func (s *spans) add(seq int64) {
 	}
 }
 
-// cursor is how far the messages to an address have been given out.
+// cursor is what of the messages to an address has been given out.
 type cursor struct {
-	next int64   // those before it have been, or never will be
-	back []int64 // of those, what was given back, ascending
+	done []part  // of the log: it has no message that has not been given out, but for back
+	back []int64 // what was given back, ascending
+}
+
+// part is a part of the log.
+type part struct{ from, to int64 }
+
+// after returns where the first part of the log ends that is done and holds a seq, or
+// that seq, and up to where the log is not done from there on.
+func (c *cursor) after(seq int64) (at, to int64) {
+	i, _ := slices.BinarySearchFunc(c.done, seq, func(p part, seq int64) int { return cmp.Compare(p.to, seq+1) })
+	if i < len(c.done) && c.done[i].from <= seq {
+		seq = c.done[i].to
+		i++
+	}
+	if i < len(c.done) {
+		return seq, c.done[i].from
+	}
+	return seq, math.MaxInt64
+}
+
+// add adds a part that is done.
+func (c *cursor) add(from, to int64) {
+	if from >= to {
+		return
+	}
+	// Those that it touches, from i on and before k, become one with it.
+	i, _ := slices.BinarySearchFunc(c.done, from, func(p part, from int64) int { return cmp.Compare(p.to, from) })
+	k := i
+	for ; k < len(c.done) && c.done[k].from <= to; k++ {
+		from, to = min(from, c.done[k].from), max(to, c.done[k].to)
+	}
+	if k > i {
+		c.done[i] = part{from, to}
+		c.done = slices.Delete(c.done, i+1, k)
+		return
+	}
+	c.done = slices.Insert(c.done, i, part{from, to})
 }
 
 // class is the class of an address: FNV-1a, folded to 16 bits.
@@ -91,8 +129,9 @@ func (m *Messages) Span(address string, seq int64) (from, to int64, ok bool) {
 }
 
 // Give gives out the first message to an address, from a seq on and before the seq end
-// of the log, that has not been given out. find finds the first in a part of the log,
-// and what it found last is what is given; its error is that the log cannot be read.
+// of the log, that has not been given out; what is before seq remains for others. find
+// finds the first in a part of the log, and what it found last is what is given; its
+// error is that the log cannot be read. It is asked of no part of the log twice.
 func (m *Messages) Give(address string, seq, end int64, find func(from, to int64) (int64, bool, error)) (int64, bool, error) {
 	c := m.cursors[address]
 	if c == nil {
@@ -102,33 +141,41 @@ func (m *Messages) Give(address string, seq, end int64, find func(from, to int64
 		c = &cursor{}
 		m.cursors[address] = c
 	}
-	if i, _ := slices.BinarySearch(c.back, seq); i < len(c.back) {
-		given, found, err := find(c.back[i], c.back[i]+1)
-		if found && err == nil {
-			c.back = slices.Delete(c.back, i, i+1)
-		}
-		return given, found, err
+	back, _ := slices.BinarySearch(c.back, seq)
+	isBack := back < len(c.back)
+	if isBack {
+		end = min(end, c.back[back])
 	}
-	skips := seq > c.next // what is before seq may still be wanted
-	for at := max(seq, c.next); ; {
-		from, to, ok := m.Span(address, at)
-		if !ok || from >= end {
-			break
+	for at := seq; at < end; {
+		begin, to := c.after(at)
+		to = min(to, end)
+		for at = begin; at < to; {
+			first, last, ok := m.Span(address, at)
+			if !ok || first >= to {
+				break
+			}
+			last = min(last, to)
+			given, found, err := find(first, last)
+			if err != nil {
+				return 0, false, err
+			}
+			if found {
+				c.add(begin, given+1)
+				return given, true, nil
+			}
+			at = last
 		}
-		given, found, err := find(from, min(to, end))
-		if err != nil {
-			return 0, false, err
-		}
-		if found {
-			c.next = given + 1
-			return given, true, nil
-		}
-		at = to
+		c.add(begin, to)
+		at = max(begin, to)
 	}
-	if !skips {
-		c.next = max(c.next, end)
+	if !isBack {
+		return 0, false, nil
 	}
-	return 0, false, nil
+	given, found, err := find(c.back[back], c.back[back]+1)
+	if found && err == nil {
+		c.back = slices.Delete(c.back, back, back+1)
+	}
+	return given, found, err
 }
 
 // GiveBack takes a message back that Give has given out, for the next call to get.

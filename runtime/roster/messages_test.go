@@ -13,21 +13,14 @@ import (
 
 // naive is what a node has sent as a list, to compare the index with.
 type naive struct {
-	addresses []string         // of the events of the log, "" for one that is no message
-	given     map[string]int64 // how far
-	back      map[string][]int64
+	addresses []string       // of the events of the log, "" for one that is no message
+	given     map[int64]bool // those that have been, and were not given back
 }
 
 func (n *naive) give(address string, from int64) (int64, bool) {
-	for i, seq := range n.back[address] {
-		if seq >= from {
-			n.back[address] = slices.Delete(n.back[address], i, i+1)
-			return seq, true
-		}
-	}
-	for seq := max(from, n.given[address]); seq < int64(len(n.addresses)); seq++ {
-		if n.addresses[seq] == address {
-			n.given[address] = seq + 1
+	for seq := from; seq < int64(len(n.addresses)); seq++ {
+		if n.addresses[seq] == address && !n.given[seq] {
+			n.given[seq] = true
 			return seq, true
 		}
 	}
@@ -43,7 +36,7 @@ func TestMessages(t *testing.T) {
 		r := roster.New([]string{"n"}, func(string) bool { return false })
 		r.Apply(event.Event{Node: "n", Detail: event.Forked{Incarnation: 1}})
 		m := r.Node("n").Messages
-		n := naive{addresses: []string{""}, given: map[string]int64{}, back: map[string][]int64{}}
+		n := naive{addresses: []string{""}, given: map[int64]bool{}}
 		find := func(address string) func(from, to int64) (int64, bool, error) {
 			return func(from, to int64) (int64, bool, error) {
 				for seq := from; seq < to; seq++ {
@@ -78,8 +71,7 @@ func TestMessages(t *testing.T) {
 				if len(out) > 0 {
 					i := random.IntN(len(out))
 					m.GiveBack(of[i], out[i])
-					n.back[of[i]] = append(n.back[of[i]], out[i])
-					slices.Sort(n.back[of[i]])
+					delete(n.given, out[i])
 					out, of = slices.Delete(out, i, i+1), slices.Delete(of, i, i+1)
 				}
 			case 2:
@@ -134,6 +126,62 @@ func TestMessagesAskedOnce(t *testing.T) {
 	}
 	if looked > 0 {
 		t.Errorf("it looked at %d messages", looked)
+	}
+}
+
+// TestMessagesSkipped: who awaits what comes from now on takes nothing from who awaits
+// what has come, and looks at no message twice, those of the same class included.
+func TestMessagesSkipped(t *testing.T) {
+	const collides = "/p78800" // is of the class of /total
+	r := roster.New([]string{"n"}, func(string) bool { return false })
+	r.Apply(event.Event{Node: "n", Detail: event.Forked{Incarnation: 1}})
+	m := r.Node("n").Messages
+	addresses := []string{""}
+	say := func(address string) {
+		r.Apply(event.Event{Seq: int64(len(addresses)), Node: "n", Detail: event.Received{Address: address}})
+		addresses = append(addresses, address)
+	}
+	looked := int64(0)
+	give := func(from int64) (int64, bool) {
+		seq, ok, err := m.Give("/total", from, int64(len(addresses)), func(from, to int64) (int64, bool, error) {
+			for seq := from; seq < to; seq++ {
+				looked++
+				if addresses[seq] == "/total" {
+					return seq, true, nil
+				}
+			}
+			return 0, false, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return seq, ok
+	}
+	for range 3 {
+		say("/total") // 1, 2 and 3
+	}
+	now := int64(len(addresses))
+	const others = 20_000
+	for range others {
+		say(collides)
+		if seq, ok := give(now); ok {
+			t.Fatalf("from %d: %d", now, seq)
+		}
+	}
+	if looked != others {
+		t.Errorf("it looked at %d messages, want each of %d once", looked, others)
+	}
+	say("/total")
+	if seq, ok := give(now); !ok || seq != now+others {
+		t.Errorf("from %d: %d, %v", now, seq, ok)
+	}
+	for want := range int64(3) {
+		if seq, ok := give(0); !ok || seq != want+1 {
+			t.Errorf("then: %d, %v, want %d", seq, ok, want+1)
+		}
+	}
+	if seq, ok := give(0); ok {
+		t.Errorf("then: %d", seq)
 	}
 }
 

@@ -52,14 +52,16 @@ type Node struct {
 	WasDone     bool
 	Asked       []Request
 	Connected   bool
-	Lost        bool   // it lives on without its control connection
-	Refusal     string // what was last refused of it: see Trouble
+	Lost        bool // it lives on without its control connection
 	Messages    *Messages
 	Count       int64 // the largest that it has reported by /count
 	Paused      int64 // the id of the fault that keeps it paused, or 0
 	Pauses      []Pause
 
 	MayExit bool // in every incarnation
+
+	WasReset bool    // of its present incarnation: one of its connections was, by its own end
+	trouble  trouble // of its present incarnation
 }
 
 // Alive reports whether the node has a process, as far as events tell. Whether
@@ -93,21 +95,23 @@ func (n *Node) Has(s State) bool {
 	return n.State != "" && !n.Reached.before(s)
 }
 
+// Trouble returns what went wrong with the connections and messages of the node's present
+// incarnation: what we closed or refused, or the node reset; or "".
+func (n *Node) Trouble() string { return n.trouble.String() }
+
 // Note returns what is known of a node that is awaited in vain, or "".
 func (n *Node) Note() string {
 	note := ""
 	switch {
 	case n.State == StateExited:
 		note = "exited " + ExitText(n.Exit.Code, n.Exit.Signal)
-	case n.Lost && n.Refusal != "":
-		note = n.Refusal
-	case n.Lost:
+	case n.Lost && (n.trouble.end == "" || n.trouble.isOver):
 		note = "it closed its control connection and lives on"
 	case n.State == StateForked && !n.Connected:
 		note = "it has not phoned home"
 	}
-	if n.Refusal != "" && note != n.Refusal {
-		note = strings.TrimPrefix(note+"; "+n.Refusal, "; ")
+	if trouble := n.Trouble(); trouble != "" {
+		note = strings.TrimPrefix(note+"; "+trouble, "; ")
 	}
 	switch {
 	case n.Paused != 0 && note != "":
@@ -229,21 +233,16 @@ func (n *Node) apply(e event.Event) State {
 			ForkedAt: e.T, Reached: StateForked, Messages: &Messages{}}
 		return StateForked
 	case event.Connected:
-		n.Connected, n.Lost, n.Refusal = true, false, ""
+		n.Connected, n.Lost = true, false
+		n.trouble.connected()
 	case event.Disconnected:
 		n.Connected = false
-		if d.Cut {
-			n.Refusal = "its control connection was closed by dagon-star: " + d.Reason
-		}
+		n.WasReset = n.WasReset || d.Reset
+		n.trouble.disconnected(d)
 	case event.Lost:
 		n.Lost = true
 	case event.Refused:
-		switch {
-		case d.Message:
-			n.Refusal = "a message of it was refused: " + d.Reason
-		case !n.Connected:
-			n.Refusal = fmt.Sprintf("a connection from %s was refused: %s", d.Peer, d.Reason)
-		}
+		n.trouble.refuses(d)
 	case event.Received:
 		return n.receive(e.Seq, d)
 	case event.Sent:

@@ -1,0 +1,22 @@
+//go:build unix
+
+package control
+
+import (
+	"net"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// deepen has the connections that a listener accepts take so many bytes that nobody has
+// read, or as many as the machine allows.
+func deepen(l net.Listener, bytes int) {
+	s, ok := l.(syscall.Conn)
+	if !ok {
+		return
+	}
+	if raw, err := s.SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, bytes) })
+	}
+}
