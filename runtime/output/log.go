@@ -2,6 +2,8 @@ package output
 
 import (
 	"bytes"
+	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -9,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/dagon-star/dagon-star/runtime/internal/logfile"
 )
 
 const (
@@ -55,7 +59,10 @@ type Log struct {
 	ended  bool    // the present incarnation writes no more
 	closed bool
 	buf    []byte // to be written at size
+	length int64  // of the file
 	err    error
+
+	spoilt atomic.Pointer[error] // what was first read back that is not what was written
 
 	reading sync.Mutex // one search looks at a time
 	block   block      // what was read last
@@ -125,17 +132,23 @@ func (l *Log) Err() error {
 }
 
 // Close ends the searches, closes the file, and returns the first error of writing
-// it. What is written after it is lost, and the next Close says so.
+// it, or else says that the file is not what was written: somebody has removed it, or
+// has put another in its place, it has another size, or something else was read back.
+// What is written after it is lost, and the next Close says so.
 func (l *Log) Close() error {
 	l.mu.Lock()
 	l.closed = true
-	err := l.err
+	err, written := l.err, l.length
+	if err != nil {
+		written = 0 // nobody knows how much of it
+	}
 	l.mu.Unlock()
 	l.changed()
-	if closing := l.logs.close(&l.handle); err == nil {
-		err = closing
+	closing := l.logs.close(&l.handle, written)
+	if spoilt := l.spoilt.Load(); err == nil && spoilt != nil {
+		err = *spoilt
 	}
-	return err
+	return cmp.Or(err, closing)
 }
 
 // changed tells the goroutine that searches, if there is one.
@@ -280,6 +293,11 @@ func (l *Log) put(b []byte) {
 		return
 	}
 	err := l.logs.use(&l.handle, func(f *os.File) error {
+		if info, err := f.Stat(); err != nil {
+			return err
+		} else if info.Size() != l.length && info.Mode().IsRegular() {
+			return logfile.SizeError(l.handle.path, info.Size(), l.length)
+		}
 		_, err := f.WriteAt(b, l.size)
 		return err
 	})
@@ -288,19 +306,35 @@ func (l *Log) put(b []byte) {
 		return
 	}
 	l.size += int64(len(b))
+	l.length = max(l.length, l.size)
 }
 
 // fail gives the file up: what stands of a line that has not ended is not read
 // back.
 func (l *Log) fail(err error) {
-	l.err, l.open = err, nil
+	l.err, l.open = fmt.Errorf("cannot write: %w", err), nil
 	l.out.first, l.errs.first = none, none
 	l.size, l.whole = l.fixed, l.fixed
 }
 
 func (l *Log) readAt(b []byte, off int64) error {
-	return l.logs.use(&l.handle, func(f *os.File) error {
+	err := l.logs.use(&l.handle, func(f *os.File) error {
 		_, err := f.ReadAt(b, off)
 		return err
 	})
+	switch {
+	case err == io.EOF:
+		return l.spoil("ends before byte %d", off+int64(len(b)))
+	case err != nil && !errors.Is(err, os.ErrClosed):
+		return l.spoil("cannot be read: %w", err)
+	}
+	return err
+}
+
+// spoil returns an error that says what of the file is not what was written, and has
+// Close say so.
+func (l *Log) spoil(format string, a ...any) error {
+	err := fmt.Errorf("%s "+format+": who has changed it?", append([]any{l.handle.path}, a...)...)
+	l.spoilt.CompareAndSwap(nil, &err)
+	return err
 }

@@ -2,7 +2,6 @@ package output
 
 import (
 	"bytes"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -77,6 +76,15 @@ func streamIndex(name string) int { return slices.Index([]string{Stdout, Stderr}
 
 func streamName(index int) string { return []string{Stdout, Stderr}[index] }
 
+// piece is parse of what the file has at an offset.
+func (l *Log) piece(raw []byte, off int64) (piece, error) {
+	p, ok := parse(raw)
+	if !ok {
+		return p, l.spoil("has something else at byte %d than what was written", off)
+	}
+	return p, nil
+}
+
 // block is a part of the file that was read, from a place where a line begins.
 type block struct {
 	at int64
@@ -92,7 +100,7 @@ func (l *Log) line(k *block, off, limit int64) (raw []byte, end int64, err error
 				return k.b[from : from+int64(i)], off + int64(i) + 1, nil
 			}
 			if from == 0 && off+int64(len(k.b)) >= limit {
-				return nil, off, fmt.Errorf("no line ends between the bytes %d and %d: who has changed it?", off, limit)
+				return nil, off, l.spoil("has no line that ends between the bytes %d and %d", off, limit)
 			}
 		}
 		n := int(min(size, limit-off))
@@ -132,12 +140,13 @@ func (l *Log) next(k *block, c *cursor, limit int64) (found, bool, error) {
 		if err != nil {
 			return found{}, false, err
 		}
-		p, ok := parse(raw)
+		p, err := l.piece(raw, c.off)
+		if err != nil {
+			return found{}, false, err
+		}
 		off := c.off
 		c.off = end
 		switch {
-		case !ok:
-			continue
 		case p.stream == none:
 			c.started = [2]int64{none, none}
 			return found{piece: p, first: off, last: off, end: end}, true, nil
@@ -197,8 +206,9 @@ func (l *Log) back(floor, end int64, see func(off int64, p piece) bool) error {
 		}
 		for high := len(b); high > low; {
 			at := low + bytes.LastIndexByte(b[low:high-1], '\n') + 1
-			if p, ok := parse(b[at : high-1]); ok && !see(from+int64(at), p) {
-				return nil
+			p, err := l.piece(b[at:high-1], from+int64(at))
+			if err != nil || !see(from+int64(at), p) {
+				return err
 			}
 			high = at
 		}
@@ -213,8 +223,11 @@ func (l *Log) since(t time.Duration, from, limit int64) (int64, error) {
 	var k block
 	stamped := func(off int64) (bool, int64, error) {
 		raw, end, err := l.line(&k, off, limit)
-		p, ok := parse(raw)
-		return ok && p.t >= t, end, err
+		if err != nil {
+			return false, end, err
+		}
+		p, err := l.piece(raw, off)
+		return p.t >= t, end, err
 	}
 	for high := limit; high-from > blockSize; {
 		middle := from + (high-from)/2
@@ -270,8 +283,9 @@ func (l *Log) pieces(first, end int64, stream int, see func([]byte) bool) error 
 		if err != nil {
 			return err
 		}
-		if p, ok := parse(raw); ok && p.stream == stream && !see(p.text) {
-			return nil
+		p, err := l.piece(raw, off)
+		if err != nil || p.stream == stream && !see(p.text) {
+			return err
 		}
 		off = next
 	}
@@ -321,7 +335,10 @@ func (l *Log) look(d detail) (v view, err error) {
 			if err := l.readAt(raw, l.fixed); err != nil {
 				return v, err
 			}
-			p, _ := parse(raw)
+			p, err := l.piece(raw, l.fixed)
+			if err != nil {
+				return v, err
+			}
 			u.open, u.t = p.text, p.t
 		}
 		v.unfinished = append(v.unfinished, u)
@@ -341,7 +358,11 @@ func (l *Log) each(v view, u unfinished, see func([]byte) bool) (t time.Duration
 		if err != nil {
 			return t, err
 		}
-		if p, ok := parse(raw); ok && p.stream == u.stream {
+		p, err := l.piece(raw, off)
+		if err != nil {
+			return t, err
+		}
+		if p.stream == u.stream {
 			if more = see(p.text); u.open == nil {
 				t = p.t
 			}
