@@ -135,10 +135,6 @@ func (n *Node) ReadNow() {
 	}
 }
 
-// OutputError is why some of what the node wrote is not in its log, a
-// *journal.LogError, or nil.
-func (n *Node) OutputError() error { return n.logError(n.Log.Err()) }
-
 // CloseLog closes its log. The error, a *journal.LogError, says that it could not be
 // written, or is not what was written.
 func (n *Node) CloseLog() error { return n.logError(n.Log.Close()) }

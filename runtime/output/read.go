@@ -296,6 +296,7 @@ func (l *Log) pieces(first, end int64, stream int, see func([]byte) bool) error 
 type view struct {
 	start, fixed int64
 	ended        bool
+	lost         error        // why what was written then is not there, or nil
 	unfinished   []unfinished // that of which something was read last comes last
 }
 
@@ -321,7 +322,7 @@ const (
 func (l *Log) look(d detail) (v view, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	v = view{start: l.start.Load(), fixed: l.fixed, ended: l.ended}
+	v = view{start: l.start.Load(), fixed: l.fixed, ended: l.ended, lost: l.err}
 	if d == wholeLines {
 		return v, nil
 	}

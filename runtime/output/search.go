@@ -208,6 +208,9 @@ func (s *Search) lookAtBlock() (more bool) {
 		return false
 	}
 	s.at, s.state.match, s.state.restarted = c, m, mark
+	if m == nil && !mark && v.lost != nil && c.off >= v.fixed {
+		s.state.err = fmt.Errorf("what it wrote is lost: %w", v.lost)
+	}
 	s.state.over = mark || m == nil && v.ended && v.start == s.start && c.off >= v.fixed
 	return !s.state.done() && c.off < v.fixed
 }
@@ -451,7 +454,8 @@ func (s *Search) Over() (over, restarted bool) {
 	return s.state.over && s.state.match == nil, s.state.restarted
 }
 
-// Err returns why the search cannot go on, or nil.
+// Err returns why the search cannot go on, or nil: the log cannot be read back, or could
+// not be written, and nothing is found in what it has.
 func (s *Search) Err() error {
 	s.l.searching.Lock()
 	defer s.l.searching.Unlock()

@@ -2,6 +2,7 @@ package output
 
 import (
 	"fmt"
+	"os"
 	"regexp"
 	"strings"
 	"sync"
@@ -233,6 +234,35 @@ func TestFinish(t *testing.T) {
 	}
 	if line := s.Take(); line.Text != "now" || line.Ended {
 		t.Errorf("%+v", line)
+	}
+}
+
+// TestLostAtOnce: where a log cannot be written any more, what it has is found, and who
+// waits for what it has not is told at once, as is who begins to wait then.
+func TestLostAtOnce(t *testing.T) {
+	l, path := newLog(t, ticks())
+	l.Begin(1)
+	fmt.Fprintln(l.Stdout(), "before")
+	news := make(chan struct{}, 1)
+	s := l.Search(regexp.MustCompile("after"), Both, From{})
+	s.Follow(func() { news <- struct{}{} })
+	other, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintln(other, "1.000000 out of another")
+	other.Close()
+	fmt.Fprintln(l.Stdout(), "after")
+	<-news
+	if err := s.Err(); err == nil || !strings.Contains(err.Error(), "what it wrote is lost: cannot write: ") || s.Met() {
+		t.Errorf("%v", err)
+	}
+	s.Stop()
+	if got := get(t, l, "before", Both, From{}); got != "before" {
+		t.Errorf("%q", got)
+	}
+	if s := l.Search(regexp.MustCompile("before"), Both, From{}); s.Met() || s.Err() == nil {
+		t.Errorf("the second of one line: %v", s.Err())
 	}
 }
 
