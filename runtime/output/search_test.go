@@ -195,6 +195,45 @@ func TestSince(t *testing.T) {
 	}
 }
 
+// TestSinceLeaves: a search that begins later leaves what is before to those that do not,
+// and none returns what another has had.
+func TestSinceLeaves(t *testing.T) {
+	l, _ := newLog(t, ticks())
+	l.Begin(1)
+	for i := range 10 {
+		fmt.Fprintf(l.Stdout(), "line %d\n", i)
+	}
+	fmt.Fprint(l.Stderr(), "line under way")
+	from := func(i int) From { return From{T: 3*time.Millisecond + time.Duration(i)*1500*time.Microsecond} }
+	expect := func(f From, stream, want string) {
+		t.Helper()
+		if got := get(t, l, "line", stream, f); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	now := l.Search(regexp.MustCompile("line"), Both, From{Now: true})
+	fmt.Fprint(l.Stdout(), "line 10\nline 11\n")
+	if now.Finish(); !now.Met() || now.Take().Text != "line 10" {
+		t.Error("the first from now on was not found")
+	}
+	expect(from(3), Both, "line 3")
+	expect(from(6), Both, "line 6")
+	expect(from(3), Stdout, "line 4")
+	expect(From{}, Both, "line 0")
+	expect(from(3), Both, "line 5")
+	fmt.Fprint(l.Stderr(), " and ended\n")
+	expect(From{}, Stderr, "line under way and ended")
+	for _, want := range []string{"line 1", "line 2", "line 7", "line 8", "line 9", "line 11"} {
+		expect(From{}, Both, want)
+	}
+	l.End()
+	expect(From{}, Both, "over")
+	expect(from(1), Both, "over")
+	if taken := l.taken["line"]; len(taken.spans[0]) != 1 || len(taken.kept[0])+len(taken.kept[1]) > 1 {
+		t.Errorf("%+v", taken)
+	}
+}
+
 // TestStanding: which patterns a line matches that may go on.
 func TestStanding(t *testing.T) {
 	for _, test := range []struct {
