@@ -81,6 +81,7 @@ type stream struct {
 	mark  string
 	index int
 	first int64         // where the line under way begins in the file, or none
+	began time.Duration // when its first byte was read, as it is stamped
 	last  int64         // where its last byte stood when it was written
 	wrote time.Duration // when that was
 }
@@ -227,7 +228,7 @@ func (l *Log) begin(w *stream, now time.Duration) {
 	at := l.end()
 	l.stamp(now)
 	if w.first == none {
-		w.first = at
+		w.first, w.began = at, now.Truncate(time.Microsecond)
 	} else {
 		l.buf = append(l.buf, '+')
 	}

@@ -22,7 +22,7 @@ const (
 // From says where a search begins.
 type From struct {
 	Now bool          // with the lines that end from now on
-	T   time.Duration // with those whose last piece began to be read then or later
+	T   time.Duration // with those whose first byte was read then or later
 }
 
 // Search looks for a line of a node's present incarnation that a pattern matches:
@@ -227,7 +227,7 @@ func (s *Search) lookAtBlock() (more bool) {
 			mark = f.first > s.start
 			continue
 		}
-		if !s.wants(f.stream) || f.t < s.from.T {
+		if !s.wants(f.stream) || s.from.T > 0 && f.first < s.least.off {
 			continue
 		}
 		text := f.text
@@ -241,7 +241,11 @@ func (s *Search) lookAtBlock() (more bool) {
 		free := !s.taken.lineTaken(f.stream, f.first, f.end)
 		l.searching.Unlock()
 		if free {
-			m = &match{Line: Line{f.t, streamName(f.stream), string(text), true}, stream: f.stream, first: f.first, end: f.end, after: c}
+			t := f.t
+			if f.inside {
+				t, err = l.stamped(f.first, f.end)
+			}
+			m = &match{Line: Line{t, streamName(f.stream), string(text), true}, stream: f.stream, first: f.first, end: f.end, after: c}
 		}
 	}
 	if c.off >= v.fixed {
@@ -330,11 +334,13 @@ func (s *Search) lookAtStanding(all bool) (wait time.Duration) {
 		if !free {
 			continue
 		}
-		var t time.Duration
+		if u.t < s.from.T {
+			continue
+		}
 		var text []byte
-		text, err = l.gather(func(see func([]byte) bool) (err error) { t, err = l.each(v, u, see); return err })
-		if err == nil && t >= s.from.T && standing(s.pattern, text) {
-			m = &match{Line: Line{t, streamName(u.stream), string(text), false}, stream: u.stream, first: u.first, end: u.last, after: c}
+		text, err = l.gather(func(see func([]byte) bool) error { return l.each(v, u, see) })
+		if err == nil && standing(s.pattern, text) {
+			m = &match{Line: Line{u.t, streamName(u.stream), string(text), false}, stream: u.stream, first: u.first, end: u.last, after: c}
 		}
 	}
 	l.searching.Lock()

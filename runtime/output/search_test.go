@@ -195,6 +195,43 @@ func TestSince(t *testing.T) {
 	}
 }
 
+// TestSincePieces: the time of a line is that of its first byte, whether or not the other
+// stream wrote before it had ended.
+func TestSincePieces(t *testing.T) {
+	for _, interrupted := range []bool{false, true} {
+		l, _ := newLog(t, ticks())
+		l.Begin(1)
+		fmt.Fprint(l.Stdout(), "load")
+		mark := l.logs.now()
+		if interrupted {
+			fmt.Fprintln(l.Stderr(), "careful")
+		}
+		fmt.Fprint(l.Stdout(), "ed\nlast ")
+		since := l.Search(regexp.MustCompile("loaded"), Both, From{T: mark})
+		if since.Finish(); since.Met() {
+			t.Errorf("interrupted %v: what began before was found", interrupted)
+		}
+		for _, q := range []Query{{Since: mark, Stream: Stdout}, {Since: mark, Stream: Stdout, Last: 5}} {
+			if got := text(t, l, q); got != "last " {
+				t.Errorf("interrupted %v, %+v: %q", interrupted, q, got)
+			}
+		}
+		if s := l.Search(regexp.MustCompile("loaded"), Both, From{}); !s.Met() || s.Take().T != 3*time.Millisecond {
+			t.Errorf("interrupted %v: not found, or at another time than its first byte's", interrupted)
+		}
+		if interrupted {
+			fmt.Fprintln(l.Stderr(), "again")
+			fmt.Fprint(l.Stdout(), "one")
+		}
+		began := l.out.began
+		if s := l.Search(regexp.MustCompile("last"), Both, From{T: began}); interrupted {
+			if s.Finish(); !s.Met() || s.Take().T != began {
+				t.Error("a line under way was not found by the time of its first byte")
+			}
+		}
+	}
+}
+
 // TestSinceLeaves: a search that begins later leaves what is before to those that do not,
 // and none returns what another has had.
 func TestSinceLeaves(t *testing.T) {
