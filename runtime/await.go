@@ -72,7 +72,7 @@ func (r *Run) OutputFrom(name string, pattern *regexp.Regexp, stream string, sin
 			func() Line { return Line{} }
 	}
 	s := n.Log.Search(pattern, stream, since)
-	return await.OutputFrom(r.j, name, await.Output{What: what, Search: s, ReadNow: n.ReadNow, Lost: n.OutputError}), s.Take
+	return await.OutputFrom(r.j, name, await.Output{What: what, Search: s, ReadNow: n.ReadNow}), s.Take
 }
 
 // Elapsed waits for time to pass.
@@ -102,7 +102,7 @@ func (r *Run) Output(name string, q OutputQuery) (string, error) {
 	}
 	text, err := n.Log.Text(q)
 	if err != nil {
-		return "", fmt.Errorf("%s: cannot read its output back: %w", name, err)
+		return "", &LogError{Err: fmt.Errorf("%s: cannot read its output back: %w", name, err)}
 	}
 	return text, nil
 }

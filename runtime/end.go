@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"sync"
 	"time"
 
@@ -153,6 +154,11 @@ func (r *Run) conclude() (*Result, error) {
 	r.folder = folder
 
 	r.j.Lock()
+	if r.j.Lost() == nil { // which tells more
+		if err := folder.CheckEvents(r.j.Written()); err != nil {
+			r.changedLog(err)
+		}
+	}
 	for _, err := range released {
 		outcome := Passed
 		var lost *LogError
@@ -174,7 +180,31 @@ func (r *Run) conclude() (*Result, error) {
 	r.j.Unlock()
 	r.j.Wait()
 	r.observed.Wait()
-	return result, errors.Join(err, r.unobserved, folder.Close())
+	if r.missed != nil && !slices.ContainsFunc(r.findings, func(f Finding) bool { return f.Cause == r.missed.Cause }) {
+		result.Verdict = verdict.Conclude(append(r.findings, *r.missed)) // its log was closed
+	}
+	return result, errors.Join(err, folder.Close())
+}
+
+// observe tells the observer all events. That it cannot be told of some, as the log at
+// a path is not what was written, is a finding that fails the run.
+func (r *Run) observe(log string, see func(event.Event)) {
+	r.j.Observe(see, func(why error, events int64) {
+		r.j.Lock()
+		defer r.j.Unlock()
+		if r.missed == nil {
+			r.missed = r.changedLog(fmt.Errorf("%s: the observer was not told of %d events, if not of more: %w", log, events, why))
+		}
+	})
+}
+
+// changedLog adds the finding that the log is not what was written, as err says. The
+// lock is held.
+func (r *Run) changedLog(err error) *Finding {
+	lost := &LogError{Err: fmt.Errorf("event log: %w", err)}
+	f := Finding{Outcome: Failed, Reason: lost.Error(), Cause: lost, During: r.phase()}
+	r.find(f)
+	return &f
 }
 
 // writeVerdict judges the run and writes the end of its log. A log without its

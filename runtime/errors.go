@@ -85,5 +85,6 @@ type ImpossibleError = journal.ImpossibleError
 type ExitError = node.ExitError
 
 // LogError is the event log failing, as on a full disk, which ends the run; or
-// the log of a node, which fails it when it ends.
+// the log of a node, which fails it when it ends; or one of them that is not what was
+// written any more, which fails it too.
 type LogError = journal.LogError

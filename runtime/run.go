@@ -106,7 +106,6 @@ type Run struct {
 	forking     sync.WaitGroup // who starts processes
 	healing     sync.WaitGroup // who undoes all faults at the end
 	observed    sync.WaitGroup
-	unobserved  error      // why the observer has not seen all, once it is over
 	stopping    sync.Mutex // one tear-down at a time
 
 	j      *journal.Journal
@@ -120,7 +119,8 @@ type Run struct {
 	cause    error // why the work was aborted, or nil
 	ending   bool
 	findings []verdict.Finding
-	required int64 // faults that have to touch something
+	missed   *verdict.Finding // the observer has not been told all, where that is so
+	required int64            // faults that have to touch something
 	tales    fault.Tales
 }
 
@@ -158,7 +158,8 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 		return nil, err
 	}
 	if cfg.Observer != nil {
-		r.observed.Go(func() { r.unobserved = r.j.Observe(cfg.Observer) })
+		log := r.folder.Events.Name()
+		r.observed.Go(func() { r.observe(log, cfg.Observer) })
 	}
 	for _, notice := range (<-swept).Notices() {
 		r.Notice(notice)
@@ -229,8 +230,8 @@ func (r *Run) listen() (err error) {
 	if r.folder, err = folder.Make(runs, r.cfg.Script, r.id, r.clock.Time(0)); err != nil {
 		return err
 	}
-	log := r.folder.Events.Name()
-	r.j.Write(event.NewWriter(r.folder.Events), func() (journal.File, error) { return os.Open(log) })
+	f := r.folder
+	r.j.Write(event.NewWriter(f.Events), func() (journal.File, error) { return f.ReadEvents(), nil })
 	r.means.Env = []string{folder.Variable + "=" + r.folder.Path}
 	for _, spec := range r.cfg.Topology.Nodes {
 		path := r.logPath(spec.Name)

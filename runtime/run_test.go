@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -512,5 +513,81 @@ func TestForgotten(t *testing.T) {
 		if err := <-waited; err != nil && !errors.Is(err, ErrEnded) {
 			t.Error(err)
 		}
+	}
+}
+
+// TestLogChanged: a run whose event log is not the one that was written has not passed,
+// and says which file it is. Whoever observes it is told of the rest to its end, and if
+// not of all, of that too.
+func TestLogChanged(t *testing.T) {
+	for what, test := range map[string]struct {
+		do     func(path string) error
+		missed bool
+	}{
+		"removed": {os.Remove, false},
+		"replaced": {func(path string) error {
+			b, err := os.ReadFile(path)
+			return errors.Join(err, os.Remove(path), os.WriteFile(path, b, 0o600))
+		}, false},
+		"emptied": {func(path string) error { return os.Truncate(path, 0) }, true},
+	} {
+		goOn := make(chan struct{})
+		var seqs []int64
+		r := begin(t, Config{Topology: ini(t, "node"), Observer: func(e event.Event) {
+			<-goOn
+			seqs = append(seqs, e.Seq)
+		}})
+		for i := range 6000 {
+			r.Print(fmt.Sprint(i))
+		}
+		must(t, test.do(filepath.Join(r.Folder(), "events.jsonl")))
+		close(goOn)
+		for i := range 6000 {
+			r.Print(fmt.Sprint(i))
+		}
+		result, err := r.End(nil)
+		must(t, err)
+		var changed *LogError
+		if result.Outcome != Failed || !errors.As(result.Cause, &changed) || !strings.Contains(result.Reason, "events.jsonl") {
+			t.Errorf("%s: %+v", what, result.Verdict)
+		}
+		for i, seq := range seqs {
+			if seq != int64(i) && !test.missed {
+				t.Fatalf("%s: event %d was observed as number %d", what, seq, i)
+			}
+		}
+		if r.j.Lock(); seqs[len(seqs)-1] != r.j.Next()-1 || (r.missed != nil) != test.missed {
+			t.Errorf("%s: %d of %d events were observed, %v", what, len(seqs), r.j.Next(), r.missed)
+		}
+		r.j.Unlock()
+	}
+}
+
+// TestMissedLate: that an observer could not be told all fails the run, also where it
+// shows after the log was closed.
+func TestMissedLate(t *testing.T) {
+	goOn := make(chan struct{})
+	r := begin(t, Config{Topology: ini(t, "node"), Observer: func(e event.Event) { <-goOn }})
+	path := filepath.Join(r.Folder(), "events.jsonl")
+	for i := range 6000 {
+		r.Print(fmt.Sprint(i))
+	}
+	go func() {
+		defer close(goOn)
+		r.j.Lock()
+		defer r.j.Unlock()
+		for !r.j.Closed() {
+			r.j.Unlock()
+			runtime.Gosched()
+			r.j.Lock()
+		}
+		if err := os.Truncate(path, 0); err != nil {
+			t.Error(err)
+		}
+	}()
+	result, err := r.End(nil)
+	must(t, err)
+	if result.Outcome != Failed || !strings.Contains(result.Reason, "the observer was not told") {
+		t.Errorf("%+v", result.Verdict)
 	}
 }

@@ -388,11 +388,17 @@ type found struct {
 }
 
 func (f *found) Follow(recheck func()) { f.recheck = recheck }
-func (f *found) Finish()               { f.calls.WriteString("finish "); f.met = f.met || f.written == "read" }
 func (f *found) Met() bool             { return f.met }
 func (f *found) Over() (bool, bool)    { return f.over, f.restarted }
 func (f *found) Err() error            { return f.err }
 func (f *found) Stop()                 { f.calls.WriteString("stop ") }
+func (f *found) Finish() {
+	f.calls.WriteString("finish ")
+	if f.met = f.met || f.written == "read"; !f.met {
+		f.err = f.lost
+	}
+}
+
 func (f *found) readNow() {
 	f.calls.WriteString("read ")
 	if f.written != "" {
@@ -401,7 +407,7 @@ func (f *found) readNow() {
 }
 
 func (f *found) await(j *journal.Journal) journal.Condition {
-	return await.OutputFrom(j, "n", await.Output{What: "output up", Search: f, ReadNow: f.readNow, Lost: func() error { return f.lost }})
+	return await.OutputFrom(j, "n", await.Output{What: "output up", Search: f, ReadNow: f.readNow})
 }
 
 // TestOutputFrom: a line that was found counts, whatever became of the node.
@@ -415,12 +421,11 @@ func TestOutputFrom(t *testing.T) {
 		{found{}, []event.Detail{forked}, "waits"},
 		{found{met: true, over: true, restarted: true}, []event.Detail{forked}, "met"},
 		{found{met: true, over: true}, []event.Detail{forked, crash}, "met"},
-		{found{err: errors.New("cannot read")}, []event.Detail{forked}, "n: cannot read"},
+		{found{err: errors.New("cannot read")}, []event.Detail{forked}, "output up: log of n: cannot read"},
 		{found{over: true}, []event.Detail{forked}, "waits"}, // until its exit is logged
 		{found{over: true}, []event.Detail{forked, crash}, "impossible: n"},
 		{found{over: true, restarted: true}, []event.Detail{forked}, "impossible: n"},
 		{found{}, []event.Detail{forked, event.Lost{}}, "waits"}, // it may write all the same
-		{found{lost: errors.New("disk full")}, []event.Detail{forked}, "waits"},
 	} {
 		j := start(t, "n")
 		say(j, "n", test.said...)
@@ -442,7 +447,7 @@ func TestOutputFromLate(t *testing.T) {
 	}{
 		{found{}, "output up: not within 1ms: missing n (forked; it has not phoned home)", "read finish stop "},
 		{found{written: "up"}, "", "read finish "},
-		{found{lost: full}, "output up: what it wrote is lost: disk full", "read finish stop "},
+		{found{lost: full}, "output up: log of n: disk full", "read finish stop "},
 		{found{written: "up", lost: full}, "", "read finish "},
 	} {
 		j := start(t, "n")

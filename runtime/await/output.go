@@ -2,7 +2,6 @@ package await
 
 import (
 	"fmt"
-	"sync/atomic"
 
 	"github.com/dagon-star/dagon-star/runtime/journal"
 	"github.com/dagon-star/dagon-star/runtime/roster"
@@ -20,7 +19,8 @@ type Search interface {
 	// Over reports whether no line can be found any more: the incarnation has written
 	// all that it has, or has been followed by another.
 	Over() (over, restarted bool)
-	// Err is why the search cannot go on, or nil.
+	// Err is why the search cannot go on, or nil: what was written cannot be read back,
+	// or is lost.
 	Err() error
 	// Stop gives the search up, and the line that is kept for it.
 	Stop()
@@ -31,25 +31,20 @@ type Search interface {
 type Output struct {
 	What    string // for the log and for errors: see journal.Condition
 	Search  Search
-	ReadNow func()       // returns when the Search sees all that was written before the call
-	Lost    func() error // why not all that was written can be searched, or nil
+	ReadNow func() // returns when the Search sees all that was written before the call
 }
 
 // OutputFrom waits for a line that a search finds in the output of the node's present
 // incarnation. At the deadline it looks at what has been written by then, a line that
 // has not ended as it stands. It becomes impossible when the incarnation has written
-// all that it has, or is followed by another. That some of the output is lost is an
-// error at the deadline alone, for it may be why the line has not come.
+// all that it has, or is followed by another. Where some of the output is lost, and the
+// line is not in what there is, that is the error at once, a *journal.LogError: the line
+// may have been in it.
 func OutputFrom(v View, name string, o Output) journal.Condition {
-	var lost atomic.Pointer[error]
 	c := journal.Condition{What: o.What, Nodes: []string{name}, Begin: o.Search.Follow, GiveBack: o.Search.Stop}
 	c.Late = func() {
 		o.ReadNow()
 		o.Search.Finish()
-		if err := o.Lost(); err != nil {
-			err = fmt.Errorf("%s: what it wrote is lost: %w", o.What, err)
-			lost.Store(&err)
-		}
 	}
 	c.Check = func(string) journal.Answer {
 		n, err := v.Node(name)
@@ -63,10 +58,7 @@ func OutputFrom(v View, name string, o Output) journal.Condition {
 			return journal.Answer{Met: true}
 		}
 		if err := o.Search.Err(); err != nil {
-			return journal.Answer{Err: fmt.Errorf("%s: %w", name, err)}
-		}
-		if err := lost.Load(); err != nil {
-			return journal.Answer{Err: *err}
+			return journal.Answer{Err: &journal.LogError{Err: fmt.Errorf("%s: log of %s: %w", o.What, name, err)}}
 		}
 		if over, restarted := o.Search.Over(); over && (restarted || n.State == roster.StateExited) {
 			return journal.Answer{Impossible: []string{name}}

@@ -218,6 +218,18 @@ func TestReadBounds(t *testing.T) {
 	}
 }
 
+// TestLongest: whatever a script says, the log that has it can be read.
+func TestLongest(t *testing.T) {
+	said := everyKind()[:1]
+	for i, d := range []event.Detail{event.Print{Text: strings.Repeat("p", 20<<20)}, event.Finding{Reason: strings.Repeat("f", 17<<20)}, event.Print{Text: "end"}} {
+		said = append(said, event.Event{Seq: int64(i + 1), Detail: d})
+	}
+	got, err := event.Read(bytes.NewReader(write(t, said)))
+	if err != nil || !reflect.DeepEqual(got, said) {
+		t.Errorf("%d events of %d: %v", len(got), len(said), err)
+	}
+}
+
 func TestReadRefuses(t *testing.T) {
 	first := string(write(t, everyKind()[:1]))
 	for name, test := range map[string]struct{ log, want string }{

@@ -11,9 +11,10 @@ import (
 	"strings"
 )
 
-// maxLine bounds a line that Read takes, so that a file that is no log cannot
-// fill the memory: an argv may be 2 MiB, and JSON may write a byte as six.
-const maxLine = 16 << 20
+// maxStrange bounds a line that Read takes if it does not begin as an event, or is the
+// first, so that a file that is no log cannot fill the memory. An event is as long as
+// what it tells: a script may print more than this.
+const maxStrange = 16 << 20
 
 // Writer writes a log: what was appended since the last time, in one call to the
 // underlying writer.
@@ -98,14 +99,15 @@ func Collect(all iter.Seq2[Event, error]) ([]Event, error) {
 // an event, a gap in seq, or a format that this version does not know is an
 // error that names the line, and the last of the sequence.
 //
-// A line may have 16 MiB. Beyond 128 KiB, All allocates less than 256 bytes for
-// each byte that it reads, those of the events it yields among them; it keeps
-// one line.
+// The line of an event may have any length; one that does not begin as an event may
+// have 16 MiB, and so may the first. Beyond 128 KiB, All allocates less than 256 bytes
+// for each byte that it reads, those of the events it yields among them; it keeps one
+// line.
 func All(r io.Reader) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		br := bufio.NewReaderSize(r, 64<<10)
 		for number := 1; ; number++ {
-			line, err := readLine(br)
+			line, err := readLine(br, number)
 			if errors.Is(err, io.EOF) {
 				if rest := string(line[:min(len(line), len(opening))]); number == 1 && !strings.HasPrefix(opening, rest) {
 					yield(Event{}, ErrNotALog)
@@ -163,9 +165,10 @@ func Finished(events []Event) bool {
 	return len(events) > 0 && events[len(events)-1].Kind() == KindRunFinished
 }
 
-// readLine returns a line without its newline, and with io.EOF what follows the
-// last newline, or the beginning of that.
-func readLine(br *bufio.Reader) ([]byte, error) {
+// readLine returns a line, by its number, without its newline, and with io.EOF what
+// follows the last newline.
+func readLine(br *bufio.Reader, number int) ([]byte, error) {
+	begins := fmt.Appendf(nil, `{"seq":%d,"t":`, number-1)
 	var long []byte
 	for {
 		part, err := br.ReadSlice('\n')
@@ -177,8 +180,8 @@ func readLine(br *bufio.Reader) ([]byte, error) {
 		case !errors.Is(err, bufio.ErrBufferFull):
 			return append(long, part...), err
 		}
-		if long = append(long, part...); len(long) > maxLine {
-			return nil, fmt.Errorf("longer than %d MiB", maxLine>>20)
+		if long = append(long, part...); len(long) > maxStrange && (number == 1 || !bytes.HasPrefix(long, begins)) {
+			return nil, fmt.Errorf("longer than %d MiB", maxStrange>>20)
 		}
 	}
 }

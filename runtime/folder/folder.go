@@ -5,13 +5,16 @@ package folder
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/dagon-star/dagon-star/runtime/internal/logfile"
 	"github.com/dagon-star/dagon-star/runtime/process"
 )
 
@@ -19,6 +22,9 @@ import (
 // holds the run's id, which file it is itself (see lockText), and when the run
 // lived (see lifeText).
 const lockName = "lock"
+
+// logName is the log in a run's folder.
+const logName = "events.jsonl"
 
 // Variable is the variable of every node's environment that holds the run's
 // folder.
@@ -29,6 +35,8 @@ type Folder struct {
 	Path   string   // absolute
 	Events *os.File // its log, for the run to write
 
+	reading sync.RWMutex // held whole while Events is closed
+	written fs.FileInfo  // of Events
 	lock    *os.File
 	said    int64 // how many bytes of the lock say which run it is
 	born    process.Moment
@@ -107,8 +115,58 @@ func (f *Folder) open(id string) (err error) {
 	}
 	f.closing, f.renewed = make(chan struct{}), make(chan struct{})
 	go f.renew()
-	f.Events, err = os.Create(filepath.Join(f.Path, "events.jsonl"))
+	// It is appended to, so that no hole is made where somebody else has cut it.
+	f.Events, err = os.OpenFile(filepath.Join(f.Path, logName), os.O_RDWR|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o666)
+	if err == nil {
+		f.written, err = f.Events.Stat()
+	}
 	return err
+}
+
+// CheckEvents returns why the log at its path is not the one that was written, of so
+// many bytes, or nil.
+func (f *Folder) CheckEvents(size int64) error {
+	return logfile.Check(filepath.Join(f.Path, logName), f.written, size)
+}
+
+// Log is a run's log that is read.
+type Log struct {
+	f    *Folder
+	file *os.File // nil while that of the folder is read
+}
+
+// ReadEvents returns the log for one goroutine to read. As long as the folder is open
+// it is what was written, whatever has become of the file at its path.
+func (f *Folder) ReadEvents() *Log { return &Log{f: f} }
+
+// ReadAt reads the log. The error names it where it is not all there.
+func (l *Log) ReadAt(b []byte, off int64) (n int, err error) {
+	path := filepath.Join(l.f.Path, logName)
+	l.f.reading.RLock()
+	if open := l.f.Events; open != nil {
+		n, err = open.ReadAt(b, off)
+		l.f.reading.RUnlock()
+	} else {
+		l.f.reading.RUnlock()
+		if l.file == nil {
+			if l.file, err = os.Open(path); err != nil {
+				return 0, err
+			}
+		}
+		n, err = l.file.ReadAt(b, off)
+	}
+	if err == io.EOF {
+		err = fmt.Errorf("%s ends before byte %d: who has changed it?", path, off+int64(len(b)))
+	}
+	return n, err
+}
+
+// Close ends the reading.
+func (l *Log) Close() error {
+	if l.file == nil {
+		return nil
+	}
+	return l.file.Close()
 }
 
 // renew renews the lease until the folder is closed.
@@ -160,6 +218,8 @@ func (f *Folder) Close() error {
 		f.closing = nil
 		errs = append(errs, f.lease(process.Now()))
 	}
+	f.reading.Lock()
+	defer f.reading.Unlock()
 	for _, file := range []*os.File{f.Events, f.lock} {
 		if file != nil {
 			errs = append(errs, file.Close())

@@ -208,6 +208,9 @@ func (j *Journal) Correct(at int, d event.Detail) {
 	b.events[seq-b.first].Detail = d
 }
 
+// Written is how many bytes of the log have been written. The lock is held.
+func (j *Journal) Written() int64 { return j.log.size - int64(j.log.writer.Unwritten()) }
+
 // Closed reports whether no more events come. The lock is held.
 func (j *Journal) Closed() bool { return j.closed }
 
@@ -229,8 +232,9 @@ func (j *Journal) Wait() { j.settling.Wait() }
 
 // Observe calls see with every event, in order, until the journal is closed. The
 // lock is not held meanwhile. What has left the memory by the time at which see comes
-// to it is read from the disk; the error is that it cannot be.
-func (j *Journal) Observe(see func(event.Event)) error {
+// to it is read from the disk. What cannot be is passed over, and missed is called, with
+// the lock not held either: why, and how many events it is.
+func (j *Journal) Observe(see func(event.Event), missed func(why error, events int64)) {
 	r := j.reader()
 	defer r.close()
 	for next := int64(0); ; {
@@ -241,11 +245,14 @@ func (j *Journal) Observe(see func(event.Event)) error {
 		over := next == j.log.next
 		j.mu.Unlock()
 		if over {
-			return nil
+			return
 		}
 		events, err := r.read(next)
 		if err != nil {
-			return err
+			after := r.after(next)
+			missed(err, after-next)
+			next = after
+			continue
 		}
 		for _, e := range events {
 			see(e)

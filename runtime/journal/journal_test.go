@@ -90,14 +90,11 @@ func TestReadBack(t *testing.T) {
 	var observing sync.WaitGroup
 	goOn := make(chan struct{})
 	observing.Go(func() {
-		err := j.Observe(func(e event.Event) {
+		j.Observe(func(e event.Event) {
 			if slow = append(slow, e); len(slow) == 10 {
 				<-goOn // until all has been said
 			}
-		})
-		if err != nil {
-			t.Error(err)
-		}
+		}, func(err error, _ int64) { t.Error(err) })
 	})
 	for i := range n {
 		say(j, "n0", message(i))
@@ -163,7 +160,7 @@ func TestBounded(t *testing.T) {
 	j, _ := start(t, 1, nil)
 	var observing sync.WaitGroup
 	goOn := make(chan struct{})
-	observing.Go(func() { j.Observe(func(e event.Event) { <-goOn }) })
+	observing.Go(func() { j.Observe(func(e event.Event) { <-goOn }, func(err error, _ int64) { t.Error(err) }) })
 	used := func() uint64 {
 		var m runtime.MemStats
 		runtime.GC()
@@ -262,7 +259,8 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// TestUnreadable: a log that cannot be read back is an error of who reads it.
+// TestUnreadable: a log that cannot be read back is an error of who reads it. Who
+// observes it goes on with what can be read, and is told how much cannot.
 func TestUnreadable(t *testing.T) {
 	j, file := start(t, 1, nil)
 	for i := range 10_000 {
@@ -274,13 +272,23 @@ func TestUnreadable(t *testing.T) {
 	if all, err := event.Collect(j.Events(0, math.MaxInt64)); err == nil || len(all) > 256 {
 		t.Errorf("%d events, %v", len(all), err)
 	}
-	if err := j.Observe(func(event.Event) {}); err == nil {
-		t.Error("an observer has seen what cannot be read")
-	}
 	j.Lock()
-	defer j.Unlock()
 	if _, _, err := j.Find(0, 1000, func(event.Event) bool { return false }); err == nil {
 		t.Error("it found nothing in what cannot be read")
+	}
+	j.Append("", event.Verdict{Outcome: "failed"})
+	last := j.Next() - 1
+	j.Close(context.Canceled)
+	j.Unlock()
+	seen, missed := []int64{}, int64(0)
+	j.Observe(func(e event.Event) { seen = append(seen, e.Seq) }, func(err error, events int64) {
+		if err == nil {
+			t.Error("no reason")
+		}
+		missed += events
+	})
+	if len(seen) == 0 || seen[len(seen)-1] != last || int64(len(seen))+missed != last+1 {
+		t.Errorf("it has seen %d events and missed %d of %d", len(seen), missed, last+1)
 	}
 }
 

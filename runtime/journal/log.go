@@ -235,6 +235,14 @@ func (r *reader) read(seq int64) ([]event.Event, error) {
 	return events[seq-s.first:], nil
 }
 
+// after is the first event behind the block of one.
+func (r *reader) after(seq int64) int64 {
+	r.j.mu.Lock()
+	defer r.j.mu.Unlock()
+	s := r.j.log.stored(r.j.log.find(seq))
+	return s.first + s.count
+}
+
 func (r *reader) close() {
 	if r.file != nil {
 		r.file.Close()

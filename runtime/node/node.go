@@ -136,18 +136,15 @@ func (n *Node) ReadNow() {
 	}
 }
 
-// OutputError is why some of what the node wrote is not in its log, a
-// *journal.LogError, or nil.
-func (n *Node) OutputError() error { return n.logError(n.Log.Err()) }
-
-// CloseLog closes its log. The error is a *journal.LogError.
+// CloseLog closes its log. The error, a *journal.LogError, says that it could not be
+// written, or is not what was written.
 func (n *Node) CloseLog() error { return n.logError(n.Log.Close()) }
 
 func (n *Node) logError(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &journal.LogError{Err: fmt.Errorf("log of %s: cannot write: %w", n.Spec.Name, err)}
+	return &journal.LogError{Err: fmt.Errorf("log of %s: %w", n.Spec.Name, err)}
 }
 
 // Info is what is known of a node at one moment.

@@ -2,6 +2,8 @@ package output
 
 import (
 	"bytes"
+	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -9,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/dagon-star/dagon-star/runtime/internal/logfile"
 )
 
 const (
@@ -55,7 +59,10 @@ type Log struct {
 	ended  bool    // the present incarnation writes no more
 	closed bool
 	buf    []byte // to be written at size
+	length int64  // of the file
 	err    error
+
+	spoilt atomic.Pointer[error] // what was first read back that is not what was written
 
 	reading sync.Mutex // one search looks at a time
 	block   block      // what was read last
@@ -74,6 +81,7 @@ type stream struct {
 	mark  string
 	index int
 	first int64         // where the line under way begins in the file, or none
+	began time.Duration // when its first byte was read, as it is stamped
 	last  int64         // where its last byte stood when it was written
 	wrote time.Duration // when that was
 }
@@ -125,17 +133,23 @@ func (l *Log) Err() error {
 }
 
 // Close ends the searches, closes the file, and returns the first error of writing
-// it. What is written after it is lost, and the next Close says so.
+// it, or else says that the file is not what was written: somebody has removed it, or
+// has put another in its place, it has another size, or something else was read back.
+// What is written after it is lost, and the next Close says so.
 func (l *Log) Close() error {
 	l.mu.Lock()
 	l.closed = true
-	err := l.err
+	err, written := l.err, l.length
+	if err != nil {
+		written = 0 // nobody knows how much of it
+	}
 	l.mu.Unlock()
 	l.changed()
-	if closing := l.logs.close(&l.handle); err == nil {
-		err = closing
+	closing := l.logs.close(&l.handle, written)
+	if spoilt := l.spoilt.Load(); err == nil && spoilt != nil {
+		err = *spoilt
 	}
-	return err
+	return cmp.Or(err, closing)
 }
 
 // changed tells the goroutine that searches, if there is one.
@@ -214,7 +228,7 @@ func (l *Log) begin(w *stream, now time.Duration) {
 	at := l.end()
 	l.stamp(now)
 	if w.first == none {
-		w.first = at
+		w.first, w.began = at, now.Truncate(time.Microsecond)
 	} else {
 		l.buf = append(l.buf, '+')
 	}
@@ -280,6 +294,11 @@ func (l *Log) put(b []byte) {
 		return
 	}
 	err := l.logs.use(&l.handle, func(f *os.File) error {
+		if info, err := f.Stat(); err != nil {
+			return err
+		} else if info.Size() != l.length && info.Mode().IsRegular() {
+			return logfile.SizeError(l.handle.path, info.Size(), l.length)
+		}
 		_, err := f.WriteAt(b, l.size)
 		return err
 	})
@@ -288,19 +307,35 @@ func (l *Log) put(b []byte) {
 		return
 	}
 	l.size += int64(len(b))
+	l.length = max(l.length, l.size)
 }
 
 // fail gives the file up: what stands of a line that has not ended is not read
 // back.
 func (l *Log) fail(err error) {
-	l.err, l.open = err, nil
+	l.err, l.open = fmt.Errorf("cannot write: %w", err), nil
 	l.out.first, l.errs.first = none, none
 	l.size, l.whole = l.fixed, l.fixed
 }
 
 func (l *Log) readAt(b []byte, off int64) error {
-	return l.logs.use(&l.handle, func(f *os.File) error {
+	err := l.logs.use(&l.handle, func(f *os.File) error {
 		_, err := f.ReadAt(b, off)
 		return err
 	})
+	switch {
+	case err == io.EOF:
+		return l.spoil("ends before byte %d", off+int64(len(b)))
+	case err != nil && !errors.Is(err, os.ErrClosed):
+		return l.spoil("cannot be read: %w", err)
+	}
+	return err
+}
+
+// spoil returns an error that says what of the file is not what was written, and has
+// Close say so.
+func (l *Log) spoil(format string, a ...any) error {
+	err := fmt.Errorf("%s "+format+": who has changed it?", append([]any{l.handle.path}, a...)...)
+	l.spoilt.CompareAndSwap(nil, &err)
+	return err
 }

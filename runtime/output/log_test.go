@@ -191,7 +191,8 @@ func TestFull(t *testing.T) {
 	}
 }
 
-// TestRemoved: a log whose file is gone when it is to be opened again says so.
+// TestRemoved: a log whose file is gone says so, be it when it is to be opened again or
+// at the end.
 func TestRemoved(t *testing.T) {
 	logs := NewLogs(ticks())
 	dir := t.TempDir()
@@ -204,8 +205,68 @@ func TestRemoved(t *testing.T) {
 	os.RemoveAll(dir)
 	fmt.Fprintln(all[0].Stdout(), "lost")
 	for i, l := range all {
-		if err := l.Close(); (i == 0) != errors.Is(err, os.ErrNotExist) {
+		if err := l.Close(); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%d: %v", i, err)
+		}
+	}
+}
+
+// TestSpoilt: a log that somebody else has cut, emptied or replaced is not read as if it
+// were the one that was written, is not written on, and says so by its name.
+func TestSpoilt(t *testing.T) {
+	const said = "one of a thousand lines\n"
+	for what, test := range map[string]struct {
+		do        func(path string) error
+		unread    bool // it cannot be read back any more
+		unwritten bool // it is not written on
+	}{
+		"cut":     {func(path string) error { return os.Truncate(path, 5000) }, true, true},
+		"emptied": {func(path string) error { return os.Truncate(path, 0) }, true, true},
+		"longer": {func(path string) error {
+			f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+			if err == nil {
+				_, err = f.WriteString("something")
+				err = errors.Join(err, f.Close())
+			}
+			return err
+		}, false, true},
+		"a hole": {func(path string) error {
+			info, err := os.Stat(path)
+			if err != nil {
+				return err
+			}
+			return errors.Join(os.Truncate(path, 5000), os.Truncate(path, info.Size()))
+		}, true, false},
+		"replaced": {func(path string) error {
+			b, err := os.ReadFile(path)
+			return errors.Join(err, os.Remove(path), os.WriteFile(path, b, 0o600))
+		}, false, false},
+	} {
+		for _, writes := range []bool{false, true} {
+			l, path := newLog(t, ticks())
+			l.Begin(1)
+			for range 1000 {
+				fmt.Fprint(l.Stdout(), said)
+			}
+			if err := test.do(path); err != nil {
+				t.Fatal(err)
+			}
+			if writes && what != "a hole" { // which nothing tells from text that a node wrote once a line follows
+				fmt.Fprint(l.Stdout(), said)
+			}
+			got, err := l.Text(Query{})
+			if (err != nil) != test.unread || err != nil && !strings.Contains(err.Error(), path) {
+				t.Errorf("%s, writes %v: Text: %v", what, writes, err)
+			}
+			if strings.Contains(got, "\x00") {
+				t.Errorf("%s, writes %v: a hole is read as text", what, writes)
+			}
+			if err := l.Err(); (err != nil) != (writes && test.unwritten) || err != nil && !strings.Contains(err.Error(), path) {
+				t.Errorf("%s, writes %v: Err: %v", what, writes, err)
+			}
+			if err := l.Close(); err == nil || !strings.Contains(err.Error(), path) {
+				t.Errorf("%s, writes %v: Close: %v", what, writes, err)
+			}
 		}
 	}
 }

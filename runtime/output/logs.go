@@ -5,10 +5,13 @@ package output
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/dagon-star/dagon-star/runtime/internal/logfile"
 )
 
 // mostOpen is how many log files are open at a time. More are only while more
@@ -32,6 +35,7 @@ type handle struct {
 	path  string
 	flags int // of its first opening
 	file  *os.File
+	made  os.FileInfo // as it was first opened
 	users int
 	used  uint64 // the tick of its last use
 	shut  bool   // it is used no more
@@ -64,6 +68,11 @@ func (s *Logs) use(h *handle, do func(*os.File) error) error {
 	if h.file == nil {
 		f, err := os.OpenFile(h.path, os.O_RDWR|h.flags, 0o666)
 		if err != nil {
+			s.mu.Unlock()
+			return err
+		}
+		if err := h.sameFile(f); err != nil {
+			f.Close()
 			s.mu.Unlock()
 			return err
 		}
@@ -106,10 +115,28 @@ func (s *Logs) closeFile(h *handle) {
 	h.file = nil
 }
 
-// close closes the file of a log that is used no more.
-func (s *Logs) close(h *handle) error {
+// sameFile returns an error if a file is not the one that was opened first.
+func (h *handle) sameFile(f *os.File) error {
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return err
+	case h.made == nil:
+		h.made = info
+	case !os.SameFile(h.made, info):
+		return fmt.Errorf("%s is not the file that was written: who has replaced it?", h.path)
+	}
+	return nil
+}
+
+// close closes the file of a log that is used no more, of which so many bytes were
+// written. The error says, too, what others have done to it.
+func (s *Logs) close(h *handle, written int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !h.shut && written > 0 {
+		h.err = errors.Join(h.err, logfile.Check(h.path, h.made, written))
+	}
 	if h.shut = true; h.file != nil && h.users == 0 {
 		s.closeFile(h)
 	}

@@ -2,7 +2,7 @@ package output
 
 import (
 	"bytes"
-	"fmt"
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -13,7 +13,7 @@ const tailLine = 500
 
 // Line is one line that a node has written.
 type Line struct {
-	T      time.Duration // of the run, when the last of its pieces began to be read
+	T      time.Duration // of the run, when its first byte was read
 	Stream string        // "out" or "err"
 	Text   string        // without its newline
 	Ended  bool          // false where it may go on
@@ -77,6 +77,15 @@ func streamIndex(name string) int { return slices.Index([]string{Stdout, Stderr}
 
 func streamName(index int) string { return []string{Stdout, Stderr}[index] }
 
+// piece is parse of what the file has at an offset.
+func (l *Log) piece(raw []byte, off int64) (piece, error) {
+	p, ok := parse(raw)
+	if !ok {
+		return p, l.spoil("has something else at byte %d than what was written", off)
+	}
+	return p, nil
+}
+
 // block is a part of the file that was read, from a place where a line begins.
 type block struct {
 	at int64
@@ -92,7 +101,7 @@ func (l *Log) line(k *block, off, limit int64) (raw []byte, end int64, err error
 				return k.b[from : from+int64(i)], off + int64(i) + 1, nil
 			}
 			if from == 0 && off+int64(len(k.b)) >= limit {
-				return nil, off, fmt.Errorf("no line ends between the bytes %d and %d: who has changed it?", off, limit)
+				return nil, off, l.spoil("has no line that ends between the bytes %d and %d", off, limit)
 			}
 		}
 		n := int(min(size, limit-off))
@@ -132,12 +141,13 @@ func (l *Log) next(k *block, c *cursor, limit int64) (found, bool, error) {
 		if err != nil {
 			return found{}, false, err
 		}
-		p, ok := parse(raw)
+		p, err := l.piece(raw, c.off)
+		if err != nil {
+			return found{}, false, err
+		}
 		off := c.off
 		c.off = end
 		switch {
-		case !ok:
-			continue
 		case p.stream == none:
 			c.started = [2]int64{none, none}
 			return found{piece: p, first: off, last: off, end: end}, true, nil
@@ -197,8 +207,9 @@ func (l *Log) back(floor, end int64, see func(off int64, p piece) bool) error {
 		}
 		for high := len(b); high > low; {
 			at := low + bytes.LastIndexByte(b[low:high-1], '\n') + 1
-			if p, ok := parse(b[at : high-1]); ok && !see(from+int64(at), p) {
-				return nil
+			p, err := l.piece(b[at:high-1], from+int64(at))
+			if err != nil || !see(from+int64(at), p) {
+				return err
 			}
 			high = at
 		}
@@ -213,8 +224,11 @@ func (l *Log) since(t time.Duration, from, limit int64) (int64, error) {
 	var k block
 	stamped := func(off int64) (bool, int64, error) {
 		raw, end, err := l.line(&k, off, limit)
-		p, ok := parse(raw)
-		return ok && p.t >= t, end, err
+		if err != nil {
+			return false, end, err
+		}
+		p, err := l.piece(raw, off)
+		return p.t >= t, end, err
 	}
 	for high := limit; high-from > blockSize; {
 		middle := from + (high-from)/2
@@ -245,6 +259,18 @@ func (l *Log) since(t time.Duration, from, limit int64) (int64, error) {
 	return limit, nil
 }
 
+// stamped returns the time of the piece at an offset; a line of the file ends at the
+// limit.
+func (l *Log) stamped(off, limit int64) (time.Duration, error) {
+	var k block
+	raw, _, err := l.line(&k, off, limit)
+	if err != nil {
+		return 0, err
+	}
+	p, err := l.piece(raw, off)
+	return p.t, err
+}
+
 // lineFrom finds the first place from an offset on where a line begins; limit if
 // there is none before it.
 func (l *Log) lineFrom(off, limit int64) (int64, error) {
@@ -270,8 +296,9 @@ func (l *Log) pieces(first, end int64, stream int, see func([]byte) bool) error 
 		if err != nil {
 			return err
 		}
-		if p, ok := parse(raw); ok && p.stream == stream && !see(p.text) {
-			return nil
+		p, err := l.piece(raw, off)
+		if err != nil || p.stream == stream && !see(p.text) {
+			return err
 		}
 		off = next
 	}
@@ -282,6 +309,7 @@ func (l *Log) pieces(first, end int64, stream int, see func([]byte) bool) error 
 type view struct {
 	start, fixed int64
 	ended        bool
+	lost         error        // why what was written then is not there, or nil
 	unfinished   []unfinished // that of which something was read last comes last
 }
 
@@ -289,7 +317,7 @@ type view struct {
 type unfinished struct {
 	stream      int
 	first, last int64
-	t           time.Duration // of its last piece
+	t           time.Duration // of its first byte
 	wrote       time.Duration
 	open        []byte // its piece at the end of the file, if that is its
 }
@@ -307,7 +335,7 @@ const (
 func (l *Log) look(d detail) (v view, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	v = view{start: l.start.Load(), fixed: l.fixed, ended: l.ended}
+	v = view{start: l.start.Load(), fixed: l.fixed, ended: l.ended, lost: l.err}
 	if d == wholeLines {
 		return v, nil
 	}
@@ -315,14 +343,17 @@ func (l *Log) look(d detail) (v view, err error) {
 		if w.first == none {
 			continue
 		}
-		u := unfinished{stream: w.index, first: w.first, last: w.last, wrote: w.wrote}
+		u := unfinished{stream: w.index, first: w.first, last: w.last, t: w.began, wrote: w.wrote}
 		if l.open == w && d == theirText {
 			raw := make([]byte, l.size-l.fixed)
 			if err := l.readAt(raw, l.fixed); err != nil {
 				return v, err
 			}
-			p, _ := parse(raw)
-			u.open, u.t = p.text, p.t
+			p, err := l.piece(raw, l.fixed)
+			if err != nil {
+				return v, err
+			}
+			u.open = p.text
 		}
 		v.unfinished = append(v.unfinished, u)
 	}
@@ -330,35 +361,35 @@ func (l *Log) look(d detail) (v view, err error) {
 	return v, nil
 }
 
-// each calls see with the text of a line that has not ended, piece by piece, and
-// returns when its last piece began to be read.
-func (l *Log) each(v view, u unfinished, see func([]byte) bool) (t time.Duration, err error) {
+// each calls see with the text of a line that has not ended, piece by piece.
+func (l *Log) each(v view, u unfinished, see func([]byte) bool) error {
 	var k block
 	more := true
-	t = u.t
 	for off := u.first; off < v.fixed && more; {
 		raw, next, err := l.line(&k, off, v.fixed)
 		if err != nil {
-			return t, err
+			return err
 		}
-		if p, ok := parse(raw); ok && p.stream == u.stream {
-			if more = see(p.text); u.open == nil {
-				t = p.t
-			}
+		p, err := l.piece(raw, off)
+		if err != nil {
+			return err
+		}
+		if p.stream == u.stream {
+			more = see(p.text)
 		}
 		off = next
 	}
 	if more && u.open != nil {
 		see(u.open)
 	}
-	return t, nil
+	return nil
 }
 
 // Query says which lines of the present incarnation are wanted.
 type Query struct {
 	Stream string        // Stdout, Stderr or Both
 	Last   int           // how many from the end; 0 for all
-	Since  time.Duration // those whose last piece began to be read then or later
+	Since  time.Duration // those whose first byte was read then or later
 }
 
 // Text returns the lines that are wanted, each with its newline, in the order in
@@ -394,35 +425,30 @@ func (l *Log) lines(v view, q Query, text func([]byte) bool, ended func()) error
 		}
 	}
 	v.unfinished = slices.DeleteFunc(slices.Clone(v.unfinished), func(u unfinished) bool {
-		if !wanted(u.stream) {
-			return true
-		}
-		if q.Since > 0 {
-			t, failed := l.each(v, u, func([]byte) bool { return true })
-			if failed != nil {
-				err = failed
-			}
-			return t < q.Since
-		}
-		return false
+		return !wanted(u.stream) || u.t < q.Since
 	})
-	if err != nil {
-		return err
-	}
+	floor := from
 	if q.Last > 0 {
 		left := q.Last - len(v.unfinished)
 		v.unfinished = v.unfinished[max(0, -left):]
-		floor := from
 		from = v.fixed
 		if left > 0 {
+			var failed error
 			err = l.back(floor, v.fixed, func(off int64, p piece) bool {
-				if p.stream != none && !p.goesOn && wanted(p.stream) {
+				if p.stream == none || p.goesOn || !wanted(p.stream) {
+					return true
+				}
+				first := off
+				if p.follows && q.Since > 0 {
+					first, failed = l.firstPiece(off, p.stream)
+				}
+				if first >= floor {
 					from = off
 					left--
 				}
-				return left > 0
+				return left > 0 && failed == nil
 			})
-			if err != nil {
+			if err = cmp.Or(err, failed); err != nil {
 				return err
 			}
 		}
@@ -437,7 +463,7 @@ func (l *Log) lines(v view, q Query, text func([]byte) bool, ended func()) error
 			break
 		}
 		switch {
-		case f.stream == none || !wanted(f.stream):
+		case f.stream == none || !wanted(f.stream) || f.first < floor:
 			continue
 		case f.inside:
 			if err := l.pieces(f.first, f.end, f.stream, text); err != nil {
@@ -449,7 +475,7 @@ func (l *Log) lines(v view, q Query, text func([]byte) bool, ended func()) error
 		ended()
 	}
 	for i, u := range v.unfinished {
-		if _, err := l.each(v, u, text); err != nil {
+		if err := l.each(v, u, text); err != nil {
 			return err
 		}
 		if i < len(v.unfinished)-1 {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"sort"
 	"time"
 	"unicode/utf8"
 )
@@ -21,7 +22,7 @@ const (
 // From says where a search begins.
 type From struct {
 	Now bool          // with the lines that end from now on
-	T   time.Duration // with those whose last piece began to be read then or later
+	T   time.Duration // with those whose first byte was read then or later
 }
 
 // Search looks for a line of a node's present incarnation that a pattern matches:
@@ -71,10 +72,70 @@ type match struct {
 
 // taken are the lines that the searches with one pattern have taken, or keep.
 type taken struct {
-	at    [2]cursor      // those of a stream that end before it are not looked at again
-	first [2]int64       // the last of each that was taken
-	kept  map[int64]bool // those that others have beside, by where they begin
-	freed []*match       // those among kept that no search has, as the one that had it gave it up
+	spans [2][]span         // of each stream, in order; none touches another
+	kept  [2]map[int64]bool // lines of each that are not in a span as well, by where they begin
+	freed []*match          // those among kept that no search has, as the one that had it gave it up
+}
+
+// span is a part of the file in which no line of a stream is left that a pattern
+// matches: of those that begin and end in it, each has been taken or is kept.
+type span struct {
+	from int64
+	to   cursor
+}
+
+// lineTaken reports whether a search has a line, or has had it.
+func (t *taken) lineTaken(stream int, first, end int64) bool {
+	i := t.spanAt(stream, first)
+	return i >= 0 && end <= t.spans[stream][i].to.off || t.kept[stream][first]
+}
+
+// spanAt finds the span of a stream that an offset is in; none if there is none.
+func (t *taken) spanAt(stream int, off int64) int {
+	spans := t.spans[stream]
+	i := sort.Search(len(spans), func(i int) bool { return spans[i].from > off }) - 1
+	if i >= 0 && off < spans[i].to.off {
+		return i
+	}
+	return none
+}
+
+// add takes the lines of a stream in a span. Those that began before last have ended.
+func (t *taken) add(stream int, s span, last int64) {
+	spans := t.spans[stream]
+	i := sort.Search(len(spans), func(i int) bool { return spans[i].to.off >= s.from })
+	j := i
+	for ; j < len(spans) && spans[j].from <= s.to.off; j++ {
+		s.from = min(s.from, spans[j].from)
+		if spans[j].to.off > s.to.off {
+			s.to = spans[j].to
+		}
+	}
+	t.spans[stream] = slices.Replace(spans, i, j, s)
+	for first := range t.kept[stream] { // the span tells of it now
+		if first >= s.from && first < last {
+			delete(t.kept[stream], first)
+		}
+	}
+}
+
+// skip goes on from a place to the first that is not in the spans of a stream, or of
+// both.
+func (t *taken) skip(stream int, at cursor) cursor {
+	to := at
+	for i := range t.spans {
+		if stream != none && stream != i {
+			continue
+		}
+		k := t.spanAt(i, at.off)
+		if k < 0 {
+			return at
+		}
+		if end := t.spans[i][k].to; to.off == at.off || end.off < to.off {
+			to = end
+		}
+	}
+	return to
 }
 
 // Search begins to look in the lines that there are, and gives up after some: see
@@ -114,8 +175,7 @@ func (s *Search) begin() {
 	}
 	s.taken = l.taken[s.pattern.String()]
 	if s.taken == nil {
-		start := cursorAt(v.start)
-		s.taken = &taken{at: [2]cursor{start, start}, first: [2]int64{none, none}, kept: map[int64]bool{}}
+		s.taken = &taken{kept: [2]map[int64]bool{{}, {}}}
 		l.taken[s.pattern.String()] = s.taken
 	}
 	s.restart()
@@ -136,21 +196,10 @@ func (s *Search) restart() {
 			return
 		}
 	}
-	at := s.taken.at[max(s.stream, 0)]
-	if other := s.taken.at[1]; s.stream == none && other.off < at.off {
-		at = other
-	}
-	if s.at = at; at.off < s.least.off {
-		s.at = s.least
-	}
+	s.at = s.taken.skip(s.stream, s.least)
 }
 
 func (s *Search) wants(stream int) bool { return s.stream == none || s.stream == stream }
-
-// free reports whether no other search has a line.
-func (t *taken) free(stream int, first, end int64) bool {
-	return end > t.at[stream].off && first > t.first[stream] && !t.kept[first]
-}
 
 // lookAtBlock looks at some of the lines that follow, and reports whether there are
 // more.
@@ -178,7 +227,7 @@ func (s *Search) lookAtBlock() (more bool) {
 			mark = f.first > s.start
 			continue
 		}
-		if !s.wants(f.stream) || f.t < s.from.T {
+		if !s.wants(f.stream) || s.from.T > 0 && f.first < s.least.off {
 			continue
 		}
 		text := f.text
@@ -189,10 +238,14 @@ func (s *Search) lookAtBlock() (more bool) {
 			continue
 		}
 		l.searching.Lock()
-		free := s.taken.free(f.stream, f.first, f.end)
+		free := !s.taken.lineTaken(f.stream, f.first, f.end)
 		l.searching.Unlock()
 		if free {
-			m = &match{Line: Line{f.t, streamName(f.stream), string(text), true}, stream: f.stream, first: f.first, end: f.end, after: c}
+			t := f.t
+			if f.inside {
+				t, err = l.stamped(f.first, f.end)
+			}
+			m = &match{Line: Line{t, streamName(f.stream), string(text), true}, stream: f.stream, first: f.first, end: f.end, after: c}
 		}
 	}
 	if c.off >= v.fixed {
@@ -208,6 +261,9 @@ func (s *Search) lookAtBlock() (more bool) {
 		return false
 	}
 	s.at, s.state.match, s.state.restarted = c, m, mark
+	if m == nil && !mark && v.lost != nil && c.off >= v.fixed {
+		s.state.err = fmt.Errorf("what it wrote is lost: %w", v.lost)
+	}
 	s.state.over = mark || m == nil && v.ended && v.start == s.start && c.off >= v.fixed
 	return !s.state.done() && c.off < v.fixed
 }
@@ -272,17 +328,19 @@ func (s *Search) lookAtStanding(all bool) (wait time.Duration) {
 			continue
 		}
 		l.searching.Lock()
-		free := s.taken.free(u.stream, u.first, u.last)
+		free := !s.taken.lineTaken(u.stream, u.first, u.last)
 		l.searching.Unlock()
 		stoodAt[u.stream] = u.last
 		if !free {
 			continue
 		}
-		var t time.Duration
+		if u.t < s.from.T {
+			continue
+		}
 		var text []byte
-		text, err = l.gather(func(see func([]byte) bool) (err error) { t, err = l.each(v, u, see); return err })
-		if err == nil && t >= s.from.T && standing(s.pattern, text) {
-			m = &match{Line: Line{t, streamName(u.stream), string(text), false}, stream: u.stream, first: u.first, end: u.last, after: c}
+		text, err = l.gather(func(see func([]byte) bool) error { return l.each(v, u, see) })
+		if err == nil && standing(s.pattern, text) {
+			m = &match{Line: Line{u.t, streamName(u.stream), string(text), false}, stream: u.stream, first: u.first, end: u.last, after: c}
 		}
 	}
 	l.searching.Lock()
@@ -424,14 +482,14 @@ func (s *Search) Met() bool {
 	for m := s.state.match; m != nil && !s.kept; m = s.state.match {
 		if i := slices.Index(s.taken.freed, m); i >= 0 {
 			s.taken.freed = slices.Delete(s.taken.freed, i, i+1)
-		} else if !s.taken.free(m.stream, m.first, m.end) { // another was quicker
+		} else if s.taken.lineTaken(m.stream, m.first, m.end) { // another was quicker
 			if s.restart(); s.state.match == nil {
 				s.follow()
 			}
 			continue
 		}
 		s.kept = true
-		s.taken.kept[m.first] = true
+		s.taken.kept[m.stream][m.first] = true
 		l.forget(s)
 	}
 	return s.kept
@@ -451,7 +509,8 @@ func (s *Search) Over() (over, restarted bool) {
 	return s.state.over && s.state.match == nil, s.state.restarted
 }
 
-// Err returns why the search cannot go on, or nil.
+// Err returns why the search cannot go on, or nil: the log cannot be read back, or could
+// not be written, and nothing is found in what it has.
 func (s *Search) Err() error {
 	s.l.searching.Lock()
 	defer s.l.searching.Unlock()
@@ -468,12 +527,17 @@ func (s *Search) Take() Line {
 	if m.isFreed { // there may be others before it, which nobody has looked at
 		return m.Line
 	}
-	delete(t.kept, m.first)
-	t.first[m.stream] = max(t.first[m.stream], m.first)
-	for i := range t.at {
-		if s.wants(i) && m.after.off > t.at[i].off {
-			t.at[i] = m.after
+	for i := range t.spans {
+		if s.wants(i) && m.after.off > s.least.off {
+			last := int64(0)
+			if i == m.stream { // what else is under way there is not known
+				last = m.first
+			}
+			t.add(i, span{s.least.off, m.after}, last)
 		}
+	}
+	if t.kept[m.stream][m.first] = true; m.Ended && m.first >= s.least.off {
+		delete(t.kept[m.stream], m.first) // it is in the span
 	}
 	return m.Line
 }
@@ -489,10 +553,10 @@ func (s *Search) Stop() {
 	}
 	s.kept = false
 	m, t := s.state.match, s.taken
-	delete(t.kept, m.first)
-	if m.Ended || !t.free(m.stream, m.first, m.end) { // or it is found again, as it is then
+	delete(t.kept[m.stream], m.first)
+	if m.Ended || t.lineTaken(m.stream, m.first, m.end) { // or it is found again, as it is then
 		m.isFreed = true
-		t.kept[m.first] = true
+		t.kept[m.stream][m.first] = true
 		t.freed = append(t.freed, m)
 	}
 	for _, other := range l.searches {

@@ -2,6 +2,7 @@ package output
 
 import (
 	"fmt"
+	"os"
 	"regexp"
 	"strings"
 	"sync"
@@ -194,6 +195,82 @@ func TestSince(t *testing.T) {
 	}
 }
 
+// TestSincePieces: the time of a line is that of its first byte, whether or not the other
+// stream wrote before it had ended.
+func TestSincePieces(t *testing.T) {
+	for _, interrupted := range []bool{false, true} {
+		l, _ := newLog(t, ticks())
+		l.Begin(1)
+		fmt.Fprint(l.Stdout(), "load")
+		mark := l.logs.now()
+		if interrupted {
+			fmt.Fprintln(l.Stderr(), "careful")
+		}
+		fmt.Fprint(l.Stdout(), "ed\nlast ")
+		since := l.Search(regexp.MustCompile("loaded"), Both, From{T: mark})
+		if since.Finish(); since.Met() {
+			t.Errorf("interrupted %v: what began before was found", interrupted)
+		}
+		for _, q := range []Query{{Since: mark, Stream: Stdout}, {Since: mark, Stream: Stdout, Last: 5}} {
+			if got := text(t, l, q); got != "last " {
+				t.Errorf("interrupted %v, %+v: %q", interrupted, q, got)
+			}
+		}
+		if s := l.Search(regexp.MustCompile("loaded"), Both, From{}); !s.Met() || s.Take().T != 3*time.Millisecond {
+			t.Errorf("interrupted %v: not found, or at another time than its first byte's", interrupted)
+		}
+		if interrupted {
+			fmt.Fprintln(l.Stderr(), "again")
+			fmt.Fprint(l.Stdout(), "one")
+		}
+		began := l.out.began
+		if s := l.Search(regexp.MustCompile("last"), Both, From{T: began}); interrupted {
+			if s.Finish(); !s.Met() || s.Take().T != began {
+				t.Error("a line under way was not found by the time of its first byte")
+			}
+		}
+	}
+}
+
+// TestSinceLeaves: a search that begins later leaves what is before to those that do not,
+// and none returns what another has had.
+func TestSinceLeaves(t *testing.T) {
+	l, _ := newLog(t, ticks())
+	l.Begin(1)
+	for i := range 10 {
+		fmt.Fprintf(l.Stdout(), "line %d\n", i)
+	}
+	fmt.Fprint(l.Stderr(), "line under way")
+	from := func(i int) From { return From{T: 3*time.Millisecond + time.Duration(i)*1500*time.Microsecond} }
+	expect := func(f From, stream, want string) {
+		t.Helper()
+		if got := get(t, l, "line", stream, f); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	now := l.Search(regexp.MustCompile("line"), Both, From{Now: true})
+	fmt.Fprint(l.Stdout(), "line 10\nline 11\n")
+	if now.Finish(); !now.Met() || now.Take().Text != "line 10" {
+		t.Error("the first from now on was not found")
+	}
+	expect(from(3), Both, "line 3")
+	expect(from(6), Both, "line 6")
+	expect(from(3), Stdout, "line 4")
+	expect(From{}, Both, "line 0")
+	expect(from(3), Both, "line 5")
+	fmt.Fprint(l.Stderr(), " and ended\n")
+	expect(From{}, Stderr, "line under way and ended")
+	for _, want := range []string{"line 1", "line 2", "line 7", "line 8", "line 9", "line 11"} {
+		expect(From{}, Both, want)
+	}
+	l.End()
+	expect(From{}, Both, "over")
+	expect(from(1), Both, "over")
+	if taken := l.taken["line"]; len(taken.spans[0]) != 1 || len(taken.kept[0])+len(taken.kept[1]) > 1 {
+		t.Errorf("%+v", taken)
+	}
+}
+
 // TestStanding: which patterns a line matches that may go on.
 func TestStanding(t *testing.T) {
 	for _, test := range []struct {
@@ -233,6 +310,35 @@ func TestFinish(t *testing.T) {
 	}
 	if line := s.Take(); line.Text != "now" || line.Ended {
 		t.Errorf("%+v", line)
+	}
+}
+
+// TestLostAtOnce: where a log cannot be written any more, what it has is found, and who
+// waits for what it has not is told at once, as is who begins to wait then.
+func TestLostAtOnce(t *testing.T) {
+	l, path := newLog(t, ticks())
+	l.Begin(1)
+	fmt.Fprintln(l.Stdout(), "before")
+	news := make(chan struct{}, 1)
+	s := l.Search(regexp.MustCompile("after"), Both, From{})
+	s.Follow(func() { news <- struct{}{} })
+	other, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintln(other, "1.000000 out of another")
+	other.Close()
+	fmt.Fprintln(l.Stdout(), "after")
+	<-news
+	if err := s.Err(); err == nil || !strings.Contains(err.Error(), "what it wrote is lost: cannot write: ") || s.Met() {
+		t.Errorf("%v", err)
+	}
+	s.Stop()
+	if got := get(t, l, "before", Both, From{}); got != "before" {
+		t.Errorf("%q", got)
+	}
+	if s := l.Search(regexp.MustCompile("before"), Both, From{}); s.Met() || s.Err() == nil {
+		t.Errorf("the second of one line: %v", s.Err())
 	}
 }
 
