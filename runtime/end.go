@@ -146,11 +146,8 @@ func (r *Run) conclude() (*Result, error) {
 		r.Find(Finding{Outcome: Failed, Reason: fmt.Sprintf("processes %v were killed and have not ended", left), During: verdict.AtEnd})
 	}
 	r.stopOnDone()
-	folder := r.folder
-	r.folder = nil // open while the log is written
 	released := r.release()
 	r.healing.Wait()
-	r.folder = folder
 
 	r.j.Lock()
 	for _, err := range released {
@@ -168,13 +165,13 @@ func (r *Run) conclude() (*Result, error) {
 	}
 	v := r.writeVerdict(left)
 	r.j.Close(ErrEnded)
-	result := &Result{Verdict: v, ID: r.id, Folder: folder.Path, Duration: r.Elapsed(), events: r.Events(),
+	result := &Result{Verdict: v, ID: r.id, Folder: r.folder.Path, Duration: r.Elapsed(), events: r.Events(),
 		Nodes: r.infos(), LeftBehind: left}
 	err := r.j.Lost()
 	r.j.Unlock()
 	r.j.Wait()
 	r.observed.Wait()
-	return result, errors.Join(err, r.unobserved, folder.Close())
+	return result, errors.Join(err, r.unobserved, r.folder.Close())
 }
 
 // writeVerdict judges the run and writes the end of its log. A log without its

@@ -156,6 +156,9 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 	r.tasks.Go(func() { swept <- folder.Sweep() })
 	if err := r.open(); err != nil {
 		r.release()
+		if r.folder != nil {
+			r.folder.Close()
+		}
 		r.tasks.Wait()
 		return nil, err
 	}
@@ -256,7 +259,8 @@ func (r *Run) endpointPorts() (ports []int) {
 	return ports
 }
 
-// release closes what open opened and reports what failed to close.
+// release closes what open opened, but for the folder, whose log is written still, and
+// reports what failed to close.
 func (r *Run) release() []error {
 	var errs []error
 	if r.drivers.control != nil {
@@ -276,9 +280,6 @@ func (r *Run) release() []error {
 	}
 	if r.addresses != nil {
 		errs = append(errs, r.addresses.Close())
-	}
-	if r.folder != nil {
-		errs = append(errs, r.folder.Close())
 	}
 	r.abortWork(ErrEnded)
 	r.endEnded()
