@@ -61,7 +61,9 @@ func (c *call) do(asLongAsANodeLikes bool, plan func() (*runtime.Step, error)) (
 		if step, err = plan(); err != nil {
 			return nil, err
 		}
-		c.task.fire()
+		if life := step.Life(); life != nil && !life.Harmless() {
+			c.task.fire()
+		}
 		return step.Do, nil
 	}
 	var err error

@@ -99,6 +99,9 @@ func (l *Life) Nodes() []string {
 	return slices.Clone(l.nodes)
 }
 
+// Harmless reports whether it only undoes, asks or tells: see event.FaultPlanned.
+func (l *Life) Harmless() bool { return l.plan.Harmless }
+
 // Touched returns what the fault has touched so far.
 func (l *Life) Touched() event.Touched { return l.doer.Touched() }
 

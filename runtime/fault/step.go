@@ -124,8 +124,8 @@ func (b *Book) Schedule(what, where string) *Schedule {
 	return s
 }
 
-// Fire logs that what was scheduled has fired: a fault of it was planned, or the
-// function came to its end without one. To fire once more does nothing.
+// Fire logs that what was scheduled has fired: a fault of it that does harm was planned,
+// or the function came to its end without one. To fire once more does nothing.
 func (s *Schedule) Fire() {
 	s.book.j.Lock()
 	defer s.book.j.Unlock()
