@@ -358,6 +358,7 @@ func (r *Run) abort(cause error) {
 	r.cause = cause
 	r.abortWork(cause)
 	r.j.CancelWatches(cause)
+	r.faults.GiveUp(cause)
 }
 
 // watchEnded is the error that watches end with at once, or nil. The lock is held.
