@@ -54,19 +54,34 @@ func (c *call) signal(otherwise string) (syscall.Signal, error) {
 
 // do plans something at once, before any other task runs, so that what tasks ask
 // for comes in the order in which they do; it is done while others run. It takes no
-// time on their clock, unless it takes as long as a node likes.
+// time on their clock, unless it takes as long as a node likes. What waits for its turn
+// beyond the time of what the task is part of is given up.
 func (c *call) do(asLongAsANodeLikes bool, plan func() (*runtime.Step, error)) (starlark.Value, error) {
 	var step *runtime.Step
 	begin := func() (do func(context.Context) error, err error) {
 		if step, err = plan(); err != nil {
 			return nil, err
 		}
-		c.task.fire()
+		if life := step.Life(); life != nil && !life.Harmless() {
+			c.task.fire()
+		}
 		return step.Do, nil
+	}
+	inTime := func() (func(context.Context) error, error) {
+		_, err := begin()
+		limit, left := c.task.Left()
+		if err != nil || limit == nil {
+			return step.Do, err
+		}
+		return func(ctx context.Context) error {
+			late, stop := c.host.run.Clock().After(left)
+			defer stop()
+			return step.DoInTime(ctx, late, limit)
+		}, nil
 	}
 	var err error
 	if !asLongAsANodeLikes {
-		err = c.task.Apply(begin)
+		err = c.task.Apply(inTime)
 	} else if err = c.task.Err(); err == nil {
 		var do func(context.Context) error
 		if do, err = begin(); err == nil {

@@ -93,8 +93,8 @@ func (t *scriptTask) spawn(of *starlark.Thread, delay time.Duration, schedule *f
 	return &taskValue{task: child}
 }
 
-// fire says that the fault which the task is to do has fired: one was planned, or its
-// function came to its end without one.
+// fire says that the fault which the task is to do has fired: one that does harm was
+// planned, or its function came to its end without one.
 func (t *scriptTask) fire() {
 	if t.schedule != nil {
 		t.schedule.Fire()

@@ -407,3 +407,30 @@ sleep("1s")
 		}
 	}
 }
+
+// TestForgottenStep: a step that an embedder's builtin plans, and forgets, holds up the
+// faults after it no longer than what waits for these, and never beyond the time limit.
+func TestForgottenStep(t *testing.T) {
+	limit := 3 * time.Second
+	began := time.Now()
+	r, out := run(t, script.Config{TopologySource: ini(t, "node", "other"), TimeLimit: &limit, Source: []byte(`
+fork([node, other])
+await_ready([node, other])
+forget()
+e = catch(lambda: wait_until(lambda: catch(lambda: pause(other)), timeout = "20ms"))
+print(e.kind, "was in" in e.message)
+kill(node)
+pause(other)
+`), Builtins: starlark.StringDict{
+		"forget": starlark.NewBuiltin("forget", func(thread *starlark.Thread, _ *starlark.Builtin, _ starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
+			_, err := script.RunOf(thread).Pause([]string{"node"})
+			return starlark.None, err
+		}),
+	}})
+	if out != "timeout True\n" || !errors.Is(r.Cause, runtime.ErrTimeLimit) || r.Where != "script.star:8:6" {
+		t.Errorf("%s at %s: %s; it printed %q", r.Outcome, r.Where, r.Reason, out)
+	}
+	if took := time.Since(began); took > 30*time.Second {
+		t.Errorf("it took %s", took)
+	}
+}

@@ -147,15 +147,12 @@ func (r *Run) conclude() (*Result, error) {
 		r.Find(Finding{Outcome: Failed, Reason: fmt.Sprintf("processes %v were killed and have not ended", left), During: verdict.AtEnd})
 	}
 	r.stopOnDone()
-	folder := r.folder
-	r.folder = nil // open while the log is written
 	released := r.release()
 	r.healing.Wait()
-	r.folder = folder
 
 	r.j.Lock()
 	if r.j.Lost() == nil { // which tells more
-		if err := folder.CheckEvents(r.j.Written()); err != nil {
+		if err := r.folder.CheckEvents(r.j.Written()); err != nil {
 			r.changedLog(err)
 		}
 	}
@@ -174,7 +171,7 @@ func (r *Run) conclude() (*Result, error) {
 	}
 	v := r.writeVerdict(left)
 	r.j.Close(ErrEnded)
-	result := &Result{Verdict: v, ID: r.id, Folder: folder.Path, Duration: r.Elapsed(), events: r.Events(),
+	result := &Result{Verdict: v, ID: r.id, Folder: r.folder.Path, Duration: r.Elapsed(), events: r.Events(),
 		Nodes: r.infos(), LeftBehind: left}
 	err := r.j.Lost()
 	r.j.Unlock()
@@ -183,7 +180,7 @@ func (r *Run) conclude() (*Result, error) {
 	if r.missed != nil && !slices.ContainsFunc(r.findings, func(f Finding) bool { return f.Cause == r.missed.Cause }) {
 		result.Verdict = verdict.Conclude(append(r.findings, *r.missed)) // its log was closed
 	}
-	return result, errors.Join(err, folder.Close())
+	return result, errors.Join(err, r.folder.Close())
 }
 
 // observe tells the observer all events. That it cannot be told of some, as the log at

@@ -154,6 +154,9 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 	r.tasks.Go(func() { swept <- folder.Sweep() })
 	if err := r.open(); err != nil {
 		r.release()
+		if r.folder != nil {
+			r.folder.Close()
+		}
 		r.tasks.Wait()
 		return nil, err
 	}
@@ -263,7 +266,8 @@ func (r *Run) endpointPorts() (ports []int) {
 	return ports
 }
 
-// release closes what open opened and reports what failed to close.
+// release closes what open opened, but for the folder, whose log is written still, and
+// reports what failed to close.
 func (r *Run) release() []error {
 	var errs []error
 	if r.drivers.control != nil {
@@ -283,9 +287,6 @@ func (r *Run) release() []error {
 	}
 	if r.addresses != nil {
 		errs = append(errs, r.addresses.Close())
-	}
-	if r.folder != nil {
-		errs = append(errs, r.folder.Close())
 	}
 	r.abortWork(ErrEnded)
 	r.endEnded()
@@ -364,6 +365,7 @@ func (r *Run) abort(cause error) {
 	r.cause = cause
 	r.abortWork(cause)
 	r.j.CancelWatches(cause)
+	r.faults.GiveUp(cause)
 }
 
 // watchEnded is the error that watches end with at once, or nil. The lock is held.

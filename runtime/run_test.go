@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -588,6 +589,67 @@ func TestMissedLate(t *testing.T) {
 	result, err := r.End(nil)
 	must(t, err)
 	if result.Outcome != Failed || !strings.Contains(result.Reason, "the observer was not told") {
+		t.Errorf("%+v", result.Verdict)
+	}
+}
+
+// TestAskedMeanwhile: who observes a run, or looks at it from a goroutine of its own, may
+// ask it anything while it ends, and after it.
+func TestAskedMeanwhile(t *testing.T) {
+	var run atomic.Pointer[Run]
+	ask := func() {
+		r := run.Load()
+		if r == nil {
+			return
+		}
+		for _, n := range r.Nodes() {
+			r.Node(n.Name)
+			r.NodeFolder(n.Name)
+			r.Output(n.Name, OutputQuery{})
+			r.Messages(n.Name, "")
+			r.Watch(r.Reached([]string{n.Name}, StateExited), func() {}).Stop()
+			r.MayExit([]string{n.Name})
+		}
+		r.WriteFile("asked", []byte(r.Folder()+r.ID()))
+		r.Print("asked")
+		r.Faults()
+		r.Can("pause")
+		r.Containment()
+		r.Context()
+		r.Elapsed()
+		for range r.Events() {
+			break
+		}
+	}
+	observed := 0
+	r := begin(t, Config{Topology: ini(t, "a", "b"), Observer: func(event.Event) {
+		if observed++; observed < 100 { // what it asks for is observed too
+			ask()
+		}
+	}})
+	both := []string{"a", "b"}
+	must(t, r.ForkAll(t.Context(), both, ForkOptions{}))
+	must(t, r.Wait(r.Reached(both, StateReady)))
+	run.Store(r)
+	ended := make(chan struct{})
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		for {
+			select {
+			case <-ended:
+				ask()
+				return
+			default:
+				ask()
+				time.Sleep(20 * time.Microsecond)
+			}
+		}
+	})
+	result, err := r.End(nil)
+	close(ended)
+	asking.Wait()
+	must(t, err)
+	if result.Outcome != Passed {
 		t.Errorf("%+v", result.Verdict)
 	}
 }

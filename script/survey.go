@@ -104,8 +104,9 @@ func (p *plan) unused(faults fault.Tales) *mention {
 	return &named[0]
 }
 
-// faultIn is the name of the first fault that a function's own text calls, "" where
-// it has none: not what it calls, nor what is defined in it.
+// faultIn is the name of the first fault in a function's own text, "" where it has none.
+// The text of the functions that are defined in it is its own, that of those which it
+// calls is not.
 func (p *plan) faultIn(fn *starlark.Function) string {
 	if p.faulty == nil {
 		p.faulty = map[string]string{}
@@ -139,10 +140,7 @@ func (p *plan) findFaulty(file *syntax.File) {
 func (p *plan) ownFault(fn syntax.Node) (name string) {
 	harmless := map[syntax.Expr]bool{}
 	syntax.Walk(fn, func(n syntax.Node) bool {
-		switch e := n.(type) {
-		case *syntax.DefStmt, *syntax.LambdaExpr:
-			return n == fn
-		case *syntax.CallExpr:
+		if e, ok := n.(*syntax.CallExpr); ok {
 			harmless[e.Fn] = !builtins.IsFault(vocabularyName(e.Fn), signalOf(e))
 		}
 		if e, ok := n.(syntax.Expr); ok && name == "" && !harmless[e] {

@@ -82,8 +82,9 @@ type Life struct {
 	touched bool // what it touched is in the log
 }
 
-// Plan logs the intent of a fault. The step that it returns must be done or given
-// up; the end of the run gives up what is left. The lock is held.
+// Plan logs the intent of a fault. The step that it returns must be done or given up, as
+// those after it may wait for it; the end of the run's work gives up what is left. The
+// lock is held.
 func (b *Book) Plan(p Plan, d Doer) *Step {
 	l := &Life{ID: b.j.NewID(), What: p.What, book: b, plan: p, doer: d}
 	b.j.Append("", event.FaultPlanned{ID: l.ID, What: p.What, Nodes: p.Nodes, Detail: p.Detail, Links: p.Links, Harmless: p.Harmless})
@@ -102,6 +103,9 @@ func (l *Life) Nodes() []string {
 	defer l.book.j.Unlock()
 	return slices.Clone(l.nodes)
 }
+
+// Harmless reports whether it only undoes, asks or tells: see event.FaultPlanned.
+func (l *Life) Harmless() bool { return l.plan.Harmless }
 
 // Touched returns what the fault has touched so far.
 func (l *Life) Touched() event.Touched { return l.doer.Touched() }
@@ -261,14 +265,8 @@ func (b *Book) Exited(node string) {
 // waited for until ctx is done, and what is in force is healed. Nothing may be
 // planned after it. It returns what could not be undone.
 func (b *Book) End(ctx context.Context, why error) error {
-	ended, cancel := context.WithCancelCause(context.Background())
-	cancel(why)
 	b.j.Lock()
-	for _, s := range slices.Clone(b.open) {
-		if !s.begun {
-			s.giveUp(ended, why)
-		}
-	}
+	b.GiveUp(why)
 	b.CloseSchedules(why)
 	begun := slices.Clone(b.open)
 	heal := b.Heal(func(*Life, string) bool { return true })
@@ -281,6 +279,18 @@ func (b *Book) End(ctx context.Context, why error) error {
 		}
 	}
 	return err
+}
+
+// GiveUp gives up, as what they are part of has ended, all steps that were not begun: also
+// those that nobody does. The lock is held.
+func (b *Book) GiveUp(why error) {
+	ended, cancel := context.WithCancelCause(context.Background())
+	cancel(why)
+	for _, s := range slices.Clone(b.open) {
+		if !s.begun {
+			s.giveUp(ended, why)
+		}
+	}
 }
 
 // CloseSchedules closes what was scheduled and has not fired. The lock is held.

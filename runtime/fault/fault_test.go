@@ -180,6 +180,34 @@ func TestGivenUp(t *testing.T) {
 	expect(t, j, "planned 1, planned 2, abandoned 2 by script, planned 3, abandoned 3 by end, planned 4, abandoned 4 by script, abandoned 1 by end")
 }
 
+// TestForgottenStep: who waits behind a step that nobody does waits no longer than it likes,
+// and no longer than the work that both are part of.
+func TestForgottenStep(t *testing.T) {
+	j, b := book(t)
+	forgotten := plan(j, b, lasting, &deed{reach: reached, touched: some})
+	late, tooLate := make(chan struct{}), errors.New("too late")
+	close(late)
+	if err := plan(j, b, lasting, &deed{}).DoInTime(context.Background(), late, tooLate); err != tooLate {
+		t.Errorf("%v", err)
+	}
+	done, ended := make(chan error), errors.New("the work has ended")
+	second := plan(j, b, lasting, &deed{})
+	go func() { done <- second.Do(context.Background()) }()
+	j.Lock()
+	b.GiveUp(ended)
+	j.Unlock()
+	for _, err := range []error{<-done, second.Do(context.Background()), forgotten.Do(context.Background())} {
+		if err != ended {
+			t.Errorf("%v", err)
+		}
+	}
+	// Whose turn it is does it, however late.
+	if err := plan(j, b, lasting, &deed{reach: reached, touched: some}).DoInTime(context.Background(), late, tooLate); err != nil {
+		t.Error(err)
+	}
+	expect(t, j, "planned 1, planned 2, abandoned 2 by script, planned 3, abandoned 1 by end, abandoned 3 by end, planned 4, applied 4, touched 4")
+}
+
 // TestFails: a fault that cannot be applied is undone, and abandoned. The script,
 // which is told by the error, is who gave it up.
 func TestFails(t *testing.T) {

@@ -21,6 +21,7 @@ type Step struct {
 	ended chan struct{} // closed when it is over
 	begun bool
 	over  bool
+	why   error // it was given up, or nil
 }
 
 // step plans a step. The lock is held.
@@ -42,18 +43,33 @@ func (s *Step) Life() *Life { return s.life }
 // Lasting reports whether the step applies a fault that stays in force.
 func (s *Step) Lasting() bool { return s.life != nil && s.life.plan.Lasting }
 
-// Do does the step when its turn has come, and returns when it is done. Where ctx
-// is done before its turn, it is given up.
-func (s *Step) Do(ctx context.Context) error {
+// Do does the step when its turn has come, and returns when it is done. Where ctx is done
+// before its turn, or the run's work is, it is given up.
+func (s *Step) Do(ctx context.Context) error { return s.DoInTime(ctx, nil, nil) }
+
+// DoInTime is Do for a step that is given up, for a reason, if late is closed before its
+// turn has come. One that has begun is done.
+func (s *Step) DoInTime(ctx context.Context, late <-chan struct{}, why error) error {
 	j := s.book.j
+	isLate := false
 	if s.mine != nil {
 		select {
 		case <-s.mine:
-		case <-ctx.Done():
+		default:
+			select {
+			case <-s.mine:
+			case <-s.ended:
+			case <-ctx.Done():
+			case <-late:
+				isLate = true
+			}
 		}
 	}
 	j.Lock()
 	switch {
+	case s.why != nil:
+		defer j.Unlock()
+		return s.why
 	case s.over || s.begun:
 		j.Unlock()
 		return errOver
@@ -61,6 +77,10 @@ func (s *Step) Do(ctx context.Context) error {
 		defer j.Unlock()
 		s.giveUp(ctx, context.Cause(ctx))
 		return context.Cause(ctx)
+	case isLate:
+		defer j.Unlock()
+		s.giveUp(ctx, why)
+		return why
 	}
 	s.begun = true
 	j.Unlock()
@@ -71,8 +91,8 @@ func (s *Step) Do(ctx context.Context) error {
 	return err
 }
 
-// errOver is the error of a step that is done again, or after it was given up.
-var errOver = errors.New("it was done or given up before")
+// errOver is the error of a step that is done again.
+var errOver = errors.New("it was done before")
 
 // GiveUp gives the step up, unless it was begun.
 func (s *Step) GiveUp(why error) {
@@ -85,6 +105,7 @@ func (s *Step) GiveUp(why error) {
 
 // giveUp gives the step up for the cause of ctx. The lock is held.
 func (s *Step) giveUp(ctx context.Context, why error) {
+	s.why = why
 	s.undone(ctx, why)
 	s.end()
 }
@@ -124,8 +145,8 @@ func (b *Book) Schedule(what, where string) *Schedule {
 	return s
 }
 
-// Fire logs that what was scheduled has fired: a fault of it was planned, or the
-// function came to its end without one. To fire once more does nothing.
+// Fire logs that what was scheduled has fired: a fault of it that does harm was planned,
+// or the function came to its end without one. To fire once more does nothing.
 func (s *Schedule) Fire() {
 	s.book.j.Lock()
 	defer s.book.j.Unlock()

@@ -304,6 +304,9 @@ func (t *Task) Apply(plan func() (func(context.Context) error, error)) error {
 		if ended != nil {
 			return ended
 		}
+		if l := (*Limit)(nil); errors.As(err, &l) {
+			l.cut = true
+		}
 		return err
 	default:
 		if ended == nil { // its group's end came first
@@ -446,6 +449,16 @@ func (t *Task) limit() (first *Limit) {
 		}
 	}
 	return first
+}
+
+// Left is the limit that comes first, and the script time until it does; nil where there
+// is none. It is for Apply, which ends at no limit: what is to be applied, and has not
+// begun, may end with the limit as its error.
+func (t *Task) Left() (first *Limit, left time.Duration) {
+	if first = t.limit(); first != nil {
+		left = max(0, first.at-t.Now())
+	}
+	return first, left
 }
 
 // Cut is the outermost of the task's limits that has cut a wait short, or nil.
