@@ -37,7 +37,8 @@ const (
 // other stream wrote before it had ended, and where it is longer than a MiB: a "+"
 // behind the mark says that the line goes on in the stream's next piece, a "+"
 // before it that the piece goes on with the line. Each piece has the time at which
-// its first byte was read. The end of the incarnation ends its last lines.
+// its first byte was read. The end of a stream ends its last line, and so does that of
+// the incarnation.
 //
 // The file is open only while it is used: see Logs. After an error of writing it,
 // nothing more is written; what the node writes is read on and lost.
@@ -197,6 +198,18 @@ func (w *stream) Write(p []byte) (int, error) {
 	return n, nil
 }
 
+// EndStream ends the line under way: the node has closed the stream, and may live on.
+func (w *stream) EndStream() {
+	l := w.log
+	l.mu.Lock()
+	b := l.borrow()
+	l.endStream(w, l.logs.now())
+	l.write()
+	l.repay(b)
+	l.mu.Unlock()
+	l.changed()
+}
+
 // The lock is held for all that follows.
 
 func (l *Log) borrow() *[]byte {
@@ -245,15 +258,24 @@ func (l *Log) endLine(w *stream) {
 // endLines ends the lines that are under way, that at the end of the file first.
 func (l *Log) endLines(now time.Duration) {
 	for _, w := range []*stream{l.open, &l.out, &l.errs} {
-		if w == nil || w.first == none || l.err != nil {
-			continue
+		if w != nil {
+			l.endStream(w, now)
 		}
-		if l.open != w {
-			l.interrupt()
-			l.begin(w, now)
-		}
-		l.endLine(w)
 	}
+}
+
+// endStream ends a stream's line, if one is under way.
+func (l *Log) endStream(w *stream, now time.Duration) {
+	if w.first == none || l.err != nil {
+		return
+	}
+	if l.open != w {
+		if l.interrupt(); l.err != nil {
+			return
+		}
+		l.begin(w, now)
+	}
+	l.endLine(w)
 }
 
 // interrupt closes the open piece, whose line goes on: what stands of it moves by

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"sort"
 	"time"
-	"unicode/utf8"
 )
 
 const (
@@ -353,30 +352,6 @@ func (s *Search) lookAtStanding(all bool) (wait time.Duration) {
 	}
 	s.stoodAt, s.state.match = stoodAt, m
 	return wait
-}
-
-// standing reports whether a pattern matches a line that may go on, and none of its
-// groups would match more if the line did: "port (\d+)" does not match "port 80",
-// of which "80" may follow. What might follow is tried with the last character, a
-// letter, a digit and a space.
-func standing(pattern *regexp.Regexp, text []byte) bool {
-	at := pattern.FindSubmatchIndex(text)
-	if at == nil {
-		return false
-	}
-	if !slices.Contains(at[2:], len(text)) {
-		return true
-	}
-	_, size := utf8.DecodeLastRune(text)
-	for _, more := range []string{string(text[len(text)-size:]), "a", "0", " "} {
-		longer := pattern.FindSubmatchIndex(append(slices.Clip(text), more...))
-		for i := 3; i < len(at) && i < len(longer); i += 2 {
-			if longer[i] > at[i] && longer[i-1] == at[i-1] {
-				return false
-			}
-		}
-	}
-	return true
 }
 
 // Follow has the log look for the search at what comes. recheck is called, without

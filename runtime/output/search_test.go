@@ -271,6 +271,30 @@ func TestSinceLeaves(t *testing.T) {
 	}
 }
 
+// TestEndStream: a stream that has ended has ended its line, beside one that has not.
+func TestEndStream(t *testing.T) {
+	l, path := newLog(t, ticks())
+	l.Begin(1)
+	fmt.Fprint(l.Stdout(), "port 80")
+	fmt.Fprint(l.Stderr(), "warn")
+	s := l.Search(regexp.MustCompile(`port (\d+)`), Both, From{})
+	if s.Finish(); s.Met() {
+		t.Fatal("it may go on")
+	}
+	l.out.EndStream()
+	l.out.EndStream()
+	if s.Finish(); !s.Met() {
+		t.Fatal("not met")
+	}
+	if line := s.Take(); line.Text != "port 80" || !line.Ended {
+		t.Errorf("%+v", line)
+	}
+	fmt.Fprint(l.Stderr(), "ing")
+	if got := text(t, l, Query{}); got != "port 80\nwarning" {
+		t.Errorf("%q of\n%s", got, read(t, path))
+	}
+}
+
 // TestStanding: which patterns a line matches that may go on.
 func TestStanding(t *testing.T) {
 	for _, test := range []struct {
@@ -287,11 +311,22 @@ func TestStanding(t *testing.T) {
 		{`port (\d{2})`, "port 80", true},
 		{`port (\d+) `, "port 80 ", true},
 		{`(.*)`, "port", false},
-		{`(a|ab)(c|bcd)?$`, "ab", true},
+		{`(a|ab)(c|bcd)?$`, "ab", false},
 		{`name (\w+)`, "name x1", false},
 		{`name (\pL+)`, "name é", false},
 		{`(> )$`, "> ", true},
 		{`()`, "", true},
+		{`gate (closing|closed|cl)`, "gate cl", false},
+		{`gate (cl|closing)`, "gate cl", true}, // the first that matches is taken, however it goes on
+		{`gate (shut(?:-for-good)?)`, "gate shut", false},
+		{`gate (shut(?:-for-good)?)`, "gate shut ", true},
+		{`done(?: in (\d+) s)?`, "done", false},
+		{`done(?: in (\d+) s)?`, "done.", true},
+		{`^.*gate (\d+) is`, "gate 7 is", true}, // another gate may follow: that is another match
+		{`(\d+)\b`, "gate 7", false},
+		{`(\d+)\b`, "gate 7 ", true},
+		{`(\pL+)`, "caf\xc3", false}, // half of é
+		{`(x\n?)`, "x", true},
 	} {
 		if got := standing(regexp.MustCompile(test.pattern), []byte(test.text)); got != test.want {
 			t.Errorf("%q in %q: %v", test.pattern, test.text, got)

@@ -269,6 +269,7 @@ type output struct {
 
 	mu     sync.Mutex // held from a read to the end of its write
 	failed bool
+	over   bool // it has been read to its end
 }
 
 // buffers are as large as a pipe is: whoever writes into it is held up while it is
@@ -302,6 +303,9 @@ func (o *output) read() {
 			return n > 0 || over
 		})
 		if over {
+			o.mu.Lock()
+			o.over = true
+			o.mu.Unlock()
 			return
 		}
 	}
@@ -327,8 +331,13 @@ func (o *output) close() {
 	o.from.Close()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if to, ok := o.to.(*lineEnds); ok {
-		to.flush()
+	to := o.to
+	if ends, ok := to.(*lineEnds); ok {
+		ends.flush()
+		to = ends.to
+	}
+	if o.over {
+		endStream(to)
 	}
 }
 

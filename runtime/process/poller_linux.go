@@ -159,7 +159,11 @@ func (o *pipe) ready(buf []byte) {
 	if o.fd < 0 {
 		return
 	}
-	if n, err := o.readOnce(buf); n <= 0 && err != unix.EAGAIN || o.poller.again(o.fd, o.number) != nil {
+	n, err := o.readOnce(buf)
+	if n == 0 && err == nil {
+		endStream(o.to)
+	}
+	if n <= 0 && err != unix.EAGAIN || o.poller.again(o.fd, o.number) != nil {
 		o.close()
 	}
 }

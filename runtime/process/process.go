@@ -52,8 +52,21 @@ type Spec struct {
 	// Stdout and Stderr are given what the process writes, as it was read, each
 	// from one goroutine. Nil throws it away, and so does a writer that fails:
 	// a process is never held up by an error of its reader. The order between
-	// the two streams is only that in which they were read.
+	// the two streams is only that in which they were read. A StreamEnder is told of
+	// the end of its stream.
 	Stdout, Stderr io.Writer
+}
+
+// StreamEnder is a Stdout or Stderr that is told when it gets no more, as the process, and
+// whoever has its stream from it, has closed that. Of a stream that is open when the
+// process has ended it may be told or not.
+type StreamEnder interface{ EndStream() }
+
+// endStream tells a writer that its stream has ended.
+func endStream(w io.Writer) {
+	if e, ok := w.(StreamEnder); ok {
+		e.EndStream()
+	}
 }
 
 // Size is the size of a terminal, in characters; both are below 65536.
