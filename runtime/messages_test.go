@@ -271,7 +271,7 @@ func TestLostOutput(t *testing.T) {
 	c, _ := r.OutputFrom("node", regexp.MustCompile("^up$"), "", OutputSince{})
 	c.Timeout = 10 * time.Millisecond
 	var lost *LogError
-	if err := r.Wait(c); !errors.As(err, &lost) || !strings.Contains(err.Error(), "output ^up$: what it wrote is lost: log of node: cannot write") {
+	if err := r.Wait(c); !errors.As(err, &lost) || !strings.Contains(err.Error(), "output ^up$: log of node: what it wrote is lost: cannot write") {
 		t.Errorf("%v", err)
 	}
 }
