@@ -173,13 +173,14 @@ func ping(address string) error {
 	}
 }
 
-// knock makes connections again and again, and tells how each went.
+// knock makes connections again and again, and tells how each went: a second without an
+// answer is silence, which on a busy machine a shorter time may be.
 func knock(address string) error {
 	for {
 		c, err := net.Dial("tcp", address)
 		if err == nil {
 			c.Write([]byte{7})
-			c.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+			c.SetReadDeadline(time.Now().Add(time.Second))
 			_, err = io.ReadFull(c, make([]byte, 1))
 			c.Close()
 		}
