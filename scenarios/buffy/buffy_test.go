@@ -99,10 +99,10 @@ func (d *dagon) Received(c *control.Conn, all []*osc.Message) {
 	d.cond.Broadcast()
 }
 
-func (d *dagon) Disconnected(*control.Conn, string, bool)          {}
-func (d *dagon) Refused(control.Refusal)                           {}
+func (d *dagon) Disconnected(*control.Conn, string, bool)                  {}
+func (d *dagon) Refused(control.Refusal)                                   {}
 func (d *dagon) Paused(string, time.Duration, time.Duration) time.Duration { return 0 }
-func (d *dagon) Failed(err error)                                  { d.t.Error(err) }
+func (d *dagon) Failed(err error)                                          { d.t.Error(err) }
 
 // until waits for something to be so.
 func (d *dagon) until(what string, is func() bool) {
