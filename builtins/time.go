@@ -20,7 +20,7 @@ func timeAndTasks() family {
 		{"after", "delay, fn, *args", "Starts a task that calls fn once, when a delay has passed since this call, and returns it. Example: after(\"30s\", fail, \"too slow\").", after},
 		{"every", "period, fn, *args, times=None", "Starts a task that calls fn again and again, first after one period, and returns it: as often as times says, or until the main part ends. A tick that is due while the last one still runs is skipped, and does not count among times. Example: every(\"5s\", send, leader, \"/checkpoint\", times=10).", every},
 		{"wait_until", "fn, timeout=None", "Waits until fn() is true, and returns what it returned. It is called again at every event and every 100 ms. timeout is as for await_ready, and ends what fn waits for too; 0 asks once. Example: wait_until(lambda: len(messages(leader, \"/count\")) > 3).", waitUntil},
-		{"defer", "fn, *args", "Calls fn with the arguments at the end of the run, however it ended: the last deferred first, each bounded by config.grace, or by the 5 s that it is by default where it is 0. An error in it fails the run, and what check_same, require_faults or inconclusive say in it counts as anywhere. Example: defer(print, \"worker 1 was\", worker_1).", deferCall},
+		{"defer", "fn, *args", "Calls fn with the arguments at the end of the run, however it ended: the last deferred first, each bounded by config.grace, or by the 5 s that it is by default where it is 0. After the time limit or a signal all of them together have that long, and those that do not end in it fail the run or leave it interrupted. An error in it fails the run, and what check_same, require_faults or inconclusive say in it counts as anywhere. Example: defer(print, \"worker 1 was\", worker_1).", deferCall},
 	}}
 }
 
