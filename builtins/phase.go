@@ -140,7 +140,8 @@ func (h *Host) SetTeardown(fn starlark.Callable) {
 
 // RunDeferred runs the deferred calls, the last first, and then the teardown, at
 // the end of the run, whatever has ended its work. Each is ended when ctx is done,
-// or after the grace. What goes wrong in one is a finding.
+// or after the grace; none is begun then. What goes wrong in one is a finding, and so is
+// one that is not made.
 func (h *Host) RunDeferred(ctx context.Context) {
 	for n := 1; ; n++ {
 		h.mu.Lock()
@@ -156,9 +157,15 @@ func (h *Host) RunDeferred(ctx context.Context) {
 		if d.fn == nil {
 			return
 		}
+		cause := context.Cause(ctx)
 		if h.stuck != nil {
-			f := verdict.Of(h.stuck)
-			f.Reason = fmt.Sprintf("the call was not made: the script is in %s still", h.stuck.in())
+			cause = h.stuck
+		}
+		if cause != nil {
+			f := verdict.Of(cause)
+			if f.Reason = fmt.Sprintf("the call was not made: %v", cause); h.stuck != nil {
+				f.Reason = fmt.Sprintf("the call was not made: the script is in %s still", h.stuck.in())
+			}
 			f.During, f.Where = during, d.at
 			h.run.Find(f)
 			continue

@@ -308,6 +308,53 @@ await_ready([node, other])
 	}
 }
 
+// TestDeferredTooMany: deferred calls make a run last no longer than one grace after its
+// time limit or an interruption, also one that comes while they run.
+func TestDeferredTooMany(t *testing.T) {
+	grace := 400 * time.Millisecond
+	for name, test := range map[string]struct {
+		limit   time.Duration
+		source  string
+		outcome runtime.Outcome
+		reason  string
+	}{
+		"limit in the main part":        {time.Second, "sleep(3600)", runtime.Failed, "the run's time limit has passed: 1s"},
+		"limit in them":                 {time.Second, "", runtime.Failed, "the run's time limit has passed: 1s; what was deferred did not end within 400ms of that"},
+		"interruption of the main part": {time.Hour, "interrupt()\nsleep(3600)", runtime.Interrupted, "interrupted by the caller: context canceled"},
+		"interruption of them":          {time.Hour, "defer(interrupt)", runtime.Interrupted, "interrupted by the caller: context canceled"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			c := script.Config{Grace: &grace, TimeLimit: &test.limit, RunsDir: t.TempDir(), Source: []byte(`
+for _ in range(100): defer(sleep, 0.3)
+` + test.source), Builtins: starlark.StringDict{
+				"interrupt": starlark.NewBuiltin("interrupt", func(*starlark.Thread, *starlark.Builtin, starlark.Tuple, []starlark.Tuple) (starlark.Value, error) {
+					cancel()
+					return starlark.None, nil
+				}),
+			}}
+			r, err := script.Run(ctx, c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Outcome != test.outcome || !strings.Contains(r.Reason, test.reason) {
+				t.Errorf("%s: %s", r.Outcome, r.Reason)
+			}
+			left := 0
+			for _, f := range r.Beside {
+				if strings.Contains(f.Reason, "the call was not made: ") && strings.HasSuffix(f.Reason, "did not end within 400ms of that") && f.Where == "script.star:2:27" {
+					left++
+				}
+			}
+			if left < 90 || left > 99 {
+				t.Errorf("%d were not made: %v", left, r.Beside)
+			}
+		})
+	}
+}
+
 // TestDeferredTasks: a deferred call and its tasks are a part of their own.
 func TestDeferredTasks(t *testing.T) {
 	grace := 300 * time.Millisecond

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"github.com/dagon-star/dagon-star/runtime/event"
 	"github.com/dagon-star/dagon-star/runtime/node"
 	"github.com/dagon-star/dagon-star/runtime/process"
+	"github.com/dagon-star/dagon-star/runtime/topology"
 	"github.com/dagon-star/dagon-star/runtime/verdict"
 )
 
@@ -50,7 +52,8 @@ func (r *Result) Events() iter.Seq2[event.Event, error] { return r.events }
 // End ends the run, whatever ended its work: all faults are undone, then last is
 // called, which may be nil, then all that still runs is shut down, and then the
 // findings are judged. What last and the end itself find counts as what was found
-// before. The context of last is done in a hurry.
+// before. The context of last is done in a hurry, and when the grace has passed since the
+// time limit, or since an interruption: its cause says which.
 //
 // Nothing of the run is left after End, except what a finding tells of. The error
 // says only that its log could not be written to the end.
@@ -63,11 +66,14 @@ func (r *Run) End(last func(context.Context)) (*Result, error) {
 	r.ending = true
 	r.j.CancelWatches(ErrEnded)
 	r.findCause()
+	inTime, late := context.WithCancelCause(r.ended)
+	defer late(nil)
+	r.late = late
+	if errors.Is(r.cause, ErrTimeLimit) || errors.As(r.cause, new(*InterruptedError)) {
+		r.curtail(r.cause)
+	}
 	r.j.Unlock()
 	r.forking.Wait() // what was being started is stopped with all others
-	if r.timeLimit != nil {
-		r.timeLimit.Stop()
-	}
 
 	// A hurry ends what is waited for, here and in the deferred calls.
 	ctx, stop := context.WithCancelCause(r.ended)
@@ -84,9 +90,13 @@ func (r *Run) End(last func(context.Context)) (*Result, error) {
 			}
 		})
 	}
+	defer context.AfterFunc(ctx, func() { late(context.Cause(ctx)) })()
 	r.endFaults()
 	if last != nil {
-		last(ctx)
+		last(inTime)
+	}
+	if r.timeLimit != nil {
+		r.timeLimit.Stop()
 	}
 	r.stopAll(context.Background(), ctx, "end")
 	if errors.Is(context.Cause(ctx), errHurried) {
@@ -97,6 +107,19 @@ func (r *Run) End(last func(context.Context)) (*Result, error) {
 
 // errHurried is the cause for which what is done at the end of a run is cut short.
 var errHurried = &InterruptedError{Err: errors.New("the end of the run was cut short, and what still ran was killed")}
+
+// curtail has what the end of the run calls end when the grace has passed, for the cause
+// that comes first. The lock is held; the run is ending.
+func (r *Run) curtail(cause error) {
+	if r.curtailed {
+		return
+	}
+	r.curtailed = true
+	grace := cmp.Or(r.cfg.Settings.Grace, topology.DefaultSettings().Grace) // no grace is for nodes
+	r.clock.AfterFunc(grace, func() {
+		r.late(fmt.Errorf("%w; what was deferred did not end within %s of that", cause, grace))
+	})
+}
 
 // endFaults undoes all faults. One that cannot be undone in time, as nothing more
 // can be opened, ends with the network of the run.

@@ -39,6 +39,7 @@ func (r *Run) interrupt(cause error) {
 		f := verdict.Of(cause)
 		f.During = verdict.AtEnd
 		r.find(f)
+		r.curtail(cause)
 	}
 	r.abort(cause)
 }

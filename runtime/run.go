@@ -116,12 +116,14 @@ type Run struct {
 	order  []*node.Node          // of the file
 
 	// Under the journal's lock.
-	cause    error // why the work was aborted, or nil
-	ending   bool
-	findings []verdict.Finding
-	missed   *verdict.Finding // the observer has not been told all, where that is so
-	required int64            // faults that have to touch something
-	tales    fault.Tales
+	cause     error // why the work was aborted, or nil
+	ending    bool
+	late      context.CancelCauseFunc // ends what is called at the end; nil until it ends
+	curtailed bool                    // late is to be called when the grace has passed
+	findings  []verdict.Finding
+	missed    *verdict.Finding // the observer has not been told all, where that is so
+	required  int64            // faults that have to touch something
+	tales     fault.Tales
 }
 
 // Start makes the run's folder and log and opens its control socket. Nothing
@@ -169,7 +171,13 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 	}
 	if limit := cfg.Settings.TimeLimit; limit > 0 {
 		r.timeLimit = r.clock.AfterFunc(limit, func() {
-			r.Abort(fmt.Errorf("%w: %s", ErrTimeLimit, limit))
+			r.j.Lock()
+			defer r.j.Unlock()
+			passed := fmt.Errorf("%w: %s", ErrTimeLimit, limit)
+			if r.ending {
+				r.curtail(passed)
+			}
+			r.abort(passed)
 		})
 	}
 	r.stopOnDone = context.AfterFunc(ctx, func() { r.interrupt(interruption(ctx)) })
