@@ -126,6 +126,9 @@ func (h *Host) print(t *scriptTask, text string) {
 func (h *Host) Predeclared() (names starlark.StringDict, notices []string) {
 	names = Vocabulary()
 	for name, v := range h.o.Embed {
+		if b, ok := v.(*starlark.Builtin); ok {
+			v = told(b)
+		}
 		names[name] = v
 	}
 	globals := h.values()
@@ -154,7 +157,7 @@ func Vocabulary() starlark.StringDict {
 	return d
 }
 
-// told makes a builtin of the language one that tells the task that it is in it.
+// told makes a builtin of the language, or of an embedder, one that tells the task that it is in it.
 func told(b *starlark.Builtin) *starlark.Builtin {
 	return starlark.NewBuiltin(b.Name(), func(thread *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
 		if _, t, err := hostOf(thread); err == nil {

@@ -38,8 +38,9 @@ func (h *Host) runPhase(p *phase, path string, body func(*starlark.Thread) error
 	first := &scriptTask{host: h, phase: p}
 	err := h.tasks.Run(p.ctx, path, patience, h.o.Hurry, first, func(x *task.Task) {
 		first.begin(x)
-		_, err := contained(func() (starlark.Value, error) { return nil, body(h.thread(path, first)) })
-		result <- err
+		err := task.ErrExited
+		defer func() { result <- err }()
+		_, err = contained(func() (starlark.Value, error) { return nil, body(h.thread(path, first)) })
 	})
 	var stuck *task.StuckError
 	if errors.As(err, &stuck) {

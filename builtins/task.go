@@ -81,14 +81,18 @@ func (t *scriptTask) spawn(of *starlark.Thread, delay time.Duration, schedule *f
 	}
 	child.Task = t.Spawn(delay, child, func(x *task.Task) {
 		child.begin(x)
-		result, err := starlark.Value(nil), x.Err()
-		if err == nil {
-			result, err = contained(func() (starlark.Value, error) { return body(child, h.thread("task "+x.Path(), child)) })
+		if err := x.Err(); err != nil {
+			child.ends(nil, err)
+			return
 		}
-		if err == nil {
-			child.fire()
-		}
-		child.ends(result, err)
+		result, err := starlark.Value(nil), task.ErrExited
+		defer func() {
+			if err == nil {
+				child.fire()
+			}
+			child.ends(result, err)
+		}()
+		result, err = contained(func() (starlark.Value, error) { return body(child, h.thread("task "+x.Path(), child)) })
 	})
 	return &taskValue{task: child}
 }

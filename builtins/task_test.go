@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
 	"strings"
 	"testing"
 	"time"
@@ -479,5 +480,31 @@ pause(other)
 	}
 	if took := time.Since(began); took > 30*time.Second {
 		t.Errorf("it took %s", took)
+	}
+}
+
+// TestGoexit: a builtin whose goroutine is ended, as a failing test does it, fails the
+// run, in the main part, in a task, and where it is waited for.
+func TestGoexit(t *testing.T) {
+	for name, source := range map[string]string{
+		"main":   "leave()",
+		"task":   "spawn(leave)\nsleep(3600)",
+		"waited": "leave(True)",
+		"caught": "catch(leave)",
+	} {
+		r, _ := run(t, script.Config{Source: []byte(source), Builtins: starlark.StringDict{
+			"leave": starlark.NewBuiltin("leave", func(thread *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
+				if len(args) == 0 {
+					goruntime.Goexit()
+				}
+				return starlark.None, script.Wait(thread, func(context.Context) error {
+					goruntime.Goexit()
+					return nil
+				})
+			}),
+		}})
+		if r.Outcome != runtime.Failed || !strings.Contains(r.Reason, "runtime.Goexit") {
+			t.Errorf("%s: %s: %s", name, r.Outcome, r.Reason)
+		}
 	}
 }

@@ -24,7 +24,7 @@ func (r *Run) Fork(name string, o ForkOptions) error {
 // ctx is done ForkAll returns its cause at once. What it was about to start is logged
 // all the same.
 func (r *Run) ForkAll(ctx context.Context, names []string, o ForkOptions) error {
-	b := &batch{r: r, ctx: ctx, names: names, o: o, inherited: os.Environ(), named: map[string]bool{}, over: make(chan struct{})}
+	b := &batch{r: r, ctx: ctx, names: names, o: o, inherited: os.Environ(), over: make(chan struct{})}
 	if err := b.begin(); err != nil {
 		return err
 	}
@@ -45,7 +45,6 @@ type batch struct {
 	inherited []string      // the environment of this process
 	over      chan struct{} // closed when nothing more is started or logged
 
-	named    map[string]bool
 	births   []*birth // in the order of names, as far as they were begun
 	logged   int      // how many of them are in the log
 	starters int      // goroutines that start them
@@ -71,6 +70,17 @@ func (b *batch) begin() error {
 	defer r.j.Unlock()
 	if r.ending {
 		return ErrEnded
+	}
+	named := map[string]bool{}
+	for _, name := range b.names {
+		n, err := r.node(name)
+		if err != nil {
+			return err
+		}
+		if named[name] {
+			return &StateError{Node: name, State: n.State, Text: "cannot fork it: it is named twice"}
+		}
+		named[name] = true
 	}
 	if err := r.checkFiles(b.names); err != nil {
 		return err
@@ -135,14 +145,11 @@ func (b *batch) conceive(name string) (*birth, error) {
 		return nil, err
 	case b.r.ending:
 		return nil, ErrEnded
-	case b.named[name]:
-		return nil, &StateError{Node: name, State: n.State, Text: "cannot fork it: it is named twice"}
 	}
 	one, err := n.Conceive(randomHex(16), b.o)
 	if err != nil {
 		return nil, err
 	}
-	b.named[name] = true
 	return &birth{Birth: one, at: len(b.births)}, nil
 }
 

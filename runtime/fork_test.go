@@ -96,8 +96,8 @@ func TestForkAllInOrder(t *testing.T) {
 	must(t, second(r.End(nil)))
 }
 
-// TestForkAllFails: the first node of the list that cannot be forked is the error,
-// and those before it have been forked.
+// TestForkAllFails: the first node of the list that cannot be forked is the error, and
+// those before it have been forked; but none of a list that is wrong itself.
 func TestForkAllFails(t *testing.T) {
 	top := ini(t, "a", "b", "c", "gone", "d")
 	top.Node("gone").Path = t.TempDir() + "/no such program"
@@ -112,10 +112,10 @@ func TestForkAllFails(t *testing.T) {
 		want  []string
 	}{
 		{[]string{"a", "c", "b"}, &state, "c: cannot fork it: it runs already, as pid", []string{"c", "a"}},
-		{[]string{"b", "nobody"}, &state, "nobody: no such node", []string{"c", "a", "b"}},
-		{[]string{"d", "d", "gone"}, &state, "d: cannot fork it: it is named twice", []string{"c", "a", "b", "d"}},
-		{[]string{"gone", "a"}, &start, "gone: cannot start", []string{"c", "a", "b", "d"}},
-		{nil, nil, "", []string{"c", "a", "b", "d"}},
+		{[]string{"b", "nobody"}, &state, "nobody: no such node", []string{"c", "a"}},
+		{[]string{"d", "d", "gone"}, &state, "d: cannot fork it: it is named twice", []string{"c", "a"}},
+		{[]string{"gone", "a"}, &start, "gone: cannot start", []string{"c", "a"}},
+		{nil, nil, "", []string{"c", "a"}},
 	} {
 		err := r.ForkAll(t.Context(), test.names, ForkOptions{})
 		if test.is == nil {

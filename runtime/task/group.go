@@ -36,8 +36,8 @@ func (e *StuckError) Error() string { return fmt.Sprintf("task %s did not come b
 func (s *Scheduler) Run(ctx context.Context, path string, patience time.Duration, hurry <-chan struct{}, owner Owner, body func(*Task)) error {
 	g := &Group{ctx: ctx, tasks: map[*Task]bool{}}
 	first := s.task(g, path, owner, func(t *Task) {
+		defer g.finish(t)
 		body(t)
-		g.finish(t)
 	})
 	first.done = make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {

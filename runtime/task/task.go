@@ -136,8 +136,8 @@ func (t *Task) start() {
 	t.goOn = make(chan struct{}, 1)
 	t.s.running.add()
 	go func() {
+		defer t.end() // also where body ends the goroutine
 		t.body(t)
-		t.end()
 	}()
 }
 
@@ -316,6 +316,9 @@ func (t *Task) Apply(plan func() (func(context.Context) error, error)) error {
 	}
 }
 
+// ErrExited is the error of what was done by a goroutine that ended before it returned.
+var ErrExited = errors.New("its goroutine was ended by runtime.Goexit, as a failing test does")
+
 // While waits while something is done, that a node or a person may make last. Its
 // context is done when the task is to end; While does not wait for it then, so that
 // what do writes may only be read where While returned no error.
@@ -335,7 +338,7 @@ func (t *Task) while(alone time.Duration, do func(context.Context) error) error 
 	ctx, cancel := context.WithCancelCause(t.group.ctx)
 	defer cancel(nil)
 	done := make(chan struct{})
-	var result error
+	result := ErrExited
 	t.s.Go(func() {
 		defer close(done)
 		result = do(ctx)
