@@ -189,7 +189,7 @@ func (r *Run) conclude() (*Result, error) {
 		r.find(Finding{Outcome: outcome, Reason: err.Error(), Cause: err, During: verdict.AtEnd})
 	}
 	r.faults.CloseSchedules(ErrEnded) // those of the deferred calls
-	for _, f := range r.tales.Findings(r.required) {
+	for _, f := range r.ledger.Findings(r.required) {
 		r.find(f)
 	}
 	v := r.writeVerdict(left)

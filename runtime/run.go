@@ -123,7 +123,7 @@ type Run struct {
 	findings  []verdict.Finding
 	missed    *verdict.Finding // the observer has not been told all, where that is so
 	required  int64            // faults that have to touch something
-	tales     fault.Tales
+	ledger    fault.Ledger
 }
 
 // Start makes the run's folder and log and opens its control socket. Nothing
@@ -143,7 +143,7 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 	}
 	r.j = journal.New(journal.Options{
 		Roster:  roster.New(names, func(name string) bool { return cfg.Topology.Node(name).MayExit }),
-		Elapsed: r.Elapsed, Timeout: cfg.Settings.Timeout, Fold: r.tales.Apply,
+		Elapsed: r.Elapsed, Timeout: cfg.Settings.Timeout, Fold: r.ledger.Apply,
 		AfterFunc: func(d time.Duration, f func()) journal.Timer { return r.clock.AfterFunc(d, f) },
 		Ended:     r.watchEnded, Failed: r.abort, Settle: r.hearOut, Tail: func(name string) []string { return r.nodes[name].Tail() },
 	})
@@ -407,10 +407,10 @@ func (r *Run) Events() iter.Seq2[event.Event, error] { return r.j.Events(0, math
 
 // Faults are what the log tells so far of the lives of faults, in the order in which
 // they began.
-func (r *Run) Faults() fault.Tales {
+func (r *Run) Faults() fault.Ledger {
 	r.j.Lock()
 	defer r.j.Unlock()
-	return r.tales.Clone()
+	return r.ledger.Clone()
 }
 
 // WriteFile writes a file of the run's folder, such as its recipe, so that

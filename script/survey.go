@@ -95,7 +95,7 @@ func (p *plan) mentions(m *module, parts []syntax.Node) (found []mention) {
 
 // unused returns the first fault that the script's text names, where a run that came
 // to its end had faults to do by its text and none was applied; else nil.
-func (p *plan) unused(faults fault.Tales) *mention {
+func (p *plan) unused(faults fault.Ledger) *mention {
 	named := p.mentions(p.main, p.parts())
 	applied := slices.ContainsFunc(faults.Records(), func(r *fault.Record) bool { return r.Applied })
 	if len(named) == 0 || applied || faults.CutShort() {

@@ -160,7 +160,7 @@ func faultLives(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		for _, folder := range folders {
 			struck := 0
-			var faults fault.Tales
+			var faults fault.Ledger
 			for _, e := range readLogOf(ts, folder) {
 				faults.Apply(e)
 			}

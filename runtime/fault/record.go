@@ -32,24 +32,24 @@ type Record struct {
 	T         time.Duration // of that event, since the start of the run
 }
 
-// Tales are what a log tells of the lives of faults: a fold over its events, of
+// Ledger is what a log tells of the lives of faults: a fold over its events, of
 // bounded size however long the log is. The zero value is that of an empty log.
-type Tales struct {
+type Ledger struct {
 	records []*Record
 	byID    map[int64]*Record
 	cut     bool
 }
 
 // Records are the lives of faults, in the order in which they began.
-func (t *Tales) Records() []*Record { return t.records }
+func (t *Ledger) Records() []*Record { return t.records }
 
 // CutShort reports whether the log tells of something that ended the script: what it
 // had not come to then tells nothing.
-func (t *Tales) CutShort() bool { return t.cut }
+func (t *Ledger) CutShort() bool { return t.cut }
 
 // Clone copies what is known now.
-func (t *Tales) Clone() Tales {
-	c := Tales{cut: t.cut}
+func (t *Ledger) Clone() Ledger {
+	c := Ledger{cut: t.cut}
 	for _, r := range t.records {
 		copied := *r
 		c.records = append(c.records, &copied)
@@ -58,7 +58,7 @@ func (t *Tales) Clone() Tales {
 }
 
 // Apply folds an event.
-func (t *Tales) Apply(e event.Event) {
+func (t *Ledger) Apply(e event.Event) {
 	add := func(id int64, r *Record) {
 		if t.byID == nil {
 			t.byID = map[int64]*Record{}
@@ -172,7 +172,7 @@ func (r *Record) whyUntouched() string {
 // nothing, or why it is inconclusive. required is how many faults the script
 // wanted to touch something. Of a run that was cut short, a fault that was not
 // applied is no finding.
-func (t *Tales) Findings(required int64) (all []verdict.Finding) {
+func (t *Ledger) Findings(required int64) (all []verdict.Finding) {
 	add := func(why string) {
 		all = append(all, verdict.Finding{Outcome: verdict.Inconclusive, Reason: why, During: verdict.AtEnd})
 	}

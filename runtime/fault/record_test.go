@@ -91,8 +91,8 @@ func TestTouchedText(t *testing.T) {
 	}
 }
 
-func told(events []event.Event) *fault.Tales {
-	t := &fault.Tales{}
+func told(events []event.Event) *fault.Ledger {
+	t := &fault.Ledger{}
 	for _, e := range events {
 		t.Apply(e)
 	}

@@ -84,7 +84,7 @@ func Compare(a, b *Log) Comparison {
 // nodes, and the verdict. Messages cost it nothing.
 type Log struct {
 	Finished bool // the run came to its end
-	faults   fault.Tales
+	faults   fault.Ledger
 	nodes    map[string][]event.Event
 	names    []string // of nodes, in the order of their first events
 	verdict  *event.Verdict
