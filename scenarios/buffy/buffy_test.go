@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -169,7 +170,11 @@ func (d *dagon) output(node string) string {
 // given meanwhile.
 func free(t testing.TB) string {
 	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 10000+rand.IntN(22000)))
+		host := "127.0.0.1"
+		if runtime.GOOS == "linux" { // where the loopback has others: no test takes the port of another
+			host = fmt.Sprintf("127.%d.%d.%d", 200+rand.IntN(50), rand.IntN(256), 1+rand.IntN(254))
+		}
+		l, err := net.Listen("tcp", fmt.Sprint(host, ":", 10000+rand.IntN(22000)))
 		if err == nil {
 			l.Close()
 			return l.Addr().String()
