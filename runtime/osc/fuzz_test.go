@@ -332,7 +332,10 @@ func FuzzTemplate(f *testing.F) {
 			if first, err := r.Next(); err != nil || !bytes.Equal(first, b) {
 				t.Fatalf("%x: read as %x (%v)", b, first, err)
 			}
-			if rest := r.Items(template, make([]Item, 0, 4)); len(rest) != 1 || !reflect.DeepEqual(rest[0], item) && len(item.String)+len(rest[0].String) > 0 {
+			whole := r.Buffered() >= 4+len(b) // or the second frame is still to be read
+			if rest := r.Items(template, make([]Item, 0, 4)); !whole && len(rest) == 0 {
+				continue
+			} else if len(rest) != 1 || !reflect.DeepEqual(rest[0], item) && len(item.String)+len(rest[0].String) > 0 {
 				t.Fatalf("%x: %v follows %v", b, rest, item)
 			}
 		}
