@@ -80,6 +80,7 @@ func parseReceived(line []byte) (e Event, ok bool) {
 	p.token(`{"seq":`)
 	seq := p.integer()
 	p.token(`,"t":`)
+	p.ok = p.ok && !bytes.HasPrefix(p.rest, []byte("-")) // -0 is none to an integer
 	seconds := p.integer()
 	p.token(".")
 	micros := p.micros()

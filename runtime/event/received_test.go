@@ -58,6 +58,7 @@ func FuzzParse(f *testing.F) {
 		`{"seq":7,"t":0.010500,"kind":"received","node":"leader","address":"/ready","args":[-0]}`,
 		`{"seq":-7,"t":0.01050,"kind":"received","node":"leader","address":"/ready","args":[]}`,
 		`{"seq":7,"t":-1.010500,"kind":"received","node":"leader","address":"/ready","args":[]}`,
+		`{"seq":7,"t":-0.010500,"kind":"received","node":"leader","address":"/ready","args":[]}`,
 		`{"seq":7,"t":00.010500,"kind":"received","node":"leader","address":"/ready","args":[]}`,
 		`{"seq":7,"t":0.-10500,"kind":"received","node":"leader","address":"/ready","args":[]}`,
 	} {
