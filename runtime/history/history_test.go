@@ -1,0 +1,43 @@
+package history
+
+import "testing"
+
+// TestValue holds what values are: texts of which equal ones are the same.
+func TestValue(t *testing.T) {
+	for _, s := range []string{"", "a", "5", `"`, `\`, "<&>", "\x00", "é", "\u2028", "[1]"} {
+		if got := Text(s).Text(); got != s {
+			t.Errorf("Text(%q).Text() = %q", s, got)
+		}
+	}
+	if got := Text("\xff").Text(); got != "\ufffd" {
+		t.Errorf("a text that is not UTF-8 came back as %q", got)
+	}
+	elements, ok := Value(`[1,"b",[2],null]`).List()
+	if want := []Value{"1", `"b"`, "[2]", "null"}; !ok || len(elements) != 4 || elements[0] != want[0] || elements[1] != want[1] || elements[2] != want[2] || !elements[3].IsNone() {
+		t.Errorf("List = %q, %v", elements, ok)
+	}
+	for _, v := range []Value{None, "null", "5", `"[1]"`, "[1"} {
+		if _, ok := v.List(); ok {
+			t.Errorf("%q is a list", v)
+		}
+	}
+}
+
+// TestReturned holds which of its two values an operation tells of.
+func TestReturned(t *testing.T) {
+	for _, c := range []struct {
+		op   Op
+		want Value
+	}{
+		{Op{Outcome: OK, Result: "5"}, "5"},
+		{Op{Outcome: OK, Value: "5", Result: "true"}, "5"},
+		{Op{Outcome: OK, Value: `[["r","x",null]]`, Result: `[["r","x",[1]]]`}, `[["r","x",[1]]]`},
+		{Op{Outcome: OK, Value: `[1,2]`, Result: "true"}, `[1,2]`},
+		{Op{Outcome: Info, Value: "5"}, "5"},
+		{Op{Outcome: Info}, None},
+	} {
+		if got := c.op.Returned(); got != c.want {
+			t.Errorf("%+v: Returned = %q, want %q", c.op, got, c.want)
+		}
+	}
+}
