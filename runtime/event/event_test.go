@@ -34,6 +34,8 @@ func everyKind() []event.Event {
 		{"leader", event.Received{Address: "/ready", Args: event.Args{"leader"}}},
 		{"", event.Await{ID: 1, What: "ready", Nodes: []string{"leader"}, TimeoutS: 30}},
 		{"", event.AwaitEnded{ID: 1, Outcome: "timeout", WaitedS: 30, Missing: []string{"leader"}}},
+		{"", event.Invoke{Op: 0, Process: 1, Client: "c", F: "write", Key: `"x"`, Value: "[1,2]"}},
+		{"leader", event.Completed{Op: 0, Outcome: "info", Result: "5", Error: "no answer", At: 0.0125}},
 		{"leader", event.Sent{Address: "/start", Args: event.Args{}}},
 		{"", event.Print{Text: "a \"line\"\n"}},
 		{"leader", event.Disconnected{Peer: "127.0.0.1:6", Reason: "closed"}},
