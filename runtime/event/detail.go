@@ -186,6 +186,8 @@ type FaultPlanned struct {
 	Detail string   `json:"detail,omitempty"` // "HUP", "memory=64MiB", …
 	// Links are the pairs of nodes between which it acts, where it acts on links.
 	Links [][2]string `json:"links,omitempty"`
+	// Lasting says that it stays in force until it is healed.
+	Lasting bool `json:"lasting,omitempty"`
 	// Harmless says that it harms nobody: it undoes a fault, or asks or tells
 	// processes something by a signal that does not kill or stop them.
 	Harmless bool `json:"harmless,omitempty"`

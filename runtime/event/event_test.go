@@ -42,7 +42,7 @@ func everyKind() []event.Event {
 		{"leader", event.Lost{}},
 		{"", event.Scheduled{ID: 2, What: "after(…, kill)", Where: "default.star:2:1"}},
 		{"", event.Fired{ID: 2}},
-		{"", event.FaultPlanned{ID: 3, What: "kill", Nodes: []string{"leader", "worker"}, Detail: "KILL", Harmless: true, Links: [][2]string{{"leader", "worker"}}}},
+		{"", event.FaultPlanned{ID: 3, What: "kill", Nodes: []string{"leader", "worker"}, Detail: "KILL", Lasting: true, Harmless: true, Links: [][2]string{{"leader", "worker"}}}},
 		{"leader", event.Asked{By: "script", How: "signal", Signal: "KILL"}},
 		{"", event.FaultApplied{ID: 3, TookS: 0.25, To: []string{"leader"}, Dead: []string{"worker"}}},
 		{"", event.FaultTouched{ID: 3, Touched: event.Touched{Processes: 1, BytesHeld: 2, ClosesHeld: 3, BytesDelayed: 4, ClosesDelayed: 5, BytesCorrupted: 6, ConnectionsRefused: 7, ConnectionsReset: 8, ConnectionsSilent: 9, DatagramsLost: 10, DatagramsDelayed: 11, DatagramsDuplicated: 12, DatagramsReordered: 13}}},
