@@ -36,7 +36,7 @@ var mayTouch = map[string]string{
 	"runtime/link":                 "runtime/clock runtime/osc",
 	"runtime/osc":                  "",
 	"runtime/control":              "runtime/clock runtime/osc",
-	"runtime/component":            "runtime/control runtime/osc",
+	"runtime/component":            "runtime/clock runtime/control runtime/osc",
 	"runtime/process":              "runtime/userfile",
 	"runtime/output":               "runtime/internal/logfile",
 	"runtime/folder":               "runtime/internal/logfile runtime/process",
@@ -46,7 +46,7 @@ var mayTouch = map[string]string{
 	"runtime/record":               "runtime/userfile",
 	"runtime/internal/allocated":   "",
 	"runtime/internal/logfile":     "",
-	"runtime": "runtime/address runtime/await runtime/clock runtime/control runtime/event runtime/fault runtime/folder runtime/journal runtime/link runtime/node runtime/osc " +
+	"runtime": "runtime/history runtime/address runtime/await runtime/clock runtime/control runtime/event runtime/fault runtime/folder runtime/journal runtime/link runtime/node runtime/osc " +
 		"runtime/output runtime/process runtime/roster runtime/topology runtime/verdict",
 	"builtins":        "runtime runtime/clock runtime/control runtime/event runtime/fault runtime/link runtime/osc runtime/output runtime/process runtime/record runtime/roster runtime/task runtime/topology runtime/userfile runtime/verdict",
 	"script":          "builtins scenarios runtime runtime/event runtime/exact runtime/fault runtime/link runtime/process runtime/topology runtime/userfile runtime/verdict",

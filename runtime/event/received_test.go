@@ -2,8 +2,8 @@ package event_test
 
 import (
 	"bytes"
-	"errors"
 	"encoding/json"
+	"errors"
 	"math"
 	"reflect"
 	"testing"
