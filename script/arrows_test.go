@@ -40,11 +40,12 @@ var mayTouch = map[string]string{
 	"runtime/address":            "runtime/link runtime/topology",
 	"runtime/userfile":           "",
 	"runtime/record":             "runtime/userfile",
+	"runtime/history":            "runtime/exact",
 	"runtime/internal/allocated": "",
 	"runtime/internal/logfile":   "",
 	"runtime": "runtime/address runtime/await runtime/clock runtime/control runtime/event runtime/fault runtime/folder runtime/journal runtime/link runtime/node runtime/osc " +
 		"runtime/output runtime/process runtime/roster runtime/topology runtime/verdict",
-	"builtins":        "runtime runtime/clock runtime/control runtime/event runtime/fault runtime/link runtime/osc runtime/output runtime/process runtime/record runtime/roster runtime/task runtime/topology runtime/userfile runtime/verdict",
+	"builtins":        "runtime runtime/clock runtime/control runtime/event runtime/fault runtime/history runtime/link runtime/osc runtime/output runtime/process runtime/record runtime/roster runtime/task runtime/topology runtime/userfile runtime/verdict",
 	"script":          "builtins scenarios runtime runtime/event runtime/exact runtime/fault runtime/link runtime/process runtime/topology runtime/userfile runtime/verdict",
 	"scenarios":       "",
 	"scenarios/buffy": "runtime/component runtime/control runtime/osc runtime/record",
@@ -57,6 +58,7 @@ var mayTouch = map[string]string{
 var never = map[string]string{
 	"runtime/event":   "os net os/exec sync",
 	"runtime/verdict": "os net os/exec sync time io",
+	"runtime/history": "os net os/exec sync",
 	"runtime/roster":  "os net os/exec sync io",
 	"runtime/journal": "os net os/exec",
 	"runtime/await":   "os net os/exec io",
