@@ -3,10 +3,12 @@ package builtins
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"go.starlark.net/starlark"
 	"go.starlark.net/syntax"
 
+	"github.com/dagon-star/dagon-star/runtime/history"
 	"github.com/dagon-star/dagon-star/runtime/record"
 	"github.com/dagon-star/dagon-star/runtime/verdict"
 )
@@ -228,17 +230,36 @@ func (c *call) transformed(name string) ([]record.Record, error) {
 	return out, nil
 }
 
-// compared fails unless a comparison found no difference. One that had nothing to
-// compare is a finding, once for each place.
-func (c *call) compared(records int, d *record.Difference) (starlark.Value, error) {
-	switch {
-	case records == 0:
+// recordElements are records as a checker compares them: by their payloads.
+type recordElements struct {
+	records []record.Record
+	began   time.Time
+}
+
+func (e recordElements) Len() int          { return len(e.records) }
+func (e recordElements) Text(i int) string { return e.records[i].Payload }
+
+// Point is a record's place in its file or list, and its time since the run began.
+func (e recordElements) Point(i int) history.Point {
+	r := &e.records[i]
+	return history.Point{Element: r.Payload, File: r.File, Place: r.Line, At: time.UnixMicro(r.Time).Sub(e.began)}
+}
+
+func (c *call) compares(records []record.Record) recordElements {
+	return recordElements{records, c.host.run.Clock().Time(0)}
+}
+
+// compared fails if a comparison found a difference. One that had nothing to compare
+// is a finding, once for each place.
+func (c *call) compared(r *history.Result) (starlark.Value, error) {
+	switch r.Verdict {
+	case history.Unknown:
 		c.host.emptyComparison(c.name, c.place(), c.task.phase.during)
 		return nil, nil
-	case d == nil:
+	case history.Valid:
 		return nil, nil
 	}
-	return c.assert(false, "%s", d.Text(c.host.run.Clock().Time(0)))
+	return c.assert(false, "%s", r.Text(history.TextOptions{Began: c.host.run.Clock().Time(0)}))
 }
 
 func (h *Host) emptyComparison(name, where, during string) {
@@ -260,7 +281,7 @@ func checkSame(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.compared(len(sent)+len(received), record.Same(sent, received, c.truth("ordered")))
+	return c.compared(history.Same(c.compares(sent), c.compares(received), c.truth("ordered")))
 }
 
 func checkSubset(c *call) (starlark.Value, error) {
@@ -272,7 +293,7 @@ func checkSubset(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.compared(len(part), record.Subset(part, whole))
+	return c.compared(history.Subset(c.compares(part), c.compares(whole)))
 }
 
 func checkNoDuplicates(c *call) (starlark.Value, error) {
@@ -280,7 +301,7 @@ func checkNoDuplicates(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.compared(len(all), record.Unique(all))
+	return c.compared(history.NoDuplicates(c.compares(all)))
 }
 
 // maxCompared bounds how many records a comparison takes from a list, or from a
