@@ -35,10 +35,14 @@ func (l recordList) Index(i int) starlark.Value { return recordValue{&l[i]} }
 
 // Slice is as of a list.
 func (l recordList) Slice(start, end, step int) starlark.Value {
+	return recordList(sliced(l, start, end, step))
+}
+
+// sliced is a slice of a list, as starlark.Sliceable has it.
+func sliced[E any](l []E, start, end, step int) (out []E) {
 	if step == 1 {
 		return l[start:end:end]
 	}
-	var out recordList
 	for i := start; step > 0 && i < end || step < 0 && i > end; i += step {
 		out = append(out, l[i])
 	}
@@ -46,19 +50,27 @@ func (l recordList) Slice(start, end, step int) starlark.Value {
 }
 
 // Iterate gives the records in their order.
-func (l recordList) Iterate() starlark.Iterator { return &recordIterator{l} }
+func (l recordList) Iterate() starlark.Iterator {
+	return &iterator[record.Record]{l, func(r *record.Record) starlark.Value { return recordValue{r} }}
+}
 
-type recordIterator struct{ left recordList }
+// iterator gives a script the elements of a list, each as a value of its own.
+type iterator[E any] struct {
+	left  []E
+	value func(*E) starlark.Value
+}
 
-func (it *recordIterator) Next(p *starlark.Value) bool {
+// Next gives the next one.
+func (it *iterator[E]) Next(p *starlark.Value) bool {
 	if len(it.left) == 0 {
 		return false
 	}
-	*p, it.left = it.left.Index(0), it.left[1:]
+	*p, it.left = it.value(&it.left[0]), it.left[1:]
 	return true
 }
 
-func (it *recordIterator) Done() {}
+// Done does nothing: there is nothing to give back.
+func (it *iterator[E]) Done() {}
 
 // Binary adds records to others, or to a list.
 func (l recordList) Binary(op syntax.Token, y starlark.Value, side starlark.Side) (starlark.Value, error) {
