@@ -70,16 +70,15 @@ func (a attempts) Point(i int) Point {
 	return p
 }
 
-// attempted is what is to be found: of operations those that put an element there,
-// which are all but those that are called one of these.
-func attempted(e Elements, but ...string) Elements {
+// attempted is what is to be found: of operations those of which is holds.
+func attempted(e Elements, is func(*Op) bool) Elements {
 	ops, ok := e.(Ops)
 	if !ok {
 		return e
 	}
 	all := make(attempts, 0, len(ops))
 	for i := range ops {
-		if o := &ops[i]; !slices.Contains(but, o.F) && !o.element().IsNone() {
+		if o := &ops[i]; is(o) && !o.element().IsNone() {
 			all = append(all, o)
 		}
 	}
@@ -116,17 +115,27 @@ func (r *returned) add(o *Op) {
 }
 
 // found are elements that were found; how is what became of them: "read". Of
-// operations they are what those that are OK, and that fs names, returned.
-func found(e Elements, how string, fs ...string) Elements {
+// operations they are what those that are OK, and of which is holds, returned.
+func found(e Elements, how string, is func(*Op) bool) Elements {
 	ops, ok := e.(Ops)
 	if !ok {
 		return e
 	}
 	r := &returned{how: how}
 	for i := range ops {
-		if o := &ops[i]; o.Outcome == OK && (len(fs) == 0 || slices.Contains(fs, o.F)) {
+		if o := &ops[i]; o.Outcome == OK && is(o) {
 			r.add(o)
 		}
 	}
 	return r
+}
+
+// called makes a condition of names: an operation is called one of them.
+func called(fs ...string) func(*Op) bool {
+	return func(o *Op) bool { return slices.Contains(fs, o.F) }
+}
+
+// not makes a condition of names: an operation is called none of them.
+func not(fs ...string) func(*Op) bool {
+	return func(o *Op) bool { return !slices.Contains(fs, o.F) }
 }

@@ -84,7 +84,9 @@ func NoDuplicates(of Elements) *Result { return unique("check_no_duplicates", of
 // Unique looks for elements that were given out more than once: in a plain list, or by
 // operations, of which those that are OK gave out what they returned, or each element
 // of the list that they returned. Where none was given out it is Unknown.
-func Unique(of Elements) *Result { return unique("check_unique", found(of, "given out"), "element") }
+func Unique(of Elements) *Result {
+	return unique("check_unique", found(of, "given out", not()), "element")
+}
 
 func unique(checker string, of Elements, noun string) *Result {
 	var all []int

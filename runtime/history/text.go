@@ -207,12 +207,14 @@ func numbered(points []Point) (numbers []number, prefixes []string) {
 // cutNumber cuts off the whole number in which a text ends. It is one that is written
 // back as it was; what stands before it can be told without quotes.
 func cutNumber(text string) (prefix string, n int64, ok bool) {
-	if n, err := strconv.ParseInt(text, 10, 64); err == nil && strconv.FormatInt(n, 10) == text {
-		return "", n, true
-	}
 	from := len(text)
 	for from > 0 && text[from-1] >= '0' && text[from-1] <= '9' {
 		from--
+	}
+	if from == 0 || from == 1 && text[0] == '-' {
+		if n, err := strconv.ParseInt(text, 10, 64); err == nil && strconv.FormatInt(n, 10) == text {
+			return "", n, true
+		}
 	}
 	if len(text)-from > 18 {
 		return "", 0, false
