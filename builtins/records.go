@@ -10,7 +10,6 @@ import (
 
 	"github.com/dagon-star/dagon-star/runtime/history"
 	"github.com/dagon-star/dagon-star/runtime/record"
-	"github.com/dagon-star/dagon-star/runtime/verdict"
 )
 
 // recordList is the records of files as a script has them. A value of one is
@@ -266,22 +265,12 @@ func (c *call) compares(records []record.Record) recordElements {
 func (c *call) compared(r *history.Result) (starlark.Value, error) {
 	switch r.Verdict {
 	case history.Unknown:
-		c.host.emptyComparison(c.name, c.place(), c.task.phase.during)
+		c.host.inconclusive(c.name+" compared no records", c.place(), c.task.phase.during)
 		return nil, nil
 	case history.Valid:
 		return nil, nil
 	}
 	return c.assert(false, "%s", r.Text(history.TextOptions{Began: c.host.run.Clock().Time(0)}))
-}
-
-func (h *Host) emptyComparison(name, where, during string) {
-	h.mu.Lock()
-	known := h.empty[name+where]
-	h.empty[name+where] = true
-	h.mu.Unlock()
-	if !known {
-		h.run.Find(verdict.Finding{Outcome: verdict.Inconclusive, Reason: name + " compared no records", Where: where, During: during})
-	}
 }
 
 func checkSame(c *call) (starlark.Value, error) {
