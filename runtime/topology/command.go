@@ -19,12 +19,35 @@ type Addresses interface {
 	Reach(from, to, endpoint string) string
 }
 
+// Place is where the nodes of a run are: what their placeholders become.
+type Place struct {
+	Addresses
+	// Folder is the folder in which a node works that has no cwd =. It is absolute.
+	Folder func(node string) string
+}
+
+// WorkingFolder is the absolute path of the folder that a node works in: cwd =, else
+// the one that the run gives it. It is <FOLDER>.
+func (t *Topology) WorkingFolder(n *Node, p Place) string {
+	if n.Cwd == "" {
+		return p.Folder(n.Name)
+	}
+	return t.fill(n, p, n.Cwd)
+}
+
+// Expand fills in the placeholders of any text, as in a value of the node's section:
+// for templates, setup, ready keys, and what a script has a node do. The error names
+// every placeholder of which there is no node, endpoint or value.
+func (t *Topology) Expand(n *Node, p Place, text string) (string, error) {
+	return t.fill(n, p, text), nil
+}
+
 // Command is the command line of a node, what the ini adds to its environment,
 // and its working folder, "" where the ini does not say. phoneHome is the
 // host:port that the node reports to; componentProgram is the dagon-star that
 // runs components.
-func (t *Topology) Command(n *Node, a Addresses, phoneHome, componentProgram string) (argv, env []string, dir string, err error) {
-	fill := func(s string) string { return t.fill(n, a, s) }
+func (t *Topology) Command(n *Node, p Place, phoneHome, componentProgram string) (argv, env []string, dir string, err error) {
+	fill := func(s string) string { return t.fill(n, p, s) }
 	for _, w := range n.Wrapper {
 		argv = append(argv, fill(w))
 	}
@@ -49,7 +72,7 @@ func (t *Topology) Command(n *Node, a Addresses, phoneHome, componentProgram str
 	}
 	argv = append(argv, "--phone-home="+phoneHome)
 	for _, e := range n.Endpoints {
-		env = append(env, listenVariable(e.Name)+"="+address(a, n.Name, e.Name))
+		env = append(env, listenVariable(e.Name)+"="+address(p, n.Name, e.Name))
 	}
 	for _, v := range n.Env {
 		env = append(env, v.Key+"="+fill(v.Value))

@@ -96,7 +96,7 @@ func (t *Topology) read() {
 func (n *Node) keyLine(key string) int { return cmp.Or(n.lines[key], n.Line) }
 
 func (t *Topology) readNode(s *section) {
-	n := &Node{Name: s.name, Section: s.name, Line: s.line, keys: s.keys, lines: s.lines}
+	n := &Node{Name: s.name, Section: s.name, Line: s.line, Stop: "TERM", Ready: Ready{Message: true}, keys: s.keys, lines: s.lines}
 	t.Nodes = append(t.Nodes, n)
 	f := t.file
 	wrong := func(k keyValue, expected string) {

@@ -77,7 +77,7 @@ func (t *Topology) node(n *Node, p piece) (of *Node, isMeant bool) {
 }
 
 // fill replaces the placeholders in a value.
-func (t *Topology) fill(n *Node, a Addresses, value string) string {
+func (t *Topology) fill(n *Node, a Place, value string) string {
 	if !strings.Contains(value, "<") {
 		return value
 	}

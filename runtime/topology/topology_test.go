@@ -15,6 +15,9 @@ import (
 // port 7.
 type places map[string]string
 
+func (p places) place() Place {
+	return Place{Addresses: p, Folder: func(node string) string { return "/run/" + node }}
+}
 func (p places) Host(node string) string        { return p[node] }
 func (p places) Port(node, endpoint string) int { return 7 }
 func (p places) Reach(from, to, endpoint string) string {
@@ -36,7 +39,7 @@ func command(t *testing.T, top *Topology, name string) []string {
 	for i, n := range top.Nodes {
 		p[n.Name] = fmt.Sprintf("127.1.1.%d", i+1)
 	}
-	argv, env, dir, err := top.Command(top.Node(name), p, "127.0.0.1:9", "/bin/dagon-star")
+	argv, env, dir, err := top.Command(top.Node(name), p.place(), "127.0.0.1:9", "/bin/dagon-star")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +151,7 @@ db = <db.one:sql-port>,<db.one>
 	if ties := top.Ties(); len(ties) != 1 || ties[0] != (Tie{"api", "db.one", "sql-port"}) {
 		t.Errorf("ties: %v", ties)
 	}
-	if _, _, _, err := top.Command(n, places{}, "x", ""); !errors.Is(err, ErrNoComponentProgram) {
+	if _, _, _, err := top.Command(n, places{}.place(), "x", ""); !errors.Is(err, ErrNoComponentProgram) {
 		t.Errorf("without a program for components: %v", err)
 	}
 }
