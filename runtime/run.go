@@ -211,7 +211,7 @@ func (r *Run) open() (err error) {
 	r.drivers.control = control.New((*handler)(r), control.Options{Clock: r.clock, Spared: r.endpointPorts()})
 	r.means = &node.Means{
 		Run: r.id, Journal: r.j, Clock: r.clock, Processes: r.drivers.process, Control: r.drivers.control,
-		Topology: r.cfg.Topology, Addresses: r.addresses, Component: r.cfg.Component, Grace: r.cfg.Settings.Grace,
+		Topology: r.cfg.Topology, Addresses: r.addresses, Folder: r.NodeFolder, Component: r.cfg.Component, Grace: r.cfg.Settings.Grace,
 		Ended: r.ended, Tasks: &r.tasks, Operation: r.operate, Gone: r.gone, Unasked: r.unasked,
 	}
 	return r.listen()
@@ -247,7 +247,7 @@ func (r *Run) listen() (err error) {
 	r.means.Env = []string{folder.Variable + "=" + r.folder.Path}
 	for _, spec := range r.cfg.Topology.Nodes {
 		path := r.logPath(spec.Name)
-		n := r.means.New(spec, r.NodeFolder(spec.Name), r.logs.Create(path), path)
+		n := r.means.New(spec, r.logs.Create(path), path)
 		r.nodes[spec.Name] = n
 		r.order = append(r.order, n)
 	}

@@ -71,7 +71,7 @@ func (b *Birth) Start(inherited []string) (err error) {
 		b.home = b.port.Addr()
 	}
 	home := phoneHome(b.home)
-	argv, env, dir, err := m.Topology.Command(n.Spec, m.Addresses, home, m.Component)
+	argv, env, dir, err := m.Topology.Command(n.Spec, m.Place(), home, m.Component)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
@@ -81,7 +81,7 @@ func (b *Birth) Start(inherited []string) (err error) {
 	}
 	b.env = env
 	if dir == "" {
-		dir = n.folder
+		dir = m.Folder(name)
 		if err := makeFolder(dir); err != nil {
 			return fmt.Errorf("%s: cannot make its working folder: %w", name, err)
 		}

@@ -45,10 +45,11 @@ type Means struct {
 	NeedToken bool     // other machines reach Shared
 	Topology  *topology.Topology
 	Addresses *address.Addresses
-	Component string          // the program that component= sections run
-	Grace     time.Duration   // from TERM to KILL
-	Ended     context.Context // done when the run is at its end
-	Tasks     *sync.WaitGroup // of the goroutines that watch and stop processes
+	Folder    func(node string) string // that it works in, unless the ini says another
+	Component string                   // the program that component= sections run
+	Grace     time.Duration            // from TERM to KILL
+	Ended     context.Context          // done when the run is at its end
+	Tasks     *sync.WaitGroup          // of the goroutines that watch and stop processes
 
 	// Operation is called with the lock held for each message of a node, and records one
 	// that tells of an operation: known is false for any other. The error is that of
@@ -62,6 +63,11 @@ type Means struct {
 	Unasked func(*ExitError)
 }
 
+// Place is where the nodes are, for placeholders.
+func (m *Means) Place() topology.Place {
+	return topology.Place{Addresses: m.Addresses, Folder: m.Folder}
+}
+
 // Node is one node.
 type Node struct {
 	*roster.Node                // what is known of it
@@ -69,7 +75,6 @@ type Node struct {
 	Log          *output.Log    // what it writes
 
 	m       *Means
-	folder  string // that it works in, unless the ini says another
 	logFile string
 
 	birth       *Birth      // of the next incarnation, while it is being forked
@@ -98,10 +103,9 @@ type Node struct {
 	asking sync.RWMutex
 }
 
-// New makes a node of the topology, which the roster of the journal has. folder is
-// where it works, unless the ini says another, and logFile is the path of log.
-func (m *Means) New(spec *topology.Node, folder string, log *output.Log, logFile string) *Node {
-	return &Node{Node: m.Journal.Roster().Node(spec.Name), Spec: spec, Log: log, m: m, folder: folder, logFile: logFile}
+// New makes a node of the topology, which the roster of the journal has. logFile is the path of log.
+func (m *Means) New(spec *topology.Node, log *output.Log, logFile string) *Node {
+	return &Node{Node: m.Journal.Roster().Node(spec.Name), Spec: spec, Log: log, m: m, logFile: logFile}
 }
 
 // Conn is its control connection, or nil. The lock is held.

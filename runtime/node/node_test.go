@@ -137,8 +137,10 @@ func setUp(t *testing.T, listen string) *stage {
 	addresses, err := address.Claim(top, false)
 	must(t, err)
 	ended, end := context.WithCancel(context.Background())
+	work := t.TempDir()
 	s.m = &Means{
-		Run: "this", Env: []string{"LAST=1"}, Clock: c, Processes: s, Topology: top, Addresses: addresses, Grace: time.Millisecond, Ended: ended,
+		Folder: func(node string) string { return filepath.Join(work, "nodes", node) },
+		Run:    "this", Env: []string{"LAST=1"}, Clock: c, Processes: s, Topology: top, Addresses: addresses, Grace: time.Millisecond, Ended: ended,
 		Tasks: &sync.WaitGroup{}, Gone: func(string) { s.m.Journal.Append("", event.Notice{Text: "gone"}) },
 		Unasked: func(e *ExitError) { s.unasked = append(s.unasked, e) },
 		Journal: journal.New(journal.Options{
@@ -155,7 +157,7 @@ func setUp(t *testing.T, listen string) *stage {
 		must(t, err)
 	}
 	logs, logFile := output.NewLogs(c.Now), filepath.Join(t.TempDir(), "n.log")
-	s.Node = s.m.New(top.Node("n"), filepath.Join(t.TempDir(), "nodes", "n"), logs.Create(logFile), logFile)
+	s.Node = s.m.New(top.Node("n"), logs.Create(logFile), logFile)
 	t.Cleanup(func() {
 		if s.process != nil && s.process.Alive() {
 			s.process.exits(process.Exit{})

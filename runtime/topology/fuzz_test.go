@@ -52,7 +52,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		for _, n := range top.Nodes {
-			argv, _, _, err := top.Command(n, places{}, "home", "program")
+			argv, _, _, err := top.Command(n, places{}.place(), "home", "program")
 			if err != nil || len(argv) < 3 {
 				t.Fatalf("%q, %v", argv, err)
 			}

@@ -50,7 +50,7 @@ func TestPlaceholders(t *testing.T) {
 		for _, n := range top.Nodes {
 			p[n.Name] = "(" + n.Name + ")"
 		}
-		if got := strings.NewReplacer("(", "", ")", "").Replace(top.fill(top.Node("b"), p, value)); got != strings.NewReplacer("(", "", ")", "").Replace(want) {
+		if got := strings.NewReplacer("(", "", ")", "").Replace(top.fill(top.Node("b"), p.place(), value)); got != strings.NewReplacer("(", "", ")", "").Replace(want) {
 			t.Errorf("%q: %q, want %q", value, got, want)
 		}
 	}

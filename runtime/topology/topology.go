@@ -30,6 +30,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -54,29 +55,51 @@ type Topology struct {
 	Path     string // of the file, as it was given
 	Dir      string // absolute: what relative paths in it are relative to
 	Nodes    []*Node
+	Groups   []*Group // of the sections that have count =
 	Settings Settings
 	Notices  []*Mistake // what is no mistake, but not done either
 
 	file              *file
 	byName, bySection map[string]*Node
+	byGroup           map[string]*Group
+	sorted            []*Node         // by name; made when first asked for
 	relative          map[string]bool // paths that the ini gives relative to its folder
+
+	patterns    map[string]*regexp.Regexp // of ready.log
+	patternCost int
+	made        int // nodes that count has made
+	referred    int // nodes that placeholders refer to
+	templated   int // bytes of templates' files
 }
 
 // Node finds a node by its name; nil if there is none.
 func (t *Topology) Node(name string) *Node { return t.byName[name] }
 
 // Find finds a node by its name, else by its section, as placeholders and scripts
-// may; nil if there is none.
+// may; nil if there is none. In place of a section that has count =, that is the
+// section followed by the node's number.
 func (t *Topology) Find(name string) *Node { return cmp.Or(t.byName[name], t.bySection[name]) }
 
-// Node is a section of the ini.
+// Group finds the group of a section that has count =; nil if there is none.
+func (t *Topology) Group(section string) *Group { return t.byGroup[section] }
+
+// Group is a section with count = N: the nodes that are made of it, in their order.
+type Group struct {
+	Section string
+	Line    int // of the section
+	Nodes   []*Node
+}
+
+// Node is a section of the ini, or one of those that count = makes of a section.
 type Node struct {
-	Name      string // name=, else the section's
+	Name      string // name=, else the section's; with count = followed by Index
 	Section   string
+	Index     int // from 1, among those that count = makes of the section; 0 without count
 	Line      int // of the section
 	Role      Role
-	Path      string   // of its program, absolute, or a name to be found in PATH; "" for a component
+	Path      string   // of its program, absolute, or a name to be found in PATH; "" for a component or a command
 	Component string   // built into dagon-star; "" for a program
+	Words     []string // of command =: the whole command line, with its placeholders; nil for Path and Component
 	Wrapper   []string // put in front of the command
 	Flags     []Flag   // in the order of the file
 	Args      []string // after the flags
@@ -87,9 +110,53 @@ type Node struct {
 	MayExit   bool
 	Endpoints []Endpoint
 
+	Ready     Ready
+	Stop      string     // the signal that asks it to end, such as "TERM", without "SIG"; never ""
+	Exit      []int      // codes that are clean ends of a stop, besides 0 and those of the stop signal
+	Setup     string     // for sh -c, before the first fork; "" for nothing. Its placeholders are not filled in
+	User      string     // that it runs as; "" is that of the run. See FindUser
+	Templates []Template // in the order of the file
+	Values    []Value
+
 	keys  []keyValue
-	lines map[string]int // of its keys
+	lines map[string]int    // of its keys
+	hosts map[string]portOf // by other nodes' names, the endpoints whose ports it refers to
 }
+
+// Ready says when an incarnation of a node is ready: when all that is given holds.
+// Texts have placeholders, which Expand fills in.
+type Ready struct {
+	Log     *regexp.Regexp // a line of this incarnation's output matches it; nil for none
+	Port    string         // the name of an endpoint of its own that accepts a connection; "" for none
+	HTTP    HTTPProbe      // the zero one for none
+	Exec    string         // for sh -c, in the node's folder: it exits with 0; "" for nothing
+	Notify  bool           // READY=1 comes by sd_notify
+	Message bool           // the OSC message /ready comes, as it must where there is nothing else and no command =
+}
+
+// IsZero reports whether nothing says when the node is ready: it has command = and no
+// ready key.
+func (r Ready) IsZero() bool { return r == Ready{} }
+
+// HTTPProbe is a GET that is answered with a status of 200 to 399.
+type HTTPProbe struct {
+	Endpoint string // of the node itself
+	Path     string // with its first slash, and its query if it has one. It has placeholders
+}
+
+// Template is a file that is put into the node's folder before each fork.
+type Template struct {
+	Name   string // relative to the node's folder, with slashes; it stays within
+	Source string // the absolute path of the file that Text was read from; "" where the ini has the text
+	Text   string // with its placeholders
+
+	file string // as mistakes have it, and the line in it that Text begins at
+	line int
+}
+
+// Value is a text that others refer to as to an endpoint. Its placeholders are filled
+// in as those of its own node, whoever refers to it.
+type Value struct{ Name, Text string }
 
 // Flag is a key that is passed to the program, as --key=value, or -l for
 // leader.

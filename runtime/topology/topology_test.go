@@ -15,6 +15,9 @@ import (
 // port 7.
 type places map[string]string
 
+func (p places) place() Place {
+	return Place{Addresses: p, Folder: func(node string) string { return "/run/" + node }}
+}
 func (p places) Host(node string) string        { return p[node] }
 func (p places) Port(node, endpoint string) int { return 7 }
 func (p places) Reach(from, to, endpoint string) string {
@@ -36,7 +39,7 @@ func command(t *testing.T, top *Topology, name string) []string {
 	for i, n := range top.Nodes {
 		p[n.Name] = fmt.Sprintf("127.1.1.%d", i+1)
 	}
-	argv, env, dir, err := top.Command(top.Node(name), p, "127.0.0.1:9", "/bin/dagon-star")
+	argv, env, dir, err := top.Command(top.Node(name), p.place(), "127.0.0.1:9", "/bin/dagon-star")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +151,7 @@ db = <db.one:sql-port>,<db.one>
 	if ties := top.Ties(); len(ties) != 1 || ties[0] != (Tie{"api", "db.one", "sql-port"}) {
 		t.Errorf("ties: %v", ties)
 	}
-	if _, _, _, err := top.Command(n, places{}, "x", ""); !errors.Is(err, ErrNoComponentProgram) {
+	if _, _, _, err := top.Command(n, places{}.place(), "x", ""); !errors.Is(err, ErrNoComponentProgram) {
 		t.Errorf("without a program for components: %v", err)
 	}
 }
@@ -204,7 +207,7 @@ seed = -1
 		`t.ini:9: "[b": a ] at the end of the section's name was expected`,
 		`t.ini:10: section [a] is there twice: it begins at line 2 already`,
 		`t.ini:13: component is "": the name of a component was expected`,
-		`t.ini:14: [d] says nothing to run: path = a program, or component = the name of a built-in one, was expected`,
+		`t.ini:14: [d] says nothing to run: path = a program, component = the name of a built-in one, or command = a whole command line was expected`,
 		`t.ini:15: [e] has wrapper_args_1 but no wrapper_path`,
 		`t.ini:17: [e] has both path and component: one of them was expected`,
 		`t.ini:18: two nodes are named "a": [a] at line 2 has that name already`,
