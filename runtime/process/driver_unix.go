@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -57,7 +58,8 @@ type image struct {
 	env   []string
 	dir   string // absolute
 	tag   string
-	tty   bool // the files are a terminal, which it shall own
+	tty   bool        // the files are a terminal, which it shall own
+	user  *Credential // nil where it is this process's
 	files []*os.File
 }
 
@@ -138,6 +140,8 @@ type running struct {
 	tree    tree
 	outputs []stream
 	reading sync.WaitGroup
+	input   *os.File // what its standard input is written to, or nil
+	feeding sync.WaitGroup
 	living  *sync.WaitGroup // of the driver
 	ending  Exit            // once done is closed
 	done    chan struct{}
@@ -180,6 +184,9 @@ func (p *running) start(d *driver, path string, s Spec) (err error) {
 	if im.dir, err = filepath.Abs(s.Dir); err != nil {
 		return err
 	}
+	if c := s.Credential; c != nil && int(c.UID) != os.Geteuid() {
+		im.user = c
+	}
 	var ends []*os.File // the child's
 	defer func() {
 		for _, f := range ends {
@@ -194,6 +201,7 @@ func (p *running) start(d *driver, path string, s Spec) (err error) {
 				o.end()
 			}
 			p.reading.Wait()
+			p.endInput()
 		}
 	}()
 	if s.TTY {
@@ -208,6 +216,14 @@ func (p *running) start(d *driver, path string, s Spec) (err error) {
 		im.files = []*os.File{slave, slave, slave}
 	} else {
 		im.files = []*os.File{d.null}
+		if s.Stdin != "" {
+			theirs, err := p.feed(s.Stdin)
+			if err != nil {
+				return fmt.Errorf("cannot open a pipe for %s: %w", s.Argv[0], err)
+			}
+			ends = append(ends, theirs)
+			im.files[0] = theirs
+		}
 		for _, to := range []io.Writer{s.Stdout, s.Stderr} {
 			if to == nil {
 				to = io.Discard
@@ -227,9 +243,34 @@ func (p *running) start(d *driver, path string, s Spec) (err error) {
 		if _, wrong := LookPath(s.Argv[0], s.Dir, s.Env); wrong != nil {
 			return wrong
 		}
+		if im.user != nil && errors.Is(err, fs.ErrPermission) {
+			return &StartError{Program: s.Argv[0], Err: err, Reason: fmt.Sprintf(
+				"permission denied: to start it as user %d takes root, and the user has to be able to execute %s and to enter %s, with all folders above",
+				im.user.UID, path, im.dir)}
+		}
 		return startError(s.Argv[0], path, err)
 	}
 	return nil
+}
+
+// feed begins to write what a process reads, and returns the end that is the child's.
+func (p *running) feed(input string) (theirs *os.File, err error) {
+	if theirs, p.input, err = os.Pipe(); err != nil {
+		return nil, err
+	}
+	p.feeding.Go(func() {
+		defer p.input.Close()
+		io.WriteString(p.input, input) // whoever does not read it all has not wanted it
+	})
+	return theirs, nil
+}
+
+// endInput ends the writing to a process that has ended.
+func (p *running) endInput() {
+	if p.input != nil {
+		p.input.Close()
+		p.feeding.Wait()
+	}
 }
 
 // ended sees a process that has ended to the end of its output.
@@ -239,6 +280,7 @@ func (p *running) ended(e Exit) {
 		o.end() // what it wrote is in the pipe
 	}
 	p.reading.Wait()
+	p.endInput()
 	p.ending = e
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -95,6 +95,9 @@ func (l *local) begin(im image, forked func(*child, error), ended func(Exit)) {
 		attr.Sys.Setpgid = false
 		attr.Sys.Setsid, attr.Sys.Setctty, attr.Sys.Ctty = true, true, 0
 	}
+	if u := im.user; u != nil {
+		attr.Sys.Credential = &syscall.Credential{Uid: u.UID, Gid: u.GID, Groups: u.Groups}
+	}
 	l.work <- func() {
 		c := &child{local: l, done: make(chan struct{})}
 		var err error

@@ -44,6 +44,12 @@ type Spec struct {
 	// Tag is the one variable of Env, KEY=VALUE, that no other process has: what
 	// has left all that the kernel knows the tree by is known by it.
 	Tag string
+	// Credential is who it runs as; nil is who the driver runs as. Another than that
+	// takes root.
+	Credential *Credential
+	// Stdin is what it reads, and then the end; "" is the end alone. It may close its
+	// standard input, or end, before it has read all. Of a TTY it is ignored.
+	Stdin string
 	// TTY gives the process a terminal instead of pipes; what it writes there
 	// goes to Stdout, without the carriage returns at the ends of lines.
 	TTY bool
@@ -55,6 +61,12 @@ type Spec struct {
 	// the two streams is only that in which they were read. A StreamEnder is told of
 	// the end of its stream.
 	Stdout, Stderr io.Writer
+}
+
+// Credential is a user with the groups that the process is in, and no other ones.
+type Credential struct {
+	UID, GID uint32
+	Groups   []uint32 // besides GID
 }
 
 // StreamEnder is a Stdout or Stderr that is told when it gets no more, as the process, and
