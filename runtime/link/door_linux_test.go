@@ -158,20 +158,11 @@ func TestSharedPortFiles(t *testing.T) {
 	if err := ask(dial(t, addresses[0]), 10*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
-	lower := limit
-	lower.Cur = uint64(files(t) + 30)
-	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &lower); err != nil {
-		t.Fatal(err)
-	}
+	limit := files(t) + 30
+	restore := limitFiles(t, limit)
 	_, err := n.Apply(from(0), link.Effect{Refuse: true})
-	if failure := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); failure != nil {
-		t.Fatal(failure)
-	}
-	if err == nil || !strings.Contains(err.Error(), "79 are needed") || !strings.Contains(err.Error(), fmt.Sprint(lower.Cur)) {
+	restore()
+	if err == nil || !strings.Contains(err.Error(), "79 are needed") || !strings.Contains(err.Error(), fmt.Sprint(limit)) {
 		t.Errorf("%v, want the need and the limit", err)
 	}
 	for _, i := range []int{0, 79} {
@@ -248,10 +239,6 @@ func TestLacksFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer n.Close()
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -259,18 +246,32 @@ func TestLacksFiles(t *testing.T) {
 	c := os.NewFile(uintptr(fd), "")
 	defer c.Close()
 	to, _ := net.ResolveTCPAddr("tcp", address)
+	restore := limitFiles(t, 0)
+	err = syscall.Connect(fd, &syscall.SockaddrInet4{Addr: [4]byte(to.IP.To4()), Port: to.Port})
+	got := <-told
+	restore()
+	if err != nil || !errors.Is(got, syscall.EMFILE) || !strings.Contains(got.Error(), "all of the 0 files that it may (ulimit -n)") {
+		t.Errorf("%v, %v", err, got)
+	}
+}
+
+// limitFiles lowers how many files this process may open, until restore is called.
+func limitFiles(t *testing.T, count int) (restore func()) {
+	t.Helper()
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
 	lower := limit
-	lower.Cur = 0
+	lower.Cur = uint64(count)
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &lower); err != nil {
 		t.Fatal(err)
 	}
-	err = syscall.Connect(fd, &syscall.SockaddrInet4{Addr: [4]byte(to.IP.To4()), Port: to.Port})
-	got := <-told
-	if failure := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); failure != nil {
-		t.Fatal(failure)
-	}
-	if err != nil || !errors.Is(got, syscall.EMFILE) || !strings.Contains(got.Error(), "all of the 0 files that it may (ulimit -n)") {
-		t.Errorf("%v, %v", err, got)
+	return func() {
+		t.Helper()
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -301,20 +302,11 @@ func TestListenersFiles(t *testing.T) {
 		routes = append(routes, link.Route{From: fmt.Sprint("a", i), To: "b", Network: "tcp", Listen: fmt.Sprint("127.77.20.1:", 20000+i), Target: "127.0.0.1:1"})
 	}
 	o := options(t)
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
-	lower := limit
-	lower.Cur = uint64(files(t) + 30)
-	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &lower); err != nil {
-		t.Fatal(err)
-	}
+	limit := files(t) + 30
+	restore := limitFiles(t, limit)
 	n, err := link.Open(routes, o)
-	if failure := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); failure != nil {
-		t.Fatal(failure)
-	}
-	if err == nil || !strings.Contains(err.Error(), "50 are needed") || !strings.Contains(err.Error(), fmt.Sprint(lower.Cur)) {
+	restore()
+	if err == nil || !strings.Contains(err.Error(), "50 are needed") || !strings.Contains(err.Error(), fmt.Sprint(limit)) {
 		t.Errorf("%v, want the need and the limit", err)
 	}
 	if err == nil {

@@ -173,7 +173,7 @@ func (w *watch) settle(address netip.AddrPort) {
 			var one unix.CPUSet
 			one.Set(cpu)
 			marker := make(chan struct{})
-			if err := errors.Join(unix.SchedSetaffinity(0, &one), w.call(address, marker)); err != nil {
+			if err := errors.Join(moveTo(&one), w.call(address, marker)); err != nil {
 				w.lost.Store(true)
 				return
 			}
@@ -191,6 +191,18 @@ func (w *watch) settle(address netip.AddrPort) {
 			return
 		}
 	}
+}
+
+// moveTo has the thread run on some processors alone. Where they are busy it waits to
+// be run there, for as long as a second: unix.SchedSetaffinity would keep a processor of
+// Go's from the goroutines that carry bytes meanwhile, and all of them from running if
+// garbage is to be collected.
+func moveTo(processors *unix.CPUSet) error {
+	if _, _, failure := unix.Syscall(unix.SYS_SCHED_SETAFFINITY, 0, unsafe.Sizeof(*processors),
+		uintptr(unsafe.Pointer(processors))); failure != 0 {
+		return os.NewSyscallError("sched_setaffinity", failure)
+	}
+	return nil
 }
 
 // call calls an address where nobody listens.

@@ -7,7 +7,7 @@ import (
 
 // keepUrgent has an urgent byte stay where it was sent among the others (SO_OOBINLINE).
 // Nobody who reads would find it else.
-func keepUrgent(c syscall.RawConn) { setOption(c, solSocket, oobInline) }
+func keepUrgent(c syscall.RawConn) { option(c, solSocket, oobInline) }
 
 // prepareCall is for a socket that is to call a target.
 func prepareCall(_, _ string, c syscall.RawConn) error {

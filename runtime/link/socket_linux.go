@@ -11,20 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	solSocket = unix.SOL_SOCKET
-	oobInline = unix.SO_OOBINLINE
-)
-
-func setOption(c syscall.RawConn, level, option int) {
-	c.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), level, option, 1) })
-}
-
 // choosePortLate has the kernel choose the port of a socket that is bound to a source
 // address when it calls, and not when it is bound. Until it calls the kernel cannot
 // know that another connection with the same port goes elsewhere: it would keep the
 // port for this one alone, and no other process of the machine could call from it.
-func choosePortLate(c syscall.RawConn) { setOption(c, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT) }
+func choosePortLate(c syscall.RawConn) { option(c, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT) }
 
 // sharePort lets a socket stand beside others of this process at its port, if they are
 // to be shared as well.
@@ -32,11 +23,6 @@ func sharePort(c syscall.RawConn) error { return option(c, unix.SOL_SOCKET, unix
 
 // tellHost has a socket of datagrams tell to which host each was sent.
 func tellHost(c syscall.RawConn) error { return option(c, unix.IPPROTO_IP, unix.IP_PKTINFO) }
-
-func option(c syscall.RawConn, level, option int) (failure error) {
-	err := c.Control(func(fd uintptr) { failure = unix.SetsockoptInt(int(fd), level, option, 1) })
-	return errors.Join(err, os.NewSyscallError("setsockopt", failure))
-}
 
 // onlyLoopback keeps a socket that is bound to all addresses from other machines. It is
 // errors.ErrUnsupported where that takes a privilege, as it does before Linux 5.7.

@@ -1,8 +1,10 @@
-//go:build unix && !linux
+//go:build unix
 
 package link
 
 import (
+	"errors"
+	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -13,6 +15,7 @@ const (
 	oobInline = unix.SO_OOBINLINE
 )
 
-func setOption(c syscall.RawConn, level, option int) {
-	c.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), level, option, 1) })
+func option(c syscall.RawConn, level, option int) (failure error) {
+	err := c.Control(func(fd uintptr) { failure = unix.SetsockoptInt(int(fd), level, option, 1) })
+	return errors.Join(err, os.NewSyscallError("setsockopt", failure))
 }

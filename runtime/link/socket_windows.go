@@ -1,6 +1,8 @@
 package link
 
 import (
+	"errors"
+	"os"
 	"syscall"
 
 	"golang.org/x/sys/windows"
@@ -11,6 +13,7 @@ const (
 	oobInline = 0x100 // SO_OOBINLINE of winsock2.h
 )
 
-func setOption(c syscall.RawConn, level, option int) {
-	c.Control(func(fd uintptr) { windows.SetsockoptInt(windows.Handle(fd), level, option, 1) })
+func option(c syscall.RawConn, level, option int) (failure error) {
+	err := c.Control(func(fd uintptr) { failure = windows.SetsockoptInt(windows.Handle(fd), level, option, 1) })
+	return errors.Join(err, os.NewSyscallError("setsockopt", failure))
 }
