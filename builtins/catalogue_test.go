@@ -93,6 +93,12 @@ func TestCatalogue(t *testing.T) {
 	for _, a := range (&faultValue{}).AttrNames() {
 		known["fault."+a] = true
 	}
+	for _, a := range (&responseValue{}).AttrNames() {
+		known["response."+a] = true
+	}
+	for _, a := range (&connValue{}).AttrNames() {
+		known["connection."+a] = true
+	}
 	for _, a := range (opValue{}).AttrNames() {
 		known["operation."+a] = true
 	}

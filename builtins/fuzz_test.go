@@ -62,7 +62,7 @@ func (*number) Exit() process.Exit                { return process.Exit{Signal: 
 // return.
 func targets() (names []string) {
 	for _, d := range builtins.Catalogue() {
-		if of, _, _ := strings.Cut(d.Name, "."); d.Callable && of != "fault" && of != "task" {
+		if d.Callable && d.Family != "values" || d.Name == "topology.node" {
 			names = append(names, d.Name)
 		}
 	}

@@ -61,6 +61,20 @@ func (c *call) fromValue(v history.Value) (starlark.Value, error) {
 	return x, err
 }
 
+// toResult is the result of an operation whose function has returned something; none where
+// that is no value of an operation.
+func (c *call) toResult(returned starlark.Value) history.Value {
+	switch returned.(type) {
+	case *responseValue:
+		return history.None
+	}
+	v, err := c.toValue(returned)
+	if err != nil {
+		return history.None
+	}
+	return v
+}
+
 // value is a parameter that an operation has.
 func (c *call) value(name string) (history.Value, error) {
 	v, err := c.toValue(c.arg(name))
@@ -105,9 +119,7 @@ func operation(c *call) (starlark.Value, error) {
 	outcome, why, isActions := c.outcome(returned, failed)
 	result := history.None
 	if outcome == history.OK {
-		if result, err = c.toValue(returned); err != nil { // a result that no operation can have is none
-			result = history.None
-		}
+		result = c.toResult(returned)
 	}
 	o, err := c.host.run.Complete(index, outcome, result, why)
 	if failed != nil && !isActions {
@@ -123,13 +135,18 @@ func operation(c *call) (starlark.Value, error) {
 // action's where the error is one of the script.
 func (c *call) outcome(returned starlark.Value, failed error) (o history.Outcome, why string, isActions bool) {
 	var late *runtime.TimeoutError
+	answer, isAnswer := returned.(*responseValue)
 	switch {
+	case failed == nil && isAnswer && answer.outcome != string(history.OK):
+		return history.Outcome(answer.outcome), fmt.Sprintf("status %d", answer.answer.Status), true
 	case failed == nil && returned == starlark.False:
 		return history.Fail, "it returned False", true
 	case failed == nil:
 		return history.OK, "", true
 	case c.task.isEnding():
 		return history.Info, failed.Error(), false
+	case notYet(failed) != nil:
+		return notYet(failed).Outcome, failed.Error(), true
 	case errors.As(failed, &late):
 		return history.Info, failed.Error(), true
 	}

@@ -30,6 +30,7 @@ type scriptTask struct {
 	at       string // the place in a file that spawned it
 	random   *rand.Rand
 	schedule *fault.Schedule          // of the fault that it is to do; nil where it does something else
+	polls    *[]polled                // the actions that a wait tries again and again; nil where none does
 	calls    atomic.Pointer[callSite] // the innermost call of a builtin that it is in, or nil
 	result   starlark.Value           // when it is over, as err
 	err      error

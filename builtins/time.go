@@ -10,6 +10,7 @@ import (
 	"github.com/dagon-star/dagon-star/runtime"
 	"github.com/dagon-star/dagon-star/runtime/clock"
 	"github.com/dagon-star/dagon-star/runtime/fault"
+	"github.com/dagon-star/dagon-star/runtime/probe"
 	"github.com/dagon-star/dagon-star/runtime/task"
 )
 
@@ -19,7 +20,7 @@ func timeAndTasks() family {
 		{"spawn", "fn, *args", "Starts a task that calls fn with the arguments, and returns it. The task's error fails the run, and the end of the main part cancels it. The task has .wait(), which returns fn's result, .cancel() and .name. Example: t = spawn(await_exit, worker_1).", spawn},
 		{"after", "delay, fn, *args", "Starts a task that calls fn once, when a delay has passed since this call, and returns it. Example: after(\"30s\", fail, \"too slow\").", after},
 		{"every", "period, fn, *args, times=None", "Starts a task that calls fn again and again, first after one period, and returns it: as often as times says, or until the main part ends. A tick that is due while the last one still runs is skipped, and does not count among times. Example: every(\"5s\", send, leader, \"/checkpoint\", times=10).", every},
-		{"wait_until", "fn, timeout=None", "Waits until fn() is true, and returns what it returned. It is called again at every event, when another task has run, and every 100 ms. timeout is as for await_ready, and ends what fn waits for too; 0 asks once. Example: wait_until(lambda: len(messages(leader, \"/count\")) > 3).", waitUntil},
+		{"wait_until", "fn, timeout=None", "Waits until fn() is true, and returns what it returned; that an action in it is not ok means not yet. It is called again at every event, when another task has run, and every 100 ms. timeout is as for await_ready, and ends what fn waits for too; 0 asks once. Example: wait_until(lambda: len(messages(leader, \"/count\")) > 3).", waitUntil},
 		{"defer", "fn, *args", "Calls fn with the arguments at the end of the run, however it ended: the last deferred first, each bounded by config.grace, or by the 5 s that it is by default where it is 0. After the time limit or a signal all of them together have that long, and those that do not end in it fail the run or leave it interrupted. An error in it fails the run, and what check_same, require_faults or inconclusive say in it counts as anywhere. Example: defer(print, \"worker 1 was\", worker_1).", deferCall},
 	}}
 }
@@ -142,6 +143,8 @@ func waitUntil(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
+	var not *probe.Error // why fn was not asked to its end, the last time
+	defer c.task.poll()()
 	late := func(during string) error {
 		what := fmt.Sprintf("wait_until of %s", fn.Name())
 		if f, ok := fn.(*starlark.Function); ok {
@@ -149,6 +152,9 @@ func waitUntil(c *call) (starlark.Value, error) {
 		}
 		if during != "" {
 			what += ", which was in " + during
+		}
+		if not != nil {
+			what += ", whose last try was " + not.Error()
 		}
 		return &runtime.TimeoutError{What: what, Timeout: timeout}
 	}
@@ -162,12 +168,13 @@ func waitUntil(c *call) (starlark.Value, error) {
 	for last := timeout == 0; ; {
 		change := c.host.run.Change(time.Hour)
 		v, err := starlark.Call(c.thread, fn, nil, nil)
+		not = notYet(err)
 		switch {
 		case isCut(err), err == nil && c.task.Cut() == limit: // or it has caught that
 			return nil, late(CallIn(err))
-		case err != nil:
+		case err != nil && (notYet(err) == nil || c.task.isEnding()):
 			return nil, err
-		case bool(v.Truth()):
+		case err == nil && bool(v.Truth()):
 			return v, nil
 		case last:
 			return nil, late("")

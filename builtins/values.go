@@ -79,6 +79,24 @@ func valueDocs() []Doc {
 	for _, a := range opAttributes() {
 		add("operation."+a.name, "operation."+a.name, a.text)
 	}
+	for _, a := range []struct{ name, params, text string }{
+		{"send", "data, timeout=None", "Sends a string or bytes."},
+		{"line", "timeout=None", "Reads a line, and returns it without its end."},
+		{"read", "n, timeout=None", "Reads n bytes."},
+		{"read_until", "delim, timeout=None", "Reads up to delim, and returns what was read with it."},
+		{"read_all", "timeout=None", "Reads to the end of the connection."},
+		{"close", "", "Closes the connection."},
+	} {
+		add("connection."+a.name, "connection."+a.name+"("+a.params+")", a.text, parseParams(a.params)...)
+	}
+	for _, a := range [][2]string{
+		{"body", "The body of the answer, a string."}, {"headers", "A dict of its headers, with lower-case names."},
+		{"json", "The body decoded, frozen; an error where it is no JSON."}, {"ok", "True if its outcome is \"ok\"."},
+		{"outcome", "\"ok\", \"fail\" for 4xx, or \"info\" for 5xx."}, {"status", "Its status, a number."},
+		{"url", "The URL that it is from."},
+	} {
+		add("response."+a[0], "response."+a[0], a[1])
+	}
 	add("workload.stop", "workload.stop(timeout=None)", "Has the clients begin nothing more, and waits for what they do.", Param{Name: "timeout", Optional: true})
 	add("workload.wait", "workload.wait(timeout=None)", "Waits for the clients to have done all their times.", Param{Name: "timeout", Optional: true})
 	add("task.wait", "task.wait(timeout=None)", "Waits for the task to end, and returns what its function returned.", Param{Name: "timeout", Optional: true})

@@ -74,7 +74,7 @@ func verdicts() family {
 		{"assert.lt", "x, y, message=None, soft=False", "Fails the run unless x < y. Example: assert.lt(m.t, 2, soft=True).", compare(syntax.LT, "is not less than")},
 		{"assert.contains", "x, y, message=None, soft=False", "Fails the run unless y in x. Example: assert.contains(output(leader), \"elected\").", assertContains},
 		{"assert.fails", "fn, pattern=\"\", soft=False", "Fails the run unless fn() is an error whose message the regular expression matches anywhere. Example: assert.fails(lambda: await_ready(worker_1, timeout=1), \"not within\").", assertFails},
-		{"catch", "fn, *args", "Calls fn with the arguments; returns None, or the error where it failed: a value with message and kind, \"timeout\", \"impossible\", \"state\", \"start\", \"link\", \"unsupported\", \"fail\", \"inconclusive\" or \"error\". It catches neither a node's unasked exit nor an interruption nor the time limit. Example: e = catch(lambda: await_ready(worker_1, timeout=1)).", catch},
+		{"catch", "fn, *args", "Calls fn with the arguments; returns None, or the error where it failed: a value with message, outcome, that of an action or None, and kind, \"action\", \"timeout\", \"impossible\", \"state\", \"start\", \"link\", \"unsupported\", \"fail\", \"inconclusive\" or \"error\". It catches neither a node's unasked exit nor an interruption nor the time limit. Example: e = catch(lambda: await_ready(worker_1, timeout=1)).", catch},
 	}}
 }
 
@@ -175,9 +175,14 @@ func catch(c *call) (starlark.Value, error) {
 	if err == nil || c.task.isEnding() || isBug(err) {
 		return nil, err
 	}
+	outcome := starlark.Value(starlark.None)
+	if not := notYet(err); not != nil {
+		outcome = starlark.String(not.Outcome)
+	}
 	return frozenStruct("error", starlark.StringDict{
 		"message": starlark.String(err.Error()),
 		"kind":    starlark.String(kind(err)),
+		"outcome": outcome,
 	}), nil
 }
 
@@ -199,6 +204,8 @@ func kind(err error) string {
 		shown      *InconclusiveError
 	)
 	switch {
+	case notYet(err) != nil:
+		return "action"
 	case errors.As(err, &timeout):
 		return "timeout"
 	case errors.As(err, &impossible):

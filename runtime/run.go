@@ -95,6 +95,7 @@ type Run struct {
 		control *control.Server
 	}
 	addresses *address.Addresses
+	actions   actions
 	network   *link.Network // nil where nodes reach each other directly
 
 	work, ended context.Context // of the script, and of the end of the run
@@ -279,6 +280,7 @@ func (r *Run) endpointPorts() (ports []int) {
 // reports what failed to close.
 func (r *Run) release() []error {
 	var errs []error
+	r.actions.close()
 	if r.drivers.control != nil {
 		errs = append(errs, r.drivers.control.Close())
 	}

@@ -37,6 +37,7 @@ const (
 	KindAbandoned    Kind = "abandoned"
 	KindAwait        Kind = "await"
 	KindAwaitEnded   Kind = "await_ended"
+	KindAction       Kind = "action"
 	KindInvoke       Kind = "invoke"
 	KindCompleted    Kind = "completed"
 	KindPrint        Kind = "print"
@@ -270,6 +271,17 @@ type AwaitEnded struct {
 	Missing []string `json:"missing,omitempty"`
 }
 
+// Action is something that the script did to a node from outside of it, logged when it had
+// come to its outcome: a command, a request, bytes over TCP. One that a wait tried again
+// and again is told once.
+type Action struct {
+	What    string  `json:"what"`            // "GET client/health", "exec redis-cli ping"
+	Outcome string  `json:"outcome"`         // "ok", "fail" or "info", of the last try
+	TookS   float64 `json:"took_s"`          // of the last try
+	Tries   int     `json:"tries,omitempty"` // where there was more than one
+	Error   string  `json:"error,omitempty"`
+}
+
 // Invoke is the beginning of an operation on the system under test, Completed its end
 // under the same number. Package history says what they tell.
 type Invoke struct {
@@ -377,6 +389,7 @@ func (FaultHealed) Kind() Kind  { return KindHealed }
 func (Abandoned) Kind() Kind    { return KindAbandoned }
 func (Await) Kind() Kind        { return KindAwait }
 func (AwaitEnded) Kind() Kind   { return KindAwaitEnded }
+func (Action) Kind() Kind       { return KindAction }
 func (Invoke) Kind() Kind       { return KindInvoke }
 func (Completed) Kind() Kind    { return KindCompleted }
 func (Print) Kind() Kind        { return KindPrint }
@@ -411,6 +424,7 @@ var kinds = map[Kind]func(line []byte) (Detail, error){
 	KindAbandoned:    as[Abandoned],
 	KindAwait:        as[Await],
 	KindAwaitEnded:   as[AwaitEnded],
+	KindAction:       as[Action],
 	KindInvoke:       as[Invoke],
 	KindCompleted:    as[Completed],
 	KindPrint:        as[Print],

@@ -34,6 +34,7 @@ func everyKind() []event.Event {
 		{"leader", event.Received{Address: "/ready", Args: event.Args{"leader"}}},
 		{"", event.Await{ID: 1, What: "ready", Nodes: []string{"leader"}, TimeoutS: 30}},
 		{"", event.AwaitEnded{ID: 1, Outcome: "timeout", WaitedS: 30, Missing: []string{"leader"}}},
+		{"leader", event.Action{What: "GET http/health", Outcome: "fail", TookS: 0.002, Tries: 3, Error: "503"}},
 		{"", event.Invoke{Op: 0, Process: 1, Client: "c", F: "write", Key: `"x"`, Value: "[1,2]"}},
 		{"leader", event.Completed{Op: 0, Outcome: "info", Result: "5", Error: "no answer", At: 0.0125}},
 		{"leader", event.Sent{Address: "/start", Args: event.Args{}}},

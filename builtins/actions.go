@@ -1,0 +1,399 @@
+package builtins
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"go.starlark.net/lib/json"
+	"go.starlark.net/starlark"
+
+	"github.com/dagon-star/dagon-star/runtime"
+	"github.com/dagon-star/dagon-star/runtime/probe"
+)
+
+func actions() family {
+	const timeout = " timeout is as for await_ready."
+	return family{"actions", "Do something to a node from outside of it. An action has an outcome: \"ok\", it was done; \"fail\", it was surely not done, as a connection was refused, the answer was 4xx, or a command exited with another code than 0; \"info\", nobody knows, as there was no answer in time, the connection was reset after something was sent, or the answer was 5xx. One that is not ok is an error, which op() records, wait_until takes for \"not yet\", and catch() returns with kind \"action\" and its outcome. Actions reach a node whatever net.* does to its links.", []builtin{
+		{"http", "node, endpoint, path=\"/\", method=None, json=None, body=None, headers=None, check=True, follow=False, tls=False, timeout=None", "Sends an HTTP request to an endpoint of the node, and returns the answer: a value with status, ok, headers, a dict with lower-case names, body, a string, json, the body decoded, and url. json is a value that is sent as JSON; body is a string. The method is POST where there is one of these, else GET. An answer of 400 and above is an error, unless check=False. No redirect is followed unless follow=True. tls=True speaks HTTPS, tls=\"FILE\" trusts the certificates of a file in the node's folder. Connections are kept. A body may have 16 MiB." + timeout + " Example: check(http(db, \"http\", \"/health\", timeout=\"2s\").json[\"ok\"]).", httpRequest},
+		{"tcp", "node, endpoint, tls=False, timeout=None", "Connects to a TCP endpoint of the node, and returns the connection, which has .send(data), .line(), without its end, .read(n), n bytes, .read_until(delim), with delim at its end, .read_all(), to the end of the connection, and .close(); all that reads returns a string, of up to 16 MiB, and takes a timeout. tls is as for http." + timeout + " Example: c = tcp(db, \"port\").", dial},
+		{"read", "node, file", "The text of a file that the node has written, of up to 64 MiB. A relative path begins in the node's folder. That there is no such file is an action's error. Example: lines = read(db, \"out.txt\").split(\"\\n\").", readFile},
+		{"base64.encode", "data", "Data, a string or bytes, as base64. Example: key = base64.encode(\"x\").", func(c *call) (starlark.Value, error) {
+			data, err := c.data("data")
+			return starlark.String(base64.StdEncoding.EncodeToString([]byte(data))), err
+		}},
+		{"base64.decode", "text", "What a text of base64 stands for, as a string. Example: check(base64.decode(\"eA==\") == \"x\").", func(c *call) (starlark.Value, error) {
+			text, err := c.text("text", "")
+			if err != nil {
+				return nil, err
+			}
+			data, err := base64.StdEncoding.DecodeString(text)
+			if err != nil {
+				return nil, c.wrong("text", "%v", err)
+			}
+			return starlark.String(data), nil
+		}},
+	}}
+}
+
+// data is an argument that is a string or bytes.
+func (c *call) data(name string) (string, error) {
+	switch v := c.arg(name).(type) {
+	case nil:
+		return "", nil
+	case starlark.String:
+		return string(v), nil
+	case starlark.Bytes:
+		return string(v), nil
+	default:
+		return "", c.wrong(name, "got %s, want a string or bytes", v.Type())
+	}
+}
+
+// act does an action on a node, and logs it; do gets a context that is done when the
+// parameter timeout has passed.
+func (c *call) act(node, what string, do func(context.Context) error) error {
+	timeout, err := c.duration("timeout", c.host.run.Settings().Timeout)
+	if err != nil {
+		return err
+	}
+	began := c.host.run.Elapsed()
+	err = c.task.While(func(ctx context.Context) error {
+		bounded, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		late := c.host.run.Clock().AfterFunc(timeout, func() { cancel(&lateError{timeout}) })
+		defer late.Stop()
+		_, err := contained(func() (starlark.Value, error) { return nil, do(bounded) })
+		return err
+	})
+	var not *probe.Error
+	if err != nil && !errors.As(err, &not) { // it is no action, or was not let come to its end
+		return err
+	}
+	c.task.acted(node, what, c.host.run.Elapsed()-began, err)
+	return err
+}
+
+// lateError is why an action is given up: its time has passed.
+type lateError struct{ after time.Duration }
+
+func (e *lateError) Error() string { return fmt.Sprintf("nothing came within %s", e.after) }
+
+// polled is an action that a wait tries again and again, which is logged once.
+type polled struct {
+	node, what string
+	tries      int
+	took       time.Duration
+	err        error
+}
+
+// acted logs an action, or counts it where a wait tries it.
+func (t *scriptTask) acted(node, what string, took time.Duration, err error) {
+	if t.polls == nil {
+		t.host.run.Acted(node, what, 1, took, err)
+		return
+	}
+	for i := range *t.polls {
+		if p := &(*t.polls)[i]; p.node == node && p.what == what {
+			p.tries++
+			p.took, p.err = took, err
+			return
+		}
+	}
+	*t.polls = append(*t.polls, polled{node, what, 1, took, err})
+}
+
+// poll has the actions of the task counted, until the function that it returns is called,
+// which logs them.
+func (t *scriptTask) poll() (logged func()) {
+	if t.polls != nil { // one wait is within another
+		return func() {}
+	}
+	t.polls = &[]polled{}
+	return func() {
+		all := *t.polls
+		t.polls = nil
+		for _, p := range all {
+			t.host.run.Acted(p.node, p.what, p.tries, p.took, p.err)
+		}
+	}
+}
+
+// notYet returns the error of an action, where that is what an error is: a wait that polls
+// takes it for "not yet".
+func notYet(err error) *probe.Error {
+	var not *probe.Error
+	if errors.As(err, &not) {
+		return not
+	}
+	return nil
+}
+
+// tls is the parameter of that name.
+func (c *call) tls() (runtime.TLS, error) {
+	switch v := c.arg("tls").(type) {
+	case nil:
+		return runtime.TLS{}, nil
+	case starlark.Bool:
+		return runtime.TLS{On: bool(v)}, nil
+	case starlark.String:
+		return runtime.TLS{On: true, CA: string(v)}, nil
+	default:
+		return runtime.TLS{}, c.wrong("tls", "got %s, want True, or a file of certificates", v.Type())
+	}
+}
+
+// at is the node and the endpoint that an action is for.
+func (c *call) at() (node, endpoint string, t runtime.TLS, err error) {
+	if node, err = c.node("node"); err != nil {
+		return
+	}
+	if endpoint, err = c.text("endpoint", ""); err != nil {
+		return
+	}
+	t, err = c.tls()
+	return
+}
+
+func httpRequest(c *call) (starlark.Value, error) {
+	node, endpoint, t, err := c.at()
+	if err != nil {
+		return nil, err
+	}
+	request, err := c.request()
+	if err != nil {
+		return nil, err
+	}
+	var answer *probe.Response
+	err = c.act(node, fmt.Sprintf("%s %s%s", request.Method, endpoint, request.Path), func(ctx context.Context) (err error) {
+		answer, err = c.host.run.HTTP(ctx, node, endpoint, t, request)
+		return err
+	})
+	not := notYet(err)
+	if check := c.arg("check"); not != nil && answer != nil && answer.Status >= http.StatusBadRequest && check != nil && !bool(check.Truth()) {
+		return &responseValue{answer: answer, outcome: string(not.Outcome)}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &responseValue{answer: answer, outcome: "ok"}, nil
+}
+
+// request is the HTTP request that a script asks for.
+func (c *call) request() (r probe.Request, err error) {
+	if r.Path, err = c.text("path", "/"); err != nil {
+		return r, err
+	}
+	if !strings.HasPrefix(r.Path, "/") {
+		return r, c.wrong("path", "got %q, want one that begins with /", r.Path)
+	}
+	r.Header = http.Header{}
+	r.Method = http.MethodGet
+	body, err := c.data("body")
+	if err != nil {
+		return r, err
+	}
+	if value := c.arg("json"); value != nil {
+		if c.arg("body") != nil {
+			return r, c.wrong("json", "there is a body too: want one of them")
+		}
+		text, err := starlark.Call(c.thread, json.Module.Members["encode"], starlark.Tuple{value}, nil)
+		if err != nil {
+			return r, err
+		}
+		body = string(text.(starlark.String))
+		r.Header.Set("Content-Type", "application/json")
+	}
+	if c.arg("json") != nil || c.arg("body") != nil {
+		r.Method, r.Body = http.MethodPost, []byte(body)
+	}
+	if r.Method, err = c.text("method", r.Method); err != nil {
+		return r, err
+	}
+	r.Follow = c.truth("follow")
+	switch v := c.arg("headers").(type) {
+	case nil:
+	case starlark.IterableMapping:
+		for _, kv := range v.Items() {
+			name, ok := starlark.AsString(kv[0])
+			if !ok {
+				return r, c.wrong("headers", "got a key that is %s, want a string", kv[0].Type())
+			}
+			r.Header.Set(name, plainText(kv[1]))
+		}
+	default:
+		return r, c.wrong("headers", "got %s, want a dict", v.Type())
+	}
+	return r, nil
+}
+
+// responseValue is an answer as a script has it. An operation whose function returns one
+// has its outcome.
+type responseValue struct {
+	answer  *probe.Response
+	outcome string
+}
+
+var _ starlark.HasAttrs = (*responseValue)(nil)
+
+func (v *responseValue) String() string        { return fmt.Sprintf("response(status = %d)", v.answer.Status) }
+func (v *responseValue) Type() string          { return "response" }
+func (v *responseValue) Freeze()               {}
+func (v *responseValue) Truth() starlark.Bool  { return true }
+func (v *responseValue) Hash() (uint32, error) { return 0, fmt.Errorf("unhashable: response") }
+func (v *responseValue) AttrNames() []string {
+	return []string{"body", "headers", "json", "ok", "outcome", "status", "url"}
+}
+
+// Attr is an attribute of the answer. Its body is decoded where the script asks for that.
+func (v *responseValue) Attr(name string) (starlark.Value, error) {
+	switch name {
+	case "status":
+		return starlark.MakeInt(v.answer.Status), nil
+	case "ok":
+		return starlark.Bool(v.outcome == "ok"), nil
+	case "outcome":
+		return starlark.String(v.outcome), nil
+	case "url":
+		return starlark.String(v.answer.URL), nil
+	case "body":
+		return starlark.String(v.answer.Body), nil
+	case "headers":
+		headers := map[string]string{}
+		for name, values := range v.answer.Header {
+			headers[strings.ToLower(name)] = strings.Join(values, ", ")
+		}
+		return dict(headers), nil
+	case "json":
+		text := string(v.answer.Body)
+		if jsonDepth(text) > maxJSONDepth {
+			return nil, fmt.Errorf("the body is no JSON that can be read: it is nested over %d deep", maxJSONDepth)
+		}
+		x, err := starlark.Call(&starlark.Thread{Name: "json"}, json.Module.Members["decode"], starlark.Tuple{starlark.String(text)}, nil)
+		if err != nil {
+			return nil, fmt.Errorf("the body of the answer (status %d) is no JSON: %.60q", v.answer.Status, text)
+		}
+		x.Freeze()
+		return x, nil
+	}
+	return nil, nil
+}
+
+// connValue is a connection as a script has it.
+type connValue struct {
+	node, endpoint string
+	conn           *probe.Conn
+}
+
+func (v *connValue) String() string        { return fmt.Sprintf("connection to %s:%s", v.node, v.endpoint) }
+func (v *connValue) Type() string          { return "connection" }
+func (v *connValue) Freeze()               {}
+func (v *connValue) Truth() starlark.Bool  { return true }
+func (v *connValue) Hash() (uint32, error) { return 0, fmt.Errorf("unhashable: connection") }
+func (v *connValue) AttrNames() []string {
+	return []string{"close", "line", "read", "read_all", "read_until", "send"}
+}
+
+func dial(c *call) (starlark.Value, error) {
+	node, endpoint, t, err := c.at()
+	if err != nil {
+		return nil, err
+	}
+	v := &connValue{node: node, endpoint: endpoint}
+	err = c.act(node, "connect "+endpoint, func(ctx context.Context) (err error) {
+		v.conn, err = c.host.run.Dial(ctx, node, endpoint, t)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// reader is a method that reads.
+func (v *connValue) reader(name, params string, read func(*call, context.Context) ([]byte, error)) *starlark.Builtin {
+	return builtin{name: "connection." + name, params: strings.TrimPrefix(params+", timeout=None", ", "), call: func(c *call) (starlark.Value, error) {
+		var data []byte
+		err := c.act(v.node, name+" "+v.endpoint, func(ctx context.Context) (err error) {
+			data, err = read(c, ctx)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		return starlark.String(data), nil
+	}}.make()
+}
+
+// Attr is a method of the connection.
+func (v *connValue) Attr(name string) (starlark.Value, error) {
+	switch name {
+	case "send":
+		return builtin{name: "connection.send", params: "data, timeout=None", call: func(c *call) (starlark.Value, error) {
+			data, err := c.data("data")
+			if err != nil {
+				return nil, err
+			}
+			return nil, c.act(v.node, "send "+v.endpoint, func(ctx context.Context) error { return v.conn.Send(ctx, []byte(data)) })
+		}}.make(), nil
+	case "line":
+		return v.reader("line", "", func(_ *call, ctx context.Context) ([]byte, error) { return v.conn.Line(ctx) }), nil
+	case "read_all":
+		return v.reader("read_all", "", func(_ *call, ctx context.Context) ([]byte, error) { return v.conn.ReadAll(ctx) }), nil
+	case "read":
+		return v.reader("read", "n", func(c *call, ctx context.Context) ([]byte, error) {
+			n, err := c.integer("n", 0, 0)
+			if err != nil {
+				return nil, err
+			}
+			return v.conn.Read(ctx, int(min(n, 1<<40)))
+		}), nil
+	case "read_until":
+		return v.reader("read_until", "delim", func(c *call, ctx context.Context) ([]byte, error) {
+			delim, err := c.data("delim")
+			if err == nil && delim == "" {
+				err = c.wrong("delim", "got an empty string")
+			}
+			if err != nil {
+				return nil, err
+			}
+			return v.conn.ReadUntil(ctx, []byte(delim))
+		}), nil
+	case "close":
+		return builtin{name: "connection.close", call: func(c *call) (starlark.Value, error) {
+			return nil, c.task.briefly(func(context.Context) error {
+				_ = c.host.run.Hangup(v.conn) // what it could say, the other side has lost
+				return nil
+			})
+		}}.make(), nil
+	}
+	return nil, nil
+}
+
+func readFile(c *call) (starlark.Value, error) {
+	node, err := c.node("node")
+	if err != nil {
+		return nil, err
+	}
+	file, err := c.text("file", "")
+	if err != nil {
+		return nil, err
+	}
+	began := c.host.run.Elapsed()
+	var data []byte
+	err = c.task.briefly(func(context.Context) (err error) {
+		data, err = c.host.run.ReadFile(node, file)
+		return err
+	})
+	if err == nil || notYet(err) != nil {
+		c.task.acted(node, "read "+file, c.host.run.Elapsed()-began, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return starlark.String(data), nil
+}
