@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"go.starlark.net/starlark"
-	"go.starlark.net/syntax"
 
 	"github.com/dagon-star/dagon-star/runtime"
 	"github.com/dagon-star/dagon-star/runtime/fault"
@@ -31,18 +30,13 @@ type scriptTask struct {
 	random   *rand.Rand
 	schedule *fault.Schedule          // of the fault that it is to do; nil where it does something else
 	calls    atomic.Pointer[callSite] // the innermost call of a builtin that it is in, or nil
+	in       atomic.Pointer[callSite] // that, when its phase was to end at once
 	result   starlark.Value           // when it is over, as err
 	err      error
 
 	mu      sync.Mutex
 	threads []*starlark.Thread
 	ended   error // why its threads are cancelled, or nil
-}
-
-// callSite is a call of a builtin.
-type callSite struct {
-	name string
-	at   syntax.Position
 }
 
 var errCancelled = fault.ErrGivenUp
@@ -246,7 +240,7 @@ func CallIn(err error) string {
 		return ""
 	}
 	last := evaluated.CallStack.At(0)
-	if last.Pos.Filename() != "<builtin>" {
+	if last.Pos.Filename() != builtinFile {
 		return ""
 	}
 	return last.Name
@@ -263,7 +257,7 @@ func Where(err error) string {
 		return ""
 	}
 	for _, frame := range slices.Backward(evaluated.CallStack) {
-		if frame.Pos.Filename() != "<builtin>" {
+		if frame.Pos.Filename() != builtinFile {
 			return frame.Pos.String()
 		}
 	}

@@ -210,7 +210,9 @@ func (p *plan) parse(m *module, known map[string]starlark.Value) {
 		_, isKnown := known[name]
 		return isKnown || !starlark.Universe.Has(name)
 	}
+	untell := tellMethods(file)
 	m.program, err = starlark.FileProgram(file, isKnown)
+	untell()
 	var unresolved resolve.ErrorList
 	switch {
 	case errors.As(err, &unresolved):
@@ -219,5 +221,33 @@ func (p *plan) parse(m *module, known map[string]starlark.Value) {
 		}
 	case err != nil:
 		p.add(Mistake{File: m.name, Text: err.Error()})
+	}
+}
+
+// tellMethods puts builtins.Told around the method of each call of one, for a program that
+// is compiled of the file, until what it returns is called: what checks the text has it as
+// it was written.
+func tellMethods(file *syntax.File) (untell func()) {
+	type original struct {
+		call *syntax.CallExpr
+		fn   syntax.Expr
+	}
+	var all []original
+	syntax.Walk(file, func(n syntax.Node) bool {
+		if call, ok := n.(*syntax.CallExpr); ok {
+			if _, ok := call.Fn.(*syntax.DotExpr); ok {
+				all = append(all, original{call, call.Fn})
+			}
+		}
+		return true
+	})
+	for _, o := range all {
+		told := &syntax.Ident{NamePos: o.call.Lparen, Name: builtins.Told}
+		o.call.Fn = &syntax.CallExpr{Fn: told, Lparen: o.call.Lparen, Args: []syntax.Expr{o.fn}, Rparen: o.call.Rparen}
+	}
+	return func() {
+		for _, o := range all {
+			o.call.Fn = o.fn
+		}
 	}
 }
