@@ -210,7 +210,7 @@ func (p *plan) parse(m *module, known map[string]starlark.Value) {
 		_, isKnown := known[name]
 		return isKnown || !starlark.Universe.Has(name)
 	}
-	untell := tellMethods(file)
+	untell := tellCalls(file, func(name string) bool { return known[name] != nil || starlark.Universe.Has(name) })
 	m.program, err = starlark.FileProgram(file, isKnown)
 	untell()
 	var unresolved resolve.ErrorList
@@ -224,30 +224,35 @@ func (p *plan) parse(m *module, known map[string]starlark.Value) {
 	}
 }
 
-// tellMethods puts builtins.Told around the method of each call of one, for a program that
-// is compiled of the file, until what it returns is called: what checks the text has it as
-// it was written.
-func tellMethods(file *syntax.File) (untell func()) {
-	type original struct {
-		call *syntax.CallExpr
-		fn   syntax.Expr
-	}
-	var all []original
+// tellCalls puts builtins.Told around what is called that may be a method, for a program
+// that is compiled of the file, until what it returns is called: what checks the text has
+// it as it was written. isKnown reports whether a name is the vocabulary's, whose functions
+// are told of anyway.
+func tellCalls(file *syntax.File, isKnown func(string) bool) (untell func()) {
+	var calls []*syntax.CallExpr
+	functions := map[string]bool{}
 	syntax.Walk(file, func(n syntax.Node) bool {
-		if call, ok := n.(*syntax.CallExpr); ok {
-			if _, ok := call.Fn.(*syntax.DotExpr); ok {
-				all = append(all, original{call, call.Fn})
-			}
+		switch n := n.(type) {
+		case *syntax.CallExpr:
+			calls = append(calls, n)
+		case *syntax.DefStmt:
+			functions[n.Name.Name] = true
 		}
 		return true
 	})
-	for _, o := range all {
-		told := &syntax.Ident{NamePos: o.call.Lparen, Name: builtins.Told}
-		o.call.Fn = &syntax.CallExpr{Fn: told, Lparen: o.call.Lparen, Args: []syntax.Expr{o.fn}, Rparen: o.call.Rparen}
+	called := map[*syntax.CallExpr]syntax.Expr{}
+	for _, c := range calls {
+		if id, ok := c.Fn.(*syntax.Ident); ok && (functions[id.Name] || isKnown(id.Name)) {
+			continue
+		}
+		called[c] = c.Fn
+		c.Fn = &syntax.CallExpr{
+			Fn: &syntax.Ident{NamePos: c.Lparen, Name: builtins.Told}, Lparen: c.Lparen, Args: []syntax.Expr{c.Fn}, Rparen: c.Lparen,
+		}
 	}
 	return func() {
-		for _, o := range all {
-			o.call.Fn = o.fn
+		for c, fn := range called {
+			c.Fn = fn
 		}
 	}
 }
