@@ -127,7 +127,7 @@ func (h *Host) Predeclared() (names starlark.StringDict, notices []string) {
 	names = Vocabulary()
 	for name, v := range h.o.Embed {
 		if b, ok := v.(*starlark.Builtin); ok {
-			v = told(b.Name(), b)
+			v = told("", b.Name(), b)
 		}
 		names[name] = v
 	}
@@ -148,7 +148,7 @@ func Vocabulary() starlark.StringDict {
 	d := predeclared()
 	for name, v := range starlark.Universe {
 		if b, ok := v.(*starlark.Builtin); ok && d[name] == nil {
-			d[name] = told(name, b)
+			d[name] = told("", name, b)
 		}
 	}
 	d["json"] = jsonModule()

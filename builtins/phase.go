@@ -50,7 +50,7 @@ func (h *Host) runPhase(p *phase, path string, body func(*starlark.Thread) error
 	if errors.As(err, &stuck) {
 		h.stuck = &StuckError{Cause: context.Cause(p.ctx)}
 		if site := stuck.Task.Owner().(*scriptTask).calls.Load(); site != nil {
-			h.stuck.Call, h.stuck.At = site.name, site.place()
+			h.stuck.Call, h.stuck.At = site.call(), site.place()
 		}
 		return h.stuck
 	}
@@ -128,7 +128,7 @@ func (h *Host) EndedIn() (call, at string) {
 	if h.main.in == nil {
 		return "", ""
 	}
-	return h.main.in.name, h.main.in.place()
+	return h.main.in.call(), h.main.in.place()
 }
 
 // deferred is a call to be made at the end of the run.
@@ -194,7 +194,7 @@ func (h *Host) runDeferred(ctx context.Context, path, during string, d deferred)
 	switch {
 	case err == nil:
 	case late != nil && p.in != nil && h.stuck == nil && Follows(err, late):
-		found(late, fmt.Sprintf("%v; the script was in %s", late, p.in.name), p.in.place())
+		found(late, fmt.Sprintf("%v; the script was in %s", late, p.in.call()), p.in.place())
 	default:
 		found(err, err.Error(), Where(err))
 	}

@@ -207,7 +207,7 @@ func (b builtin) make() *starlark.Builtin {
 		for i, to := range name {
 			c.values[to] = kwargs[i][1]
 		}
-		defer c.task.enter(thread, b.name)()
+		defer c.task.enter(thread, "", b.name)()
 		v, err := contained(func() (starlark.Value, error) { return b.call(c) })
 		var evaluated *starlark.EvalError
 		switch {

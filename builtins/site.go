@@ -8,9 +8,18 @@ import (
 // callSite is a call of a builtin that a task is in, for who has to say where a script was
 // that did not come back.
 type callSite struct {
+	of   string // the type whose method it is, or ""
 	name string
 	at   syntax.Position // of the call; that of a builtin where no file has made it
 	by   string          // the place that spawned the task
+}
+
+// call is the builtin's name, such as "max" or "list.extend".
+func (s *callSite) call() string {
+	if s.of == "" {
+		return s.name
+	}
+	return s.of + "." + s.name
 }
 
 // place is where a script made the call, or spawned the task that did.
@@ -25,9 +34,9 @@ func (s *callSite) place() string {
 const builtinFile = "<builtin>"
 
 // enter says that the task is in a call of a builtin, until what it returns is called.
-func (t *scriptTask) enter(thread *starlark.Thread, name string) (leave func()) {
+func (t *scriptTask) enter(thread *starlark.Thread, of, name string) (leave func()) {
 	outer := t.calls.Load()
-	site := &callSite{name: name, by: t.at, at: thread.CallFrame(0).Pos}
+	site := &callSite{of: of, name: name, by: t.at, at: thread.CallFrame(0).Pos}
 	for depth := 1; depth < thread.CallStackDepth() && site.at.Filename() == builtinFile; depth++ {
 		site.at = thread.CallFrame(depth).Pos
 	}
@@ -41,19 +50,19 @@ func (t *scriptTask) enter(thread *starlark.Thread, name string) (leave func()) 
 }
 
 // told makes a builtin of the language, or of an embedder, one that tells the task that
-// it is in it.
-func told(name string, b *starlark.Builtin) *starlark.Builtin {
+// it is in it. of is the type whose method it is, or "".
+func told(of, name string, b *starlark.Builtin) *starlark.Builtin {
 	return starlark.NewBuiltin(b.Name(), func(thread *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
 		if _, t, err := hostOf(thread); err == nil {
-			defer t.enter(thread, name)()
+			defer t.enter(thread, of, name)()
 		}
 		return b.CallInternal(thread, args, kwargs)
 	})
 }
 
-// Told is the name of the function through which a script calls the methods of values, and
-// the functions of modules: x.f(y) is compiled as Told(x.f)(y), so that the task knows that
-// it is in that call too. No text of a script can have the name.
+// Told is the name of the function through which a script calls what may be the method of a
+// value, or the function of a module: x.f(y) is compiled as Told(x.f)(y), so that the task
+// knows that it is in that call too. No text of a script can have the name.
 const Told = "(told)"
 
 func methodTold() *starlark.Builtin {
@@ -69,9 +78,9 @@ func toldMethod(v starlark.Value) starlark.Value {
 	if !ok {
 		return v
 	}
-	name := b.Name()
-	if of := b.Receiver(); of != nil {
-		name = of.Type() + "." + name
+	of := ""
+	if receiver := b.Receiver(); receiver != nil {
+		of = receiver.Type()
 	}
-	return told(name, b)
+	return told(of, b.Name(), b)
 }

@@ -188,3 +188,21 @@ func TestLastHurried(t *testing.T) {
 		t.Errorf("%+v", result.Verdict)
 	}
 }
+
+// TestClockBlocked: a function that the run's clock calls, and that does not return, holds
+// up no deadline and no end.
+func TestClockBlocked(t *testing.T) {
+	goOn := make(chan struct{})
+	defer close(goOn)
+	r := beginUp(t, Config{})
+	r.Clock().AfterFunc(0, func() { <-goOn })
+	var late *TimeoutError
+	c := r.Reached([]string{"node"}, StateDone)
+	c.Timeout = 10 * time.Millisecond
+	if err := r.Wait(c); !errors.As(err, &late) {
+		t.Errorf("%v", err)
+	}
+	result, err := r.End(nil)
+	must(t, err)
+	failedBy(t, result, "a function that the run's clock was given", "did not return")
+}

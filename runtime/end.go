@@ -187,7 +187,8 @@ func (r *Run) conclude() (*Result, error) {
 		outcome := Passed
 		var lost *LogError
 		var loose *containError
-		if errors.As(err, &lost) || errors.As(err, &loose) {
+		var stays *CallbackError
+		if errors.As(err, &lost) || errors.As(err, &loose) || errors.As(err, &stays) {
 			outcome = Failed
 		}
 		r.find(Finding{Outcome: outcome, Reason: err.Error(), Cause: err, During: verdict.AtEnd})

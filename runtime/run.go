@@ -300,7 +300,9 @@ func (r *Run) release() []error {
 	}
 	r.abortWork(ErrEnded)
 	r.endEnded()
-	r.clock.Close()
+	for _, left := range r.clock.Close() {
+		errs = append(errs, &CallbackError{Callback: callbackName("a function that the run's clock was given", left), Text: "did not return"})
+	}
 	return slices.DeleteFunc(errs, func(err error) bool { return err == nil })
 }
 
@@ -344,7 +346,8 @@ func (r *Run) Seed() uint64 { return r.cfg.Seed }
 // Elapsed is the time since the run's start, on its clock.
 func (r *Run) Elapsed() time.Duration { return r.clock.Now() }
 
-// Clock is the run's clock. Its timers end with the run.
+// Clock is the run's clock. Its timers end with the run. A function that it calls, and
+// that has not returned by then, fails the run.
 func (r *Run) Clock() *clock.Clock { return r.clock }
 
 // Context is done when something other than the script has ended the run's
