@@ -51,6 +51,11 @@ func (t *scriptTask) enter(thread *starlark.Thread, of, name string) (leave func
 
 // told makes a builtin of the language, or of an embedder, one that tells the task that
 // it is in it. of is the type whose method it is, or "".
+//
+// The task keeps its turn however long the call takes. Others could change the values that
+// the call goes through, as these have no locks; and where nobody can change them, whether
+// others went on would depend on how fast the machine is, and so would the order of what
+// tasks do, which the seed alone is to settle.
 func told(of, name string, b *starlark.Builtin) *starlark.Builtin {
 	return starlark.NewBuiltin(b.Name(), func(thread *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
 		if _, t, err := hostOf(thread); err == nil {

@@ -300,7 +300,8 @@ func (r *Run) release() []error {
 	}
 	r.abortWork(ErrEnded)
 	r.endEnded()
-	for _, left := range r.clock.Close() {
+	r.clock.Close()
+	for _, left := range r.clock.Left() {
 		errs = append(errs, &CallbackError{Callback: callbackName("a function that the run's clock was given", left), Text: "did not return"})
 	}
 	return slices.DeleteFunc(errs, func(err error) bool { return err == nil })

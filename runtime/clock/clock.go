@@ -71,11 +71,14 @@ func unwound() *Clock {
 }
 
 // Close stops the clock's timers, none of which fires after it, and waits for the function
-// that is being called, for a second at most. It returns the functions that have not
-// returned. The time can still be read.
-func (c *Clock) Close() (left []func()) {
+// that is being called, for a second at most. The time can still be read.
+func (c *Clock) Close() {
 	close(c.quit)
 	<-c.ended
+}
+
+// Left are the functions that the clock has gone on without, as they have not returned.
+func (c *Clock) Left() []func() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Collect(maps.Values(c.left))
