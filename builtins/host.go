@@ -115,10 +115,13 @@ func (h *Host) print(t *scriptTask, text string) {
 	if h.o.Print == nil {
 		return
 	}
-	_ = t.briefly(func(context.Context) error { // the task ends where it was told to
+	err := t.briefly(func(context.Context) error {
 		h.o.Print(text)
 		return nil
 	})
+	if err != nil && t.Err() == nil { // else the task ends where it was told to
+		t.phase.abort(fmt.Errorf("print: Config.Output: %w", err))
+	}
 }
 
 // Predeclared is the vocabulary, with the embedder's own names and those that

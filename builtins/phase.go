@@ -49,8 +49,11 @@ func (h *Host) runPhase(p *phase, path string, body func(*starlark.Thread) error
 	var stuck *task.StuckError
 	if errors.As(err, &stuck) {
 		h.stuck = &StuckError{Cause: context.Cause(p.ctx)}
-		if site := stuck.Task.Owner().(*scriptTask).calls.Load(); site != nil {
+		t := stuck.Task.Owner().(*scriptTask)
+		if site := t.calls.Load(); site != nil {
 			h.stuck.Call, h.stuck.At = site.call(), site.place()
+		} else if last := t.last.Load(); last != nil {
+			h.stuck.After = fmt.Sprintf("%s at %s", last.call(), last.place())
 		}
 		return h.stuck
 	}
@@ -93,8 +96,9 @@ func Follows(err, cause error) bool {
 // StuckError is a script that was to end, and that computes in one call, which nothing
 // can interrupt.
 type StuckError struct {
-	Call  string // the builtin; "" where it is an operation of the language
-	At    string // the place of the call, file:line:column
+	Call  string // the builtin; "" where it is an operation of the language, such as x == y
+	At    string // the place of the call, file:line:column; "" of an operation, which leaves none
+	After string // the call that came before an operation, with its place, or ""
 	Cause error  // why it was to end
 }
 
@@ -102,7 +106,15 @@ func (e *StuckError) Error() string {
 	return fmt.Sprintf("%v; the script was in %s, which cannot be interrupted", e.Cause, e.in())
 }
 
-func (e *StuckError) in() string { return cmp.Or(e.Call, "an operation of the language") }
+func (e *StuckError) in() string {
+	switch {
+	case e.Call != "":
+		return e.Call
+	case e.After != "":
+		return "an operation of the language (its last call was " + e.After + ")"
+	}
+	return "an operation of the language"
+}
 
 // Unwrap is why the script was to end.
 func (e *StuckError) Unwrap() error { return e.Cause }

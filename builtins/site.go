@@ -46,6 +46,7 @@ func (t *scriptTask) enter(thread *starlark.Thread, of, name string) (leave func
 			t.in.CompareAndSwap(nil, site)
 		}
 		t.calls.Store(outer)
+		t.last.Store(site)
 	}
 }
 

@@ -31,6 +31,7 @@ type scriptTask struct {
 	schedule *fault.Schedule          // of the fault that it is to do; nil where it does something else
 	calls    atomic.Pointer[callSite] // the innermost call of a builtin that it is in, or nil
 	in       atomic.Pointer[callSite] // that, when its phase was to end at once
+	last     atomic.Pointer[callSite] // the call that it has come back from last, or nil
 	result   starlark.Value           // when it is over, as err
 	err      error
 

@@ -2,9 +2,9 @@ package script_test
 
 import (
 	"context"
-	"io"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
 	"strings"
 	"testing"
 	"time"
@@ -85,6 +85,19 @@ func TestStuckIn(t *testing.T) {
 	}
 }
 
+// TestStuckInOperation: an operation of the language is told with the call before it.
+func TestStuckInOperation(t *testing.T) {
+	over := make(chan struct{})
+	defer close(over)
+	inCall(t, "min(1, 2)\nx = '%s' % slow", func(context.Context) { <-over }, func(r *script.Result) {
+		before, place, _ := strings.Cut(r.Reason, " at ")
+		if !strings.HasSuffix(before, "; the script was in an operation of the language (its last call was min") ||
+			!strings.HasSuffix(place, "script.star:2:4), which cannot be interrupted") {
+			t.Error(r.Reason)
+		}
+	})
+}
+
 // TestWasIn: so does one whose script comes back from it when the run is to end, whatever
 // it would have called next.
 func TestWasIn(t *testing.T) {
@@ -155,4 +168,23 @@ func TestPrintBlocked(t *testing.T) {
 	}
 }
 
-var _ io.Writer = silted{}
+// broken is where a write does not return as it should.
+type broken struct{ do func() }
+
+func (b broken) Write(p []byte) (int, error) {
+	b.do()
+	return len(p), nil
+}
+
+// TestPrintBroken: an output that panics, or ends its goroutine, fails the run.
+func TestPrintBroken(t *testing.T) {
+	for text, do := range map[string]func(){
+		"bug: panic: oh no": func() { panic("oh no") },
+		"its goroutine was ended by runtime.Goexit, as a": goruntime.Goexit,
+	} {
+		r := run(t, script.Config{Source: []byte("print(1)\nsleep(3600)"), Output: broken{do}})
+		if r.Outcome != runtime.Failed || !strings.HasPrefix(r.Reason, "print: Config.Output: "+text) {
+			t.Errorf("%s at %s: %s", r.Outcome, r.Where, r.Reason)
+		}
+	}
+}
