@@ -12,7 +12,7 @@
 //
 //   - script runs a script by NewHost, Options and Host.
 //   - script checks a text by Catalogue, Bind, Vocabulary, Globals, GroupNames,
-//     NodeAttributes and IsFault; cmd shows Catalogue and Families.
+//     NodeAttributes and IsFault, and compiles it with Told; cmd shows Catalogue and Families.
 //   - Who looks at the cause of a result finds FailError, InconclusiveError and
 //     PanicError in it. These three are as stable as package script.
 package builtins
