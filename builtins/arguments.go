@@ -33,7 +33,7 @@ func (c *call) wrong(name, format string, args ...any) error {
 // where no file does.
 func (c *call) place() string {
 	for i := 1; i < c.thread.CallStackDepth(); i++ {
-		if pos := c.thread.CallFrame(i).Pos; pos.Filename() != "<builtin>" {
+		if pos := c.thread.CallFrame(i).Pos; pos.Filename() != builtinFile {
 			return pos.String()
 		}
 	}
@@ -103,7 +103,7 @@ func (c *call) truth(name string) bool {
 }
 
 func (c *call) function(name string) (starlark.Callable, error) {
-	switch v := c.arg(name).(type) {
+	switch v := toldMethod(c.arg(name)).(type) {
 	case starlark.Callable:
 		return v, nil
 	default:

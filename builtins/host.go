@@ -115,10 +115,13 @@ func (h *Host) print(t *scriptTask, text string) {
 	if h.o.Print == nil {
 		return
 	}
-	_ = t.briefly(func(context.Context) error { // the task ends where it was told to
+	err := t.briefly(func(context.Context) error {
 		h.o.Print(text)
 		return nil
 	})
+	if err != nil && t.Err() == nil { // else the task ends where it was told to
+		t.phase.abort(fmt.Errorf("print: Config.Output: %w", err))
+	}
 }
 
 // Predeclared is the vocabulary, with the embedder's own names and those that
@@ -127,10 +130,11 @@ func (h *Host) Predeclared() (names starlark.StringDict, notices []string) {
 	names = Vocabulary()
 	for name, v := range h.o.Embed {
 		if b, ok := v.(*starlark.Builtin); ok {
-			v = told(b)
+			v = told("", b.Name(), b)
 		}
 		names[name] = v
 	}
+	names[Told] = methodTold()
 	globals := h.values()
 	notices = Globals(h.run.Topology(), names, func(name string, n *topology.Node) {
 		globals[name] = &nodeValue{host: h, name: n.Name}
@@ -147,7 +151,7 @@ func Vocabulary() starlark.StringDict {
 	d := predeclared()
 	for name, v := range starlark.Universe {
 		if b, ok := v.(*starlark.Builtin); ok && d[name] == nil {
-			d[name] = told(b)
+			d[name] = told("", name, b)
 		}
 	}
 	d["json"] = jsonModule()
@@ -155,27 +159,6 @@ func Vocabulary() starlark.StringDict {
 	d["time"] = starlarktime.Module
 	d["struct"] = starlark.NewBuiltin("struct", starlarkstruct.Make)
 	return d
-}
-
-// told makes a builtin of the language, or of an embedder, one that tells the task that it is in it.
-func told(b *starlark.Builtin) *starlark.Builtin {
-	return starlark.NewBuiltin(b.Name(), func(thread *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
-		if _, t, err := hostOf(thread); err == nil {
-			defer t.in(thread, b.Name())()
-		}
-		return b.CallInternal(thread, args, kwargs)
-	})
-}
-
-// in says that the task is in a call of a builtin, until what it returns is called.
-func (t *scriptTask) in(thread *starlark.Thread, name string) (out func()) {
-	outer := t.calls.Load()
-	site := &callSite{name: name}
-	if thread.CallStackDepth() > 1 {
-		site.at = thread.CallFrame(1).Pos
-	}
-	t.calls.Store(site)
-	return func() { t.calls.Store(outer) }
 }
 
 // jsonModule is the language's own, except that decode refuses what is nested so

@@ -5,13 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"go.starlark.net/starlark"
 
 	"github.com/dagon-star/dagon-star/runtime/task"
-	"github.com/dagon-star/dagon-star/runtime/topology"
 	"github.com/dagon-star/dagon-star/runtime/verdict"
 )
 
@@ -23,6 +23,10 @@ type phase struct {
 	// during is "" for the main part, and else which call at the end it is, as
 	// findings have it.
 	during string
+
+	// in is the call of its first task that was under way when the phase was to end at
+	// once; nil where there was none, or before the phase has ended.
+	in *callSite
 
 	// Under the host's lock.
 	failed   error // a task's
@@ -45,12 +49,16 @@ func (h *Host) runPhase(p *phase, path string, body func(*starlark.Thread) error
 	var stuck *task.StuckError
 	if errors.As(err, &stuck) {
 		h.stuck = &StuckError{Cause: context.Cause(p.ctx)}
-		if site := stuck.Task.Owner().(*scriptTask).calls.Load(); site != nil {
-			h.stuck.Call, h.stuck.At = site.name, site.at.String()
+		t := stuck.Task.Owner().(*scriptTask)
+		if site := t.calls.Load(); site != nil {
+			h.stuck.Call, h.stuck.At = site.call(), site.place()
+		} else if last := t.last.Load(); last != nil {
+			h.stuck.After = fmt.Sprintf("%s at %s", last.call(), last.place())
 		}
 		return h.stuck
 	}
 	err = <-result
+	p.in = first.in.Load()
 	h.mu.Lock()
 	failed := p.failed
 	h.mu.Unlock()
@@ -88,8 +96,9 @@ func Follows(err, cause error) bool {
 // StuckError is a script that was to end, and that computes in one call, which nothing
 // can interrupt.
 type StuckError struct {
-	Call  string // the builtin; "" where it is an operation of the language
-	At    string // the place of the call, file:line:column
+	Call  string // the builtin; "" where it is an operation of the language, such as x == y
+	At    string // the place of the call, file:line:column; "" of an operation, which leaves none
+	After string // the call that came before an operation, with its place, or ""
 	Cause error  // why it was to end
 }
 
@@ -97,7 +106,15 @@ func (e *StuckError) Error() string {
 	return fmt.Sprintf("%v; the script was in %s, which cannot be interrupted", e.Cause, e.in())
 }
 
-func (e *StuckError) in() string { return cmp.Or(e.Call, "an operation of the language") }
+func (e *StuckError) in() string {
+	switch {
+	case e.Call != "":
+		return e.Call
+	case e.After != "":
+		return "an operation of the language (its last call was " + e.After + ")"
+	}
+	return "an operation of the language"
+}
 
 // Unwrap is why the script was to end.
 func (e *StuckError) Unwrap() error { return e.Cause }
@@ -115,6 +132,15 @@ func (h *Host) FailedAt() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.main.failedAt
+}
+
+// EndedIn is the call in which the main part was when the run's work was ended, and its
+// place; "" where it was in none. Main has returned.
+func (h *Host) EndedIn() (call, at string) {
+	if h.main.in == nil {
+		return "", ""
+	}
+	return h.main.in.call(), h.main.in.place()
 }
 
 // deferred is a call to be made at the end of the run.
@@ -139,55 +165,49 @@ func (h *Host) SetTeardown(fn starlark.Callable) {
 	h.teardown = fn
 }
 
-// RunDeferred runs the deferred calls, the last first, and then the teardown, at
-// the end of the run, whatever has ended its work. Each is ended when ctx is done,
-// or after the grace; none is begun then. What goes wrong in one is a finding, and so is
-// one that is not made.
-func (h *Host) RunDeferred(ctx context.Context) {
-	for n := 1; ; n++ {
-		h.mu.Lock()
-		var d deferred
-		during, path := "deferred", fmt.Sprintf("defer/%d", n)
-		if last := len(h.deferred) - 1; last >= 0 {
-			d, h.deferred = h.deferred[last], h.deferred[:last]
-		} else {
-			d, h.teardown = deferred{fn: h.teardown}, nil
-			during, path = "teardown", "teardown"
-		}
-		h.mu.Unlock()
-		if d.fn == nil {
-			return
-		}
-		cause := context.Cause(ctx)
-		if h.stuck != nil {
-			cause = h.stuck
-		}
-		if cause != nil {
-			f := verdict.Of(cause)
-			if f.Reason = fmt.Sprintf("the call was not made: %v", cause); h.stuck != nil {
-				f.Reason = fmt.Sprintf("the call was not made: the script is in %s still", h.stuck.in())
-			}
-			f.During, f.Where = during, d.at
-			h.run.Find(f)
-			continue
-		}
-		if err := h.runDeferred(ctx, path, during, d); err != nil {
-			f := verdict.Of(err)
-			f.During, f.Where = during, cmp.Or(Where(err), d.at)
-			h.run.Find(f)
-		}
+// Deferred are the calls at the end of the run, for runtime.Run.End: the deferred ones,
+// the last first, and then the teardown. What goes wrong in one is a finding, and so is one
+// that is not made, as its context is done, or the script is in another call still.
+func (h *Host) Deferred() (calls []func(context.Context)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for n, d := range slices.Backward(h.deferred) {
+		path := fmt.Sprintf("defer/%d", len(h.deferred)-n)
+		calls = append(calls, func(ctx context.Context) { h.runDeferred(ctx, path, "deferred", d) })
 	}
+	if d := (deferred{fn: h.teardown}); d.fn != nil {
+		calls = append(calls, func(ctx context.Context) { h.runDeferred(ctx, "teardown", "teardown", d) })
+	}
+	return calls
 }
 
-func (h *Host) runDeferred(ctx context.Context, path, during string, d deferred) error {
-	ctx, abort := context.WithCancelCause(ctx)
+func (h *Host) runDeferred(ctx context.Context, path, during string, d deferred) {
+	found := func(err error, reason, where string) {
+		f := verdict.Of(err)
+		f.Reason, f.During, f.Where = reason, during, cmp.Or(where, d.at)
+		h.run.Find(f)
+	}
+	if h.stuck != nil {
+		found(h.stuck, fmt.Sprintf("the call was not made: the script is in %s still", h.stuck.in()), "")
+		return
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		found(cause, fmt.Sprintf("the call was not made: %v", cause), "")
+		return
+	}
+	work, abort := context.WithCancelCause(ctx)
 	defer abort(nil)
-	grace := cmp.Or(h.run.Settings().Grace, topology.DefaultSettings().Grace) // no grace is for nodes
-	late := h.run.Clock().AfterFunc(grace, func() { abort(fmt.Errorf("the call did not end within %s", grace)) })
-	defer late.Stop()
-	p := &phase{ctx: ctx, abort: func(err error) { abort(err) }, during: during}
-	return h.runPhase(p, path, func(thread *starlark.Thread) error {
+	p := &phase{ctx: work, abort: func(err error) { abort(err) }, during: during}
+	err := h.runPhase(p, path, func(thread *starlark.Thread) error {
 		_, err := starlark.Call(thread, d.fn, d.args, nil)
 		return err
 	})
+	late := context.Cause(ctx)
+	switch {
+	case err == nil:
+	case late != nil && p.in != nil && h.stuck == nil && Follows(err, late):
+		found(late, fmt.Sprintf("%v; the script was in %s", late, p.in.call()), p.in.place())
+	default:
+		found(err, err.Error(), Where(err))
+	}
 }

@@ -12,7 +12,7 @@
 //
 //   - script runs a script by NewHost, Options and Host.
 //   - script checks a text by Catalogue, Bind, Vocabulary, Globals, GroupNames,
-//     NodeAttributes and IsFault; cmd shows Catalogue and Families.
+//     NodeAttributes and IsFault, and compiles it with Told; cmd shows Catalogue and Families.
 //   - Who looks at the cause of a result finds FailError, InconclusiveError and
 //     PanicError in it. These three are as stable as package script.
 package builtins
@@ -207,7 +207,7 @@ func (b builtin) make() *starlark.Builtin {
 		for i, to := range name {
 			c.values[to] = kwargs[i][1]
 		}
-		defer c.task.in(thread, b.name)()
+		defer c.task.enter(thread, "", b.name)()
 		v, err := contained(func() (starlark.Value, error) { return b.call(c) })
 		var evaluated *starlark.EvalError
 		switch {

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"go.starlark.net/starlark"
-	"go.starlark.net/syntax"
 
 	"github.com/dagon-star/dagon-star/runtime"
 	"github.com/dagon-star/dagon-star/runtime/fault"
@@ -32,18 +31,14 @@ type scriptTask struct {
 	schedule *fault.Schedule          // of the fault that it is to do; nil where it does something else
 	polls    *[]polled                // the actions that a wait tries again and again; nil where none does
 	calls    atomic.Pointer[callSite] // the innermost call of a builtin that it is in, or nil
+	in       atomic.Pointer[callSite] // that, when its phase was to end at once
+	last     atomic.Pointer[callSite] // the call that it has come back from last, or nil
 	result   starlark.Value           // when it is over, as err
 	err      error
 
 	mu      sync.Mutex
 	threads []*starlark.Thread
 	ended   error // why its threads are cancelled, or nil
-}
-
-// callSite is a call of a builtin.
-type callSite struct {
-	name string
-	at   syntax.Position
 }
 
 var errCancelled = fault.ErrGivenUp
@@ -247,7 +242,7 @@ func CallIn(err error) string {
 		return ""
 	}
 	last := evaluated.CallStack.At(0)
-	if last.Pos.Filename() != "<builtin>" {
+	if last.Pos.Filename() != builtinFile {
 		return ""
 	}
 	return last.Name
@@ -264,7 +259,7 @@ func Where(err error) string {
 		return ""
 	}
 	for _, frame := range slices.Backward(evaluated.CallStack) {
-		if frame.Pos.Filename() != "<builtin>" {
+		if frame.Pos.Filename() != builtinFile {
 			return frame.Pos.String()
 		}
 	}

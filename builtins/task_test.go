@@ -385,7 +385,7 @@ defer(print, "first")
 	for _, f := range r.Beside {
 		text += "\n" + f.Told()
 	}
-	for _, want := range []string{"in a task of a deferred call", "defer: the run is ending: call the function itself", "deferred: sleep: the call did not end within 300ms"} {
+	for _, want := range []string{"in a task of a deferred call", "defer: the run is ending: call the function itself", "deferred: the call did not end within 300ms; the script was in sleep"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in the findings: %s", want, text)
 		}

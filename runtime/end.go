@@ -1,19 +1,16 @@
 package runtime
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/event"
 	"github.com/dagon-star/dagon-star/runtime/node"
 	"github.com/dagon-star/dagon-star/runtime/process"
-	"github.com/dagon-star/dagon-star/runtime/topology"
 	"github.com/dagon-star/dagon-star/runtime/verdict"
 )
 
@@ -49,15 +46,20 @@ type Result struct {
 // where the run's folder has been moved, is the last of the sequence.
 func (r *Result) Events() iter.Seq2[event.Event, error] { return r.events }
 
-// End ends the run, whatever ended its work: all faults are undone, then last is
-// called, which may be nil, then all that still runs is shut down, and then the
-// findings are judged. What last and the end itself find counts as what was found
-// before. The context of last is done in a hurry, and when the grace has passed since the
-// time limit, or since an interruption: its cause says which.
+// End ends the run, whatever ended its work: all faults are undone, then the functions
+// last are called, one after the other, then all that still runs is shut down, and then
+// the findings are judged. What last and the end itself find counts as what was found
+// before; of last one may be nil. The context of each is done when
+//   - it has taken the grace, or the default grace where that is 0,
+//   - the grace has passed since the time limit, or since an interruption, or
+//   - Config.Hurry is closed.
+//
+// Its cause says which. A function that does not return soon after that, or that panics,
+// is a finding, and End goes on.
 //
 // Nothing of the run is left after End, except what a finding tells of. The error
 // says only that its log could not be written to the end.
-func (r *Run) End(last func(context.Context)) (*Result, error) {
+func (r *Run) End(last ...func(context.Context)) (*Result, error) {
 	r.j.Lock()
 	if r.ending {
 		r.j.Unlock()
@@ -92,8 +94,10 @@ func (r *Run) End(last func(context.Context)) (*Result, error) {
 	}
 	defer context.AfterFunc(ctx, func() { late(context.Cause(ctx)) })()
 	r.endFaults()
-	if last != nil {
-		last(inTime)
+	for _, call := range last {
+		if call != nil {
+			r.callLast(inTime, call)
+		}
 	}
 	if r.timeLimit != nil {
 		r.timeLimit.Stop()
@@ -115,7 +119,7 @@ func (r *Run) curtail(cause error) {
 		return
 	}
 	r.curtailed = true
-	grace := cmp.Or(r.cfg.Settings.Grace, topology.DefaultSettings().Grace) // no grace is for nodes
+	grace := r.grace()
 	r.clock.AfterFunc(grace, func() {
 		r.late(fmt.Errorf("%w; what was deferred did not end within %s of that", cause, grace))
 	})
@@ -176,14 +180,15 @@ func (r *Run) conclude() (*Result, error) {
 	r.j.Lock()
 	if r.j.Lost() == nil { // which tells more
 		if err := r.folder.CheckEvents(r.j.Written()); err != nil {
-			r.changedLog(err)
+			r.find(r.changedLog(err))
 		}
 	}
 	for _, err := range released {
 		outcome := Passed
 		var lost *LogError
 		var loose *containError
-		if errors.As(err, &lost) || errors.As(err, &loose) {
+		var stays *CallbackError
+		if errors.As(err, &lost) || errors.As(err, &loose) || errors.As(err, &stays) {
 			outcome = Failed
 		}
 		r.find(Finding{Outcome: outcome, Reason: err.Error(), Cause: err, During: verdict.AtEnd})
@@ -199,32 +204,17 @@ func (r *Run) conclude() (*Result, error) {
 	err := r.j.Lost()
 	r.j.Unlock()
 	r.j.Wait()
-	r.observed.Wait()
-	if r.missed != nil && !slices.ContainsFunc(r.findings, func(f Finding) bool { return f.Cause == r.missed.Cause }) {
-		result.Verdict = verdict.Conclude(append(r.findings, *r.missed)) // its log was closed
+	if unlogged := r.observed(); len(unlogged) > 0 {
+		result.Verdict = verdict.Conclude(append(r.findings, unlogged...))
 	}
 	return result, errors.Join(err, r.folder.Close())
 }
 
-// observe tells the observer all events. That it cannot be told of some, as the log at
-// a path is not what was written, is a finding that fails the run.
-func (r *Run) observe(log string, see func(event.Event)) {
-	r.j.Observe(see, func(why error, events int64) {
-		r.j.Lock()
-		defer r.j.Unlock()
-		if r.missed == nil {
-			r.missed = r.changedLog(fmt.Errorf("%s: the observer was not told of %d events, if not of more: %w", log, events, why))
-		}
-	})
-}
-
-// changedLog adds the finding that the log is not what was written, as err says. The
-// lock is held.
-func (r *Run) changedLog(err error) *Finding {
+// changedLog is the finding that the log is not what was written, as err says. The lock
+// is held.
+func (r *Run) changedLog(err error) Finding {
 	lost := &LogError{Err: fmt.Errorf("event log: %w", err)}
-	f := Finding{Outcome: Failed, Reason: lost.Error(), Cause: lost, During: r.phase()}
-	r.find(f)
-	return &f
+	return Finding{Outcome: Failed, Reason: lost.Error(), Cause: lost, During: r.phase()}
 }
 
 // writeVerdict judges the run and writes the end of its log. A log without its

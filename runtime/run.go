@@ -76,8 +76,12 @@ type Config struct {
 	Driver process.Driver
 	// Observer is called with every event, in order, from one goroutine that
 	// End waits for. It may be slow: it holds up nothing, and what it has not come to
-	// is on the disk.
+	// is on the disk. If it panics, the run fails: see CallbackError.
 	Observer func(event.Event)
+	// ObserverPatience is how long End waits for the Observer to return from one event,
+	// when the run is over; 0 is 10 s. Less than 0 is for ever, for an Observer that a
+	// person holds up, such as one that prints to a pager. Once Hurry is closed it is 1 s.
+	ObserverPatience time.Duration
 	// Hurry, when closed, makes the end of the run skip every grace: what
 	// still runs is killed at once.
 	Hurry <-chan struct{}
@@ -106,8 +110,8 @@ type Run struct {
 	tasks       sync.WaitGroup // the goroutines that watch processes
 	forking     sync.WaitGroup // who starts processes
 	healing     sync.WaitGroup // who undoes all faults at the end
-	observed    sync.WaitGroup
-	stopping    sync.Mutex // one tear-down at a time
+	stopping    sync.Mutex     // one tear-down at a time
+	observation *observation   // nil where nobody observes
 
 	j      *journal.Journal
 	logs   *output.Logs
@@ -122,8 +126,7 @@ type Run struct {
 	late       context.CancelCauseFunc // ends what is called at the end; nil until it ends
 	curtailed  bool                    // late is to be called when the grace has passed
 	findings   []verdict.Finding
-	missed     *verdict.Finding // the observer has not been told all, where that is so
-	required   int64            // faults that have to touch something
+	required   int64 // faults that have to touch something
 	ledger     fault.Ledger
 	operations operations
 }
@@ -165,8 +168,7 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 		return nil, err
 	}
 	if cfg.Observer != nil {
-		log := r.folder.Events.Name()
-		r.observed.Go(func() { r.observe(log, cfg.Observer) })
+		r.observe(r.folder.Events.Name(), cfg.Observer)
 	}
 	for _, notice := range (<-swept).Notices() {
 		r.Notice(notice)
@@ -302,6 +304,9 @@ func (r *Run) release() []error {
 	r.abortWork(ErrEnded)
 	r.endEnded()
 	r.clock.Close()
+	for _, left := range r.clock.Left() {
+		errs = append(errs, &CallbackError{Callback: callbackName("a function that the run's clock was given", left), Text: "did not return"})
+	}
 	return slices.DeleteFunc(errs, func(err error) bool { return err == nil })
 }
 
@@ -345,7 +350,8 @@ func (r *Run) Seed() uint64 { return r.cfg.Seed }
 // Elapsed is the time since the run's start, on its clock.
 func (r *Run) Elapsed() time.Duration { return r.clock.Now() }
 
-// Clock is the run's clock. Its timers end with the run.
+// Clock is the run's clock. Its timers end with the run. A function that it calls, and
+// that has not returned by then, fails the run.
 func (r *Run) Clock() *clock.Clock { return r.clock }
 
 // Context is done when something other than the script has ended the run's

@@ -558,8 +558,8 @@ func TestLogChanged(t *testing.T) {
 				t.Fatalf("%s: event %d was observed as number %d", what, seq, i)
 			}
 		}
-		if r.j.Lock(); seqs[len(seqs)-1] != r.j.Next()-1 || (r.missed != nil) != test.missed {
-			t.Errorf("%s: %d of %d events were observed, %v", what, len(seqs), r.j.Next(), r.missed)
+		if r.j.Lock(); seqs[len(seqs)-1] != r.j.Next()-1 || r.observation.missed != test.missed {
+			t.Errorf("%s: %d of %d events were observed, missed is %t", what, len(seqs), r.j.Next(), r.observation.missed)
 		}
 		r.j.Unlock()
 	}

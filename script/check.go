@@ -210,7 +210,9 @@ func (p *plan) parse(m *module, known map[string]starlark.Value) {
 		_, isKnown := known[name]
 		return isKnown || !starlark.Universe.Has(name)
 	}
+	untell := tellCalls(file, func(name string) bool { return known[name] != nil || starlark.Universe.Has(name) })
 	m.program, err = starlark.FileProgram(file, isKnown)
+	untell()
 	var unresolved resolve.ErrorList
 	switch {
 	case errors.As(err, &unresolved):
@@ -219,5 +221,38 @@ func (p *plan) parse(m *module, known map[string]starlark.Value) {
 		}
 	case err != nil:
 		p.add(Mistake{File: m.name, Text: err.Error()})
+	}
+}
+
+// tellCalls puts builtins.Told around what is called that may be a method, for a program
+// that is compiled of the file, until what it returns is called: what checks the text has
+// it as it was written. isKnown reports whether a name is the vocabulary's, whose functions
+// are told of anyway.
+func tellCalls(file *syntax.File, isKnown func(string) bool) (untell func()) {
+	var calls []*syntax.CallExpr
+	functions := map[string]bool{}
+	syntax.Walk(file, func(n syntax.Node) bool {
+		switch n := n.(type) {
+		case *syntax.CallExpr:
+			calls = append(calls, n)
+		case *syntax.DefStmt:
+			functions[n.Name.Name] = true
+		}
+		return true
+	})
+	called := map[*syntax.CallExpr]syntax.Expr{}
+	for _, c := range calls {
+		if id, ok := c.Fn.(*syntax.Ident); ok && (functions[id.Name] || isKnown(id.Name)) {
+			continue
+		}
+		called[c] = c.Fn
+		c.Fn = &syntax.CallExpr{
+			Fn: &syntax.Ident{NamePos: c.Lparen, Name: builtins.Told}, Lparen: c.Lparen, Args: []syntax.Expr{c.Fn}, Rparen: c.Lparen,
+		}
+	}
+	return func() {
+		for c, fn := range called {
+			c.Fn = fn
+		}
 	}
 }

@@ -23,5 +23,6 @@ const Language = `Scripts are Starlark, a small language with Python's syntax. W
                  of its tasks.
   tasks          spawn, after and every start tasks, of which exactly one runs at
                  a time; another goes on only where this one waits in a builtin.
+                 One that computes, such as sorted, does not wait.
   durations      are a number of seconds, "250ms", or a time.duration, everywhere.
 `

@@ -72,9 +72,12 @@ type Config struct {
 	Argv       []string // its command line, for the log and the recipe
 
 	Output   io.Writer           // what print prints, a line each, may be nil
-	Observer func(event.Event)   // called with every event, in order, from one goroutine
 	Builtins starlark.StringDict // more names for scripts: an embedder's own builtins
 	Driver   process.Driver      // starts the processes; nil: this machine's
+	// Observer is called with every event, in order, from one goroutine. ObserverPatience
+	// bounds how long Run waits for it at the end: see runtime.Config.
+	Observer         func(event.Event)
+	ObserverPatience time.Duration
 	// Hurry, when closed, makes the end of the run skip every grace.
 	Hurry <-chan struct{}
 
@@ -118,7 +121,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	run, err := runtime.Start(ctx, runtime.Config{
 		Script: plan.main.name, Topology: plan.topology, Settings: plan.topology.Settings, Seed: plan.seed,
 		Params: c.Params, Version: plan.version, Argv: c.Argv, RunsDir: c.RunsDir, Component: c.Component,
-		Driver: c.Driver, Observer: c.Observer, Hurry: c.Hurry,
+		Driver: c.Driver, Observer: c.Observer, ObserverPatience: c.ObserverPatience, Hurry: c.Hurry,
 	})
 	if err != nil {
 		return nil, err
@@ -134,16 +137,19 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	for _, name := range host.UnusedParams() {
 		run.Notice(fmt.Sprintf("--param %s was given, and the script never asked for it", name))
 	}
-	ended, err := run.End(func(ctx context.Context) {
-		host.RunDeferred(ctx)
+	ended, err := run.End(append(host.Deferred(), func(context.Context) {
 		if first := plan.unused(run.Faults()); first != nil {
 			run.Notice(fmt.Sprintf("the script has %s at %s, and no fault was applied", first.fault, first.at))
 		}
-	})
+	})...)
 	if ended == nil {
 		return nil, err
 	}
 	result.Result = *ended
+	var callback *runtime.CallbackError
+	if errors.As(result.Cause, &callback) {
+		result.Backtrace += string(callback.Stack)
+	}
 	if err != nil {
 		result.Beside = append(result.Beside, verdict.Finding{Outcome: verdict.Passed, Reason: err.Error(), During: verdict.AtEnd})
 	}
@@ -223,8 +229,9 @@ func (r *Result) find(run *runtime.Run, host *builtins.Host, err error) {
 		found(stuck)
 	case cause != nil && (errors.Is(cause, runtime.ErrTimeLimit) || errors.As(cause, new(*runtime.InterruptedError))):
 		f := verdict.Of(cause)
-		if call := builtins.CallIn(err); call != "" {
+		if call, at := host.EndedIn(); call != "" {
 			f.Reason += "; the script was in " + call
+			where = at
 		}
 		f.Where = where
 		run.Find(f)

@@ -25,8 +25,9 @@ import (
 
 // The exit codes of what is no run; those of a run are script.Result's.
 const (
-	exitPassed  = 0
-	exitMistake = 2 // a bad script, ini or flag, found before the first fork
+	exitPassed    = 0
+	exitUnwritten = 1 // all went well, and what was to be printed could not be written
+	exitMistake   = 2 // a bad script, ini or flag, found before the first fork
 )
 
 // command is one invocation: what it was given, and where it writes.
@@ -83,12 +84,25 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run is the whole command, apart from ending the process.
+// run is the whole command, apart from ending the process. What it was to print is part
+// of it: it does not succeed where that cannot be written.
 func run(args []string, stdout, stderr io.Writer) int {
 	all := newOutlets()
-	stdout, stderr = &outlet{all: all, w: stdout}, &outlet{all: all, w: stderr}
-	c := command{stdout: harmless{stdout, report.Visible}, stderr: harmless{stderr, report.Visible},
-		rawStdout: stdout, rawStderr: stderr, outlets: all}
+	out, errs := &outlet{all: all, w: stdout}, &outlet{all: all, w: stderr}
+	c := command{stdout: harmless{out, report.Visible}, stderr: harmless{errs, report.Visible},
+		rawStdout: out, rawStderr: errs, outlets: all}
+	code := c.run(args)
+	if err := out.Lost(); err != nil {
+		fmt.Fprintf(c.stderr, "dagon-star: not all of the output could be written: %v\n", err)
+		if code == exitPassed {
+			code = exitUnwritten
+		}
+	}
+	return code
+}
+
+// run runs the subcommand that the arguments name.
+func (c command) run(args []string) int {
 	if len(args) == 0 {
 		fmt.Fprint(c.stderr, help())
 		return exitMistake
@@ -98,7 +112,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	switch name {
 	case "help", "--help", "-h":
 		if len(c.args) > 0 && c.args[0] != "help" {
-			return run([]string{c.args[0], "--help"}, stdout, stderr)
+			return c.run([]string{c.args[0], "--help"})
 		}
 		fmt.Fprint(c.stdout, help())
 		return exitPassed

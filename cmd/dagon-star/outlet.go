@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -27,7 +28,8 @@ type outlet struct {
 	w   io.Writer
 
 	mu      sync.Mutex
-	stalled bool // a write does not end
+	stalled bool  // a write does not end
+	lost    error // why something was not written; nil where its reader had gone, or nobody read
 }
 
 var errStalled = errors.New("nobody reads what is printed")
@@ -39,6 +41,23 @@ const lastWrite = time.Second
 func (o *outlet) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	n, err := o.write(p)
+	if o.lost == nil && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, errStalled) {
+		o.lost = err
+	}
+	return n, err
+}
+
+// Lost is the first error of a write that was not its reader's doing, as on a full disk;
+// nil where there was none.
+func (o *outlet) Lost() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.lost
+}
+
+// write is Write. The lock is held.
+func (o *outlet) write(p []byte) (int, error) {
 	if o.stalled {
 		return 0, errStalled
 	}

@@ -126,6 +126,7 @@ func (c command) execute(config script.Config, quiet, asJSON bool, again func(*s
 	ctx, hurry, stop := c.interrupts()
 	defer stop()
 	config.Hurry = hurry
+	config.ObserverPatience = -1 // it prints, and a signal ends its wait for who reads that
 
 	switch {
 	case asJSON:

@@ -258,6 +258,7 @@ func (t *suite) one(ctx context.Context, r testRun) *report.Test {
 	}
 	began := time.Now()
 	var last []string
+	c.ObserverPatience = -1 // as in execute
 	c.Observer = func(e event.Event) {
 		terminal.show(e)
 		for line := range strings.Lines(shown.String()) {

@@ -10,6 +10,7 @@ package clock
 
 import (
 	"container/heap"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -23,6 +24,10 @@ const (
 	// unconfirmed is how far the clock goes on without a beat: what a suspension
 	// takes of the run's time at most.
 	unconfirmed = 300 * time.Millisecond
+	// patience is how long the clock waits for a function that it has called, and
+	// littlePatience where it has gone on without one that has not returned since.
+	patience       = time.Second
+	littlePatience = 10 * time.Millisecond
 )
 
 // Clock is the clock of a run. Its methods may be called from any goroutine.
@@ -32,8 +37,10 @@ type Clock struct {
 	news  chan struct{} // the first timer is another
 	quit  chan struct{}
 	ended chan struct{}
+	wake  *time.Timer // of the clock's own goroutine
 
 	mu          sync.Mutex
+	left        map[<-chan struct{}]func() // functions that it has gone on without, by what is closed when they return
 	timers      timers
 	count       int64 // of timers so far
 	suspensions []suspension
@@ -50,17 +57,31 @@ type suspension struct{ at, took time.Duration }
 
 // New starts a clock at 0. Close must be called.
 func New() *Clock {
-	c := &Clock{began: time.Now(), news: make(chan struct{}, 1), quit: make(chan struct{}), ended: make(chan struct{})}
-	c.pulse.Store(&pulse{})
+	c := unwound()
 	go c.run()
 	return c
 }
 
-// Close stops the clock's timers, none of which fires after it. The time can still
-// be read.
+// unwound is a clock that does not beat yet.
+func unwound() *Clock {
+	c := &Clock{began: time.Now(), news: make(chan struct{}, 1), quit: make(chan struct{}), ended: make(chan struct{}),
+		wake: time.NewTimer(beatEvery), left: map[<-chan struct{}]func(){}}
+	c.pulse.Store(&pulse{})
+	return c
+}
+
+// Close stops the clock's timers, none of which fires after it, and waits for the function
+// that is being called, for a second at most. The time can still be read.
 func (c *Clock) Close() {
 	close(c.quit)
 	<-c.ended
+}
+
+// Left are the functions that the clock has gone on without, as they have not returned.
+func (c *Clock) Left() []func() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Collect(maps.Values(c.left))
 }
 
 // Now is the time since the clock was started. It never goes back.
@@ -92,8 +113,8 @@ type Timer struct {
 }
 
 // AfterFunc has a function called once, after a duration of the run's time. Functions
-// are called one at a time, in the order in which they are due, on the clock's own
-// goroutine: the clock stands still while one blocks.
+// are called one at a time, in the order in which they are due. After a second the clock
+// goes on without one that has not returned: it is to start what may wait.
 func (c *Clock) AfterFunc(d time.Duration, call func()) *Timer {
 	t := c.Timer(call)
 	t.Reset(d)
@@ -157,13 +178,12 @@ func (t *Timer) Stop() bool {
 
 func (c *Clock) run() {
 	defer close(c.ended)
-	timer := time.NewTimer(beatEvery)
-	defer timer.Stop()
+	defer c.wake.Stop()
 	for {
 		c.beat()
-		timer.Reset(c.fire())
+		c.wake.Reset(c.fire())
 		select {
-		case <-timer.C:
+		case <-c.wake.C:
 		case <-c.news:
 		case <-c.quit:
 			// What has ended waits for nothing, and is only read.
@@ -190,6 +210,11 @@ func (c *Clock) beat() {
 // next beat.
 func (c *Clock) fire() time.Duration {
 	for {
+		select {
+		case <-c.quit:
+			return beatEvery
+		default:
+		}
 		c.mu.Lock()
 		if len(c.timers) == 0 {
 			c.mu.Unlock()
@@ -203,9 +228,42 @@ func (c *Clock) fire() time.Duration {
 		heap.Pop(&c.timers)
 		call := first.call
 		c.mu.Unlock()
-		call()
-		c.beat()
+		c.call(call)
 	}
+}
+
+// call calls a function, and beats until that has returned, or has taken too long.
+func (c *Clock) call(f func()) {
+	returned := make(chan struct{})
+	go func() {
+		defer close(returned) // also where f ends the goroutine
+		f()
+	}()
+	c.mu.Lock()
+	wait := patience
+	if len(c.left) > 0 {
+		wait = littlePatience
+	}
+	c.mu.Unlock()
+	for step := min(wait, beatEvery); wait > 0; wait -= step {
+		c.wake.Reset(step)
+		select {
+		case <-returned:
+			c.beat()
+			return
+		case <-c.wake.C:
+			c.beat()
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.left[returned] = f
+	go func() {
+		<-returned
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.left, returned)
+	}()
 }
 
 // timers is a heap, by the time at which they are due.

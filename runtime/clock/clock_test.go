@@ -2,6 +2,7 @@ package clock
 
 import (
 	"math/rand/v2"
+	goruntime "runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -59,23 +60,29 @@ func TestOrder(t *testing.T) {
 }
 
 // TestSuspension: time in which the clock's process did not run does not count, and
-// the clock does not go back. A function that blocks holds the clock up as a
-// suspension does.
+// the clock does not go back.
 func TestSuspension(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := New()
-		defer c.Close()
+		c := unwound()
+		defer c.wake.Stop()
+		run := func(d time.Duration) {
+			for end := time.Now().Add(d); time.Now().Before(end); {
+				c.beat()
+				time.Sleep(min(c.fire(), time.Until(end)))
+			}
+			c.beat()
+			c.fire()
+		}
 		began := time.Now()
 		fired := make(chan time.Duration, 1)
 		c.AfterFunc(3*time.Second, func() { fired <- time.Since(began) })
-		c.AfterFunc(time.Second, func() {
-			before := c.Now()
-			time.Sleep(4 * time.Second)
-			if now := c.Now(); now < before || now > before+unconfirmed {
-				t.Errorf("4 s later it is %s, and was %s", now, before)
-			}
-		})
-		time.Sleep(20 * time.Second)
+		run(time.Second)
+		before := c.Now()
+		time.Sleep(4 * time.Second)
+		if now := c.Now(); now < before || now > before+unconfirmed {
+			t.Errorf("4 s later it is %s, and was %s", now, before)
+		}
+		run(15 * time.Second)
 		if got, want := <-fired, 7*time.Second-unconfirmed; got != want {
 			t.Errorf("what was due after 3 s fired after %s, want %s", got, want)
 		}
@@ -105,5 +112,48 @@ func TestClosed(t *testing.T) {
 		if now := c.Now(); now != time.Hour+time.Millisecond {
 			t.Errorf("it is %s", now)
 		}
+	})
+}
+
+// TestBlocked: a function that does not return holds up the clock for a second, and another
+// one for less. Time goes on meanwhile, and the clock can be closed.
+func TestBlocked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New()
+		over := make(chan struct{})
+		var mu sync.Mutex
+		var got []string
+		at := func(ms time.Duration, name string, then func()) {
+			c.AfterFunc(ms*time.Millisecond, func() {
+				mu.Lock()
+				got = append(got, name+" "+c.Now().String())
+				mu.Unlock()
+				then()
+			})
+		}
+		at(1000, "first", func() {})
+		at(1000, "blocks", func() { <-over })
+		at(1000, "exits", goruntime.Goexit)
+		at(1500, "late", func() {})
+		at(2005, "blocks too", func() { <-over })
+		at(2010, "late too", func() {})
+		at(2600, "in time", func() {})
+		time.Sleep(3 * time.Second)
+		mu.Lock()
+		want := []string{"first 1s", "blocks 1s", "exits 2s", "late 2s", "blocks too 2.005s", "late too 2.015s", "in time 2.6s"}
+		if !slices.Equal(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
+		mu.Unlock()
+		close(over)
+		synctest.Wait()
+		at(0, "blocks the last", func() { time.Sleep(time.Minute) })
+		at(0, "never", func() { t.Error("it was called after Close") })
+		time.Sleep(time.Millisecond)
+		began := time.Now()
+		if c.Close(); time.Since(began) > time.Second {
+			t.Errorf("it was closed after %s", time.Since(began))
+		}
+		time.Sleep(time.Hour)
 	})
 }
