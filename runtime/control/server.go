@@ -453,7 +453,8 @@ func (s *Server) serve(p *Port, nc net.Conn) {
 		p.conns.Done()
 		return
 	}
-	c := &Conn{s: s, port: p, peer: nc.RemoteAddr().String(), since: s.o.Clock.Now(), closed: make(chan struct{})}
+	c := &Conn{s: s, port: p, peer: nc.RemoteAddr().String(), since: s.o.Clock.Now(),
+		spoken: make(chan struct{}), closed: make(chan struct{})}
 	c.line = &line{Conn: nc, clock: s.o.Clock, paused: c.paused}
 	c.osc = osc.NewConn(c.line, osc.ConnOptions{MaxFrame: s.o.MaxFirstFrame, FrameTimeout: s.o.FrameTimeout, WriteTimeout: s.o.WriteTimeout})
 	c.osc.SetReadDeadline(time.Now().Add(s.o.IdentifyTimeout))
