@@ -189,6 +189,56 @@ func TestBounded(t *testing.T) {
 	observing.Wait()
 }
 
+// counted counts how often a file is read.
+type counted struct {
+	journal.File
+	reads *int
+}
+
+func (c counted) ReadAt(p []byte, at int64) (int, error) {
+	*c.reads++
+	return c.File.ReadAt(p, at)
+}
+
+// TestKept: what Find has read back it does not read again while it is used, in however
+// many places of the log, and it keeps a bounded part of the log.
+func TestKept(t *testing.T) {
+	j, file := start(t, 1, nil)
+	reads := 0
+	j.Lock()
+	defer j.Unlock()
+	j.Write(event.NewWriter(file), func() (journal.File, error) {
+		f, err := os.Open(file.Name())
+		return counted{f, &reads}, err
+	})
+	const apart = 1000
+	for i := range 400 * apart {
+		j.Append("n0", event.Received{Address: "/x", Args: event.Args{int32(i)}})
+		if i%apart == 0 {
+			j.Flush()
+		}
+	}
+	j.Flush()
+	look := func(places int) int {
+		reads = 0
+		for range 3 {
+			for i := range int64(places) {
+				e, ok, err := j.Find(i*apart, j.Next(), func(event.Event) bool { return true })
+				if !ok || err != nil || e.Seq != i*apart {
+					t.Fatalf("%v, %v, %v at %d", e, ok, err, i*apart)
+				}
+			}
+		}
+		return reads
+	}
+	if got := look(40); got != 40 {
+		t.Errorf("40 places took %d reads", got)
+	}
+	if got := look(390); got < 3*390-40 { // those places it has
+		t.Errorf("390 places took %d reads: more of the log is kept than is meant to be", got)
+	}
+}
+
 // TestWrittenFirst: whoever is told of an event finds it on the disk, and what was
 // appended together is one write.
 func TestWrittenFirst(t *testing.T) {

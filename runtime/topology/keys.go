@@ -88,6 +88,7 @@ func (t *Topology) read() {
 	t.checkNames()
 	for _, n := range t.Nodes {
 		t.checkVariables(n)
+		t.checkPorts(n)
 		t.checkPlaceholders(n)
 	}
 	t.Notices = t.file.notices
