@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/clock"
@@ -193,6 +194,18 @@ func listen(address string) (*osc.Listener, error) {
 	}
 	deepen(l.Listener, unreadBytes)
 	return l, nil
+}
+
+// deepen has the connections that a listener accepts take so many bytes that nobody has
+// read, or as many as the machine allows.
+func deepen(l net.Listener, bytes int) {
+	s, ok := l.(syscall.Conn)
+	if !ok {
+		return
+	}
+	if raw, err := s.SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) { setReceiveBuffer(fd, bytes) })
+	}
 }
 
 // open makes a port of a listener of its own.
