@@ -37,7 +37,7 @@ func start(t testing.TB, nodes int, change func(*journal.Options)) (*journal.Jou
 	o := journal.Options{
 		Roster:  roster.New(names, func(string) bool { return false }),
 		Elapsed: func() time.Duration { return time.Since(began) }, Timeout: time.Hour,
-		Ended: func() error { return nil }, Failed: func(err error) { t.Error(err) }, Tail: func(string) []string { return nil },
+		Ended: func() error { return nil }, Failed: func(err error) { t.Error(err) }, Tail: func(string, int) []string { return nil },
 	}
 	if change != nil {
 		change(&o)
@@ -480,6 +480,25 @@ func TestDeadline(t *testing.T) {
 		if err := w.Err(); settled != 1 || (err == nil) != test.arrived || err != nil && err.Error() != test.want {
 			t.Errorf("settled %d times: %v", settled, err)
 		}
+	}
+}
+
+// TestQuotes: a wait quotes the incarnation that the node had when it ended, though
+// another has followed by the time that it is asked.
+func TestQuotes(t *testing.T) {
+	j, _ := start(t, 1, func(o *journal.Options) {
+		o.Tail = func(node string, incarnation int) []string { return []string{fmt.Sprint(node, " as ", incarnation)} }
+	})
+	w := j.Watch(journal.Condition{What: "x", Nodes: []string{"n0"}, Check: func(string) (a journal.Answer) {
+		if j.Roster().Node("n0").State == roster.StateExited {
+			a.Impossible = []string{"n0"}
+		}
+		return a
+	}}, func() {})
+	say(j, "n0", event.Exited{Code: 3})
+	say(j, "n0", event.Forked{PID: 2, Incarnation: 2})
+	if err := w.Err(); err == nil || !strings.Contains(err.Error(), "n0 as 1") {
+		t.Errorf("%v", err)
 	}
 }
 

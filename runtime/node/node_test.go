@@ -145,7 +145,7 @@ func setUp(t *testing.T, listen string) *stage {
 			Roster:  roster.New([]string{"n"}, func(string) bool { return false }),
 			Elapsed: c.Now, Timeout: time.Minute, Ended: func() error { return nil }, Failed: func(err error) { t.Error(err) },
 			AfterFunc: func(d time.Duration, f func()) journal.Timer { return c.AfterFunc(d, f) },
-			Tail:      func(string) []string { return s.Tail() },
+			Tail:      func(_ string, incarnation int) []string { return s.Tail(incarnation) },
 		}),
 	}
 	s.m.Journal.Write(event.NewWriter(io.Discard), nil)
