@@ -150,7 +150,7 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 		Roster:  roster.New(names, func(name string) bool { return cfg.Topology.Node(name).MayExit }),
 		Elapsed: r.Elapsed, Timeout: cfg.Settings.Timeout, Fold: r.fold,
 		AfterFunc: func(d time.Duration, f func()) journal.Timer { return r.clock.AfterFunc(d, f) },
-		Ended:     r.watchEnded, Failed: r.abort, Settle: r.hearOut, Tail: func(name string) []string { return r.nodes[name].Tail() },
+		Ended:     r.watchEnded, Failed: r.abort, Settle: r.hearOut, Tail: func(name string, incarnation int) []string { return r.nodes[name].Tail(incarnation) },
 	})
 	r.logs = output.NewLogs(r.Elapsed)
 	r.faults = fault.NewBook(r.j)

@@ -104,6 +104,9 @@ func (t *terminal) show(e event.Event) {
 	case event.AwaitEnded:
 		if d.Outcome == "timeout" {
 			what = fmt.Sprintf("gave up waiting after %s", seconds(d.WaitedS))
+			if len(d.Missing) > 0 {
+				what += " for " + some(d.Missing)
+			}
 		}
 	}
 	if what == "" && e.Kind() != event.KindVerdict && e.Kind() != event.KindRunFinished {
@@ -148,6 +151,15 @@ func contained(d event.Contained) string {
 		text += fmt.Sprintf("\n  not %s: %s", r.Rung, r.Reason)
 	}
 	return text
+}
+
+// some names the first of nodes, and how many more there are.
+func some(nodes []string) string {
+	const most = 5
+	if more := len(nodes) - most; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(nodes[:most], " "), more)
+	}
+	return strings.Join(nodes, " ")
 }
 
 func seconds(s float64) time.Duration {

@@ -13,6 +13,26 @@ import (
 	"github.com/dagon-star/dagon-star/runtime/osc"
 )
 
+// TestGaveUp: who was awaited in vain is named, and of many some.
+func TestGaveUp(t *testing.T) {
+	for _, test := range []struct {
+		missing []string
+		want    string
+	}{
+		{nil, "gave up waiting after 2s"},
+		{[]string{"a"}, "gave up waiting after 2s for a"},
+		{[]string{"a", "b", "c", "d", "e"}, "gave up waiting after 2s for a b c d e"},
+		{[]string{"a", "b", "c", "d", "e", "f", "g"}, "gave up waiting after 2s for a b c d e and 2 more"},
+	} {
+		var b strings.Builder
+		screen := &terminal{w: &b}
+		screen.show(event.Event{Detail: event.AwaitEnded{Outcome: "timeout", WaitedS: 2, Missing: test.missing}})
+		if _, got, _ := strings.Cut(strings.TrimSpace(b.String()), "s    "); got != test.want {
+			t.Errorf("%q, want %q", got, test.want)
+		}
+	}
+}
+
 // TestFlood: messages that come again and again are a line that counts, whatever
 // stands between them; a few, or slow ones, are shown each.
 func TestFlood(t *testing.T) {

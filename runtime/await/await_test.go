@@ -32,7 +32,7 @@ func start(t testing.TB, nodes ...string) *journal.Journal {
 	j := journal.New(journal.Options{
 		Roster:  roster.New(nodes, func(string) bool { return false }),
 		Elapsed: func() time.Duration { return time.Since(began) }, Timeout: time.Minute,
-		Ended: func() error { return nil }, Failed: func(err error) { t.Error(err) }, Tail: func(string) []string { return nil },
+		Ended: func() error { return nil }, Failed: func(err error) { t.Error(err) }, Tail: func(string, int) []string { return nil },
 	})
 	file, err := os.Create(filepath.Join(t.TempDir(), "events.jsonl"))
 	must(t, err)

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +27,7 @@ type Conn struct {
 	first  []element      // what came in one packet with what identified it, that first
 	batch  []*osc.Message // heard and not passed on
 	bytes  int            // of their packets
+	spoken chan struct{}  // closed when what came first has been looked at, or nothing has come
 	closed chan struct{}
 
 	mu     sync.Mutex
@@ -54,19 +56,46 @@ func (c *Conn) Closed() <-chan struct{} { return c.closed }
 // Stopping is closed when the Server closes.
 func (c *Conn) Stopping() <-chan struct{} { return c.s.stop.Done() }
 
-// Before returns the connections that were accepted before this one, have not ended, and
-// say that they are the same node's, or are to that node's own port and have not said
-// whose they are; where unsaid, also those to this one's port that have not.
-func (c *Conn) Before(unsaid bool) []*Conn {
+// HearBefore returns when what had been said by the time of the call on the node's older
+// connections has been handled: those that were accepted before this one and say that they
+// are the same node's. Of those at its port, and at those that nodes share, that have not
+// said whose they are, it waits first for that which has come to be looked at. It returns
+// as well when ctx is done or the Server closes.
+func (c *Conn) HearBefore(ctx context.Context) {
+	name := c.hello.Name
+	unsaid := c.before(func(o *Conn) bool {
+		return o.claims == "" && (o.port == c.port || o.port.node == name || o.port.node == "")
+	})
+	looked := make([]<-chan struct{}, len(unsaid))
+	for i, o := range unsaid {
+		looked[i] = o.line.look()
+	}
+	for i, o := range unsaid {
+		select {
+		case <-looked[i]:
+		case <-o.spoken: // what comes of it may take longer, and is another's
+		case <-c.Stopping():
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+	if same := c.before(func(o *Conn) bool { return o.claims == name }); len(same) > 0 {
+		c.s.Settle(ctx, same, nil, false)
+	}
+}
+
+// before returns the connections that were accepted before this one, have not ended, and
+// are wanted.
+func (c *Conn) before(wanted func(*Conn) bool) (before []*Conn) {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
-	var before []*Conn
 	for o := range c.s.conns {
 		if o.number >= c.number {
 			continue
 		}
 		o.mu.Lock()
-		if o.claims == c.hello.Name || o.claims == "" && (unsaid && o.port == c.port || o.port.node == c.hello.Name) {
+		if wanted(o) {
 			before = append(before, o)
 		}
 		o.mu.Unlock()
@@ -103,7 +132,14 @@ func (c *Conn) paused(from, to time.Duration) time.Duration {
 }
 
 func (c *Conn) run() {
-	identified, cut, reason := c.identify()
+	cut, reason := c.introduce()
+	close(c.spoken)
+	identified := reason == ""
+	if identified {
+		if err := c.s.handler.Ready(c, c.hello); err != nil {
+			identified, cut, reason = false, true, err.Error()
+		}
+	}
 	if identified {
 		<-c.s.places
 		c.osc.SetMaxFrame(c.s.o.MaxFrame)
@@ -122,33 +158,33 @@ func (c *Conn) run() {
 	close(c.closed)
 }
 
-// identify waits for the first message, which must be a /ready that the Handler
-// believes; it returns why not.
-func (c *Conn) identify() (identified, cut bool, reason string) {
+// introduce waits for the first message, which must be a /ready, and returns why it is
+// none, or "".
+func (c *Conn) introduce() (cut bool, wrong string) {
 	packet, err := c.osc.Receive()
 	inTime := c.s.heard(c)
 	if errors.Is(err, io.EOF) {
-		return false, false, "it closed without saying who it is"
+		return false, "it closed without saying who it is"
 	}
 	if err == nil && inTime {
 		c.first, err = elements(packet)
 	}
 	if len(c.first) == 0 && err == nil && inTime {
-		return false, true, "it began with an empty bundle, and " + AddressReady + " was expected"
+		return true, "it began with an empty bundle, and " + AddressReady + " was expected"
 	}
 	if err != nil || !inTime {
-		reason, cut = c.why(err, fmt.Sprintf("it did not say who it is within %s", c.s.o.IdentifyTimeout))
-		return false, cut, reason
+		wrong, cut = c.why(err, fmt.Sprintf("it did not say who it is within %s", c.s.o.IdentifyTimeout))
+		return cut, wrong
 	}
 	m := c.first[0].message
 	c.first = c.first[1:]
 	address, dialect := Canonical(m.Address)
 	if address != AddressReady {
-		return false, true, fmt.Sprintf("it began with %s, and %s was expected", m.Address, AddressReady)
+		return true, fmt.Sprintf("it began with %s, and %s was expected", m.Address, AddressReady)
 	}
 	hello, wrong := parseHello(m.Arguments)
 	if wrong != "" {
-		return false, true, wrong
+		return true, wrong
 	}
 	hello.ForNode, hello.ForIncarnation = c.port.node, c.port.incarnation
 	c.hello, c.speaks = hello, dialect
@@ -156,10 +192,7 @@ func (c *Conn) identify() (identified, cut bool, reason string) {
 	c.claims = hello.Name
 	c.mu.Unlock()
 	c.osc.SetReadDeadline(time.Time{})
-	if err := c.s.handler.Ready(c, hello); err != nil {
-		return false, true, err.Error()
-	}
-	return true, false, ""
+	return false, ""
 }
 
 // elements are those of a first packet. The error is that of the first of them, without

@@ -135,7 +135,7 @@ func TestBefore(t *testing.T) {
 		if i == 3 {
 			i = 0
 		}
-		if got := len(c.Before(true)); got != i {
+		if got := len(c.before(func(o *Conn) bool { return o.claims == c.Name() })); got != i {
 			t.Errorf("%d before number %d of %s", got, i, c.Name())
 		}
 	}

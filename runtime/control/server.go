@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/clock"
@@ -193,6 +194,18 @@ func listen(address string) (*osc.Listener, error) {
 	}
 	deepen(l.Listener, unreadBytes)
 	return l, nil
+}
+
+// deepen has the connections that a listener accepts take so many bytes that nobody has
+// read, or as many as the machine allows.
+func deepen(l net.Listener, bytes int) {
+	s, ok := l.(syscall.Conn)
+	if !ok {
+		return
+	}
+	if raw, err := s.SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) { setReceiveBuffer(fd, bytes) })
+	}
 }
 
 // open makes a port of a listener of its own.
@@ -453,7 +466,8 @@ func (s *Server) serve(p *Port, nc net.Conn) {
 		p.conns.Done()
 		return
 	}
-	c := &Conn{s: s, port: p, peer: nc.RemoteAddr().String(), since: s.o.Clock.Now(), closed: make(chan struct{})}
+	c := &Conn{s: s, port: p, peer: nc.RemoteAddr().String(), since: s.o.Clock.Now(),
+		spoken: make(chan struct{}), closed: make(chan struct{})}
 	c.line = &line{Conn: nc, clock: s.o.Clock, paused: c.paused}
 	c.osc = osc.NewConn(c.line, osc.ConnOptions{MaxFrame: s.o.MaxFirstFrame, FrameTimeout: s.o.FrameTimeout, WriteTimeout: s.o.WriteTimeout})
 	c.osc.SetReadDeadline(time.Now().Add(s.o.IdentifyTimeout))

@@ -23,7 +23,7 @@ func book(t *testing.T) (*journal.Journal, *fault.Book) {
 	j := journal.New(journal.Options{
 		Roster:  roster.New([]string{"a", "b"}, func(string) bool { return false }),
 		Elapsed: func() time.Duration { return 0 }, Timeout: time.Minute,
-		Ended: func() error { return nil }, Failed: func(err error) { t.Error(err) }, Tail: func(string) []string { return nil },
+		Ended: func() error { return nil }, Failed: func(err error) { t.Error(err) }, Tail: func(string, int) []string { return nil },
 	})
 	j.Write(event.NewWriter(io.Discard), nil)
 	return j, fault.NewBook(j)

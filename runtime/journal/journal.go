@@ -43,8 +43,9 @@ type Options struct {
 	// cannot be any more. It is called without the lock, before a watch that waits
 	// for them is given up; it may be nil.
 	Settle func(nodes []string)
-	// Tail returns the last lines of a node's output, for the errors of watches.
-	Tail func(node string) []string
+	// Tail returns the last lines of what an incarnation of a node has written, for the
+	// errors of watches.
+	Tail func(node string, incarnation int) []string
 }
 
 // Timer is a call that is to be made.

@@ -37,7 +37,7 @@ func start(t testing.TB, nodes int, change func(*journal.Options)) (*journal.Jou
 	o := journal.Options{
 		Roster:  roster.New(names, func(string) bool { return false }),
 		Elapsed: func() time.Duration { return time.Since(began) }, Timeout: time.Hour,
-		Ended: func() error { return nil }, Failed: func(err error) { t.Error(err) }, Tail: func(string) []string { return nil },
+		Ended: func() error { return nil }, Failed: func(err error) { t.Error(err) }, Tail: func(string, int) []string { return nil },
 	}
 	if change != nil {
 		change(&o)
@@ -187,6 +187,56 @@ func TestBounded(t *testing.T) {
 	j.Close(context.Canceled)
 	j.Unlock()
 	observing.Wait()
+}
+
+// counted counts how often a file is read.
+type counted struct {
+	journal.File
+	reads *int
+}
+
+func (c counted) ReadAt(p []byte, at int64) (int, error) {
+	*c.reads++
+	return c.File.ReadAt(p, at)
+}
+
+// TestKept: what Find has read back it does not read again while it is used, in however
+// many places of the log, and it keeps a bounded part of the log.
+func TestKept(t *testing.T) {
+	j, file := start(t, 1, nil)
+	reads := 0
+	j.Lock()
+	defer j.Unlock()
+	j.Write(event.NewWriter(file), func() (journal.File, error) {
+		f, err := os.Open(file.Name())
+		return counted{f, &reads}, err
+	})
+	const apart = 1000
+	for i := range 400 * apart {
+		j.Append("n0", event.Received{Address: "/x", Args: event.Args{int32(i)}})
+		if i%apart == 0 {
+			j.Flush()
+		}
+	}
+	j.Flush()
+	look := func(places int) int {
+		reads = 0
+		for range 3 {
+			for i := range int64(places) {
+				e, ok, err := j.Find(i*apart, j.Next(), func(event.Event) bool { return true })
+				if !ok || err != nil || e.Seq != i*apart {
+					t.Fatalf("%v, %v, %v at %d", e, ok, err, i*apart)
+				}
+			}
+		}
+		return reads
+	}
+	if got := look(40); got != 40 {
+		t.Errorf("40 places took %d reads", got)
+	}
+	if got := look(390); got < 3*390-40 { // those places it has
+		t.Errorf("390 places took %d reads: more of the log is kept than is meant to be", got)
+	}
 }
 
 // TestWrittenFirst: whoever is told of an event finds it on the disk, and what was
@@ -430,6 +480,25 @@ func TestDeadline(t *testing.T) {
 		if err := w.Err(); settled != 1 || (err == nil) != test.arrived || err != nil && err.Error() != test.want {
 			t.Errorf("settled %d times: %v", settled, err)
 		}
+	}
+}
+
+// TestQuotes: a wait quotes the incarnation that the node had when it ended, though
+// another has followed by the time that it is asked.
+func TestQuotes(t *testing.T) {
+	j, _ := start(t, 1, func(o *journal.Options) {
+		o.Tail = func(node string, incarnation int) []string { return []string{fmt.Sprint(node, " as ", incarnation)} }
+	})
+	w := j.Watch(journal.Condition{What: "x", Nodes: []string{"n0"}, Check: func(string) (a journal.Answer) {
+		if j.Roster().Node("n0").State == roster.StateExited {
+			a.Impossible = []string{"n0"}
+		}
+		return a
+	}}, func() {})
+	say(j, "n0", event.Exited{Code: 3})
+	say(j, "n0", event.Forked{PID: 2, Incarnation: 2})
+	if err := w.Err(); err == nil || !strings.Contains(err.Error(), "n0 as 1") {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -19,7 +19,7 @@ const (
 	blockEvents    = 256      // events of a block, at most
 	blockBytes     = 64 << 10 // a block that has so many bytes of lines gets no further event
 	residentBlocks = 8        // that are in memory, at least
-	loadedBlocks   = 4        // that were read back for Find, at most
+	loadedBytes    = 2 << 20  // of lines of those that were read back for Find; the last of them may be longer
 	maxUnwritten   = 16 << 20 // bytes: a disk that does not take them is not to be waited for
 )
 
@@ -36,7 +36,8 @@ type log struct {
 	file     File // opened for Find, or nil
 	blocks   []block
 	resident int   // the first of the blocks that stay in memory
-	loaded   []int // blocks before it that are in memory too, the oldest first
+	loaded   []int // blocks before it that are in memory too, the one that was used last at the end
+	bytes    int64 // of their lines
 	next     int64 // seq of the next event
 	size     int64 // bytes of all lines
 	t        time.Duration
@@ -125,6 +126,10 @@ func (s stored) read(file File) ([]event.Event, error) {
 // load returns the events of a block, read back where they must be.
 func (l *log) load(i int) ([]event.Event, error) {
 	if events := l.blocks[i].events; events != nil {
+		if last := len(l.loaded) - 1; i < l.resident && l.loaded[last] != i {
+			at := slices.Index(l.loaded, i)
+			l.loaded = append(slices.Delete(l.loaded, at, at+1), i)
+		}
 		return events, nil
 	}
 	if l.file == nil {
@@ -138,15 +143,19 @@ func (l *log) load(i int) ([]event.Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(l.loaded) == loadedBlocks {
-		if oldest := l.loaded[0]; oldest < l.resident {
-			l.blocks[oldest].events = nil
-		}
-		l.loaded = slices.Delete(l.loaded, 0, 1)
+	l.loaded, l.bytes = append(l.loaded, i), l.bytes+l.stored(i).size
+	for l.bytes > loadedBytes && len(l.loaded) > 1 {
+		l.unload()
 	}
-	l.loaded = append(l.loaded, i)
 	l.blocks[i].events = events
 	return events, nil
+}
+
+// unload lets go of the block that was used the longest time ago.
+func (l *log) unload() {
+	oldest := l.loaded[0]
+	l.blocks[oldest].events = nil
+	l.loaded, l.bytes = l.loaded[1:], l.bytes-l.stored(oldest).size
 }
 
 // Next is the seq of the next event. The lock is held.

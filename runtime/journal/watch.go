@@ -178,7 +178,7 @@ func (w *Watch) Err() error {
 func (j *Journal) tails(missing []Missing) map[string][]string {
 	output := map[string][]string{}
 	for _, m := range missing {
-		output[m.Node] = j.o.Tail(m.Node)
+		output[m.Node] = j.o.Tail(m.Node, m.Incarnation)
 	}
 	return output
 }
@@ -331,7 +331,7 @@ func (j *Journal) missing(names []string) []Missing {
 	out := make([]Missing, len(names))
 	for i, name := range names {
 		if n := j.o.Roster.Node(name); n != nil {
-			out[i] = Missing{Node: name, State: n.State, Note: n.Note()}
+			out[i] = Missing{Node: name, State: n.State, Note: n.Note(), Incarnation: n.Incarnation}
 		}
 	}
 	return out
@@ -352,6 +352,8 @@ type Missing struct {
 	Node  string
 	State roster.State // "" where it was never forked
 	Note  string       // what is known of it: a refused connection, a lost one
+
+	Incarnation int // that it had when the wait ended, 0 before the first
 }
 
 func (m Missing) String() string {

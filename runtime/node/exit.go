@@ -37,7 +37,7 @@ func (i Incarnation) watch() {
 		n.drain(port.Heard(), limit)
 	}
 	n.hearOut(limit)
-	output := n.Tail()
+	output := n.Log.Tail(tailLines)
 
 	n.asking.Lock()
 	defer n.asking.Unlock()

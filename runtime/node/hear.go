@@ -36,7 +36,6 @@ const (
 func (n *Node) Ready(c *control.Conn, hello control.Hello) error {
 	j := n.m.Journal
 	j.Lock()
-	again := n.conn != nil || n.losses > 0
 	n.callers++
 	j.Unlock()
 	defer func() {
@@ -44,13 +43,13 @@ func (n *Node) Ready(c *control.Conn, hello control.Hello) error {
 		n.callers--
 		j.Unlock()
 	}()
-	n.m.hear(c.Before(again || hello.ForNode != ""))
+	c.HearBefore(n.m.Ended)
 	for {
 		older, err := n.believe(c, hello)
 		if older == nil {
 			return err
 		}
-		n.m.hear([]*control.Conn{older})
+		n.m.Control.Settle(n.m.Ended, []*control.Conn{older}, nil, false)
 		if hello.Token != "" {
 			if !n.hasEnded(older.Closed(), giveWay, handOver) {
 				n.isFollowed(older)
@@ -119,18 +118,11 @@ const leastLeft = 20 * time.Millisecond
 // Stranger returns why a connection is turned away that says a name that no node of the
 // run has, once those before it have been heard.
 func (m *Means) Stranger(c *control.Conn, hello control.Hello) error {
-	m.hear(c.Before(hello.ForNode != ""))
+	c.HearBefore(m.Ended)
 	if err := misplaced(hello); err != nil {
 		return err
 	}
 	return fmt.Errorf("no node of this run is named %q", hello.Name)
-}
-
-// hear returns when what had been said on connections has been heard.
-func (m *Means) hear(conns []*control.Conn) {
-	if len(conns) > 0 {
-		m.Control.Settle(m.Ended, conns, nil, false)
-	}
 }
 
 // misplaced is the error of who says on a node's port that it is another.

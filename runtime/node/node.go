@@ -130,8 +130,9 @@ func (n *Node) AllowExit(by string) {
 // tailLines is how many of a node's last lines an error quotes.
 const tailLines = 10
 
-// Tail returns the last lines that the node has written, for an error to quote.
-func (n *Node) Tail() []string { return n.Log.Tail(tailLines) }
+// Tail returns the last lines that an incarnation of the node has written, for an error to
+// quote.
+func (n *Node) Tail(incarnation int) []string { return n.Log.TailOf(incarnation, tailLines) }
 
 // ReadNow returns when what the node has written so far is in its log, where its
 // process can be read out of turn.

@@ -147,7 +147,7 @@ func setUp(t *testing.T, listen string) *stage {
 			Roster:  roster.New([]string{"n"}, func(string) bool { return false }),
 			Elapsed: c.Now, Timeout: time.Minute, Ended: func() error { return nil }, Failed: func(err error) { t.Error(err) },
 			AfterFunc: func(d time.Duration, f func()) journal.Timer { return c.AfterFunc(d, f) },
-			Tail:      func(string) []string { return s.Tail() },
+			Tail:      func(_ string, incarnation int) []string { return s.Tail(incarnation) },
 		}),
 	}
 	s.m.Journal.Write(event.NewWriter(io.Discard), nil)
@@ -375,6 +375,64 @@ func TestBelieve(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestSaidAtOnce: of connections whose first words come at one moment that is heard first
+// which was made first, wherever it called.
+func TestSaidAtOnce(t *testing.T) {
+	for _, test := range []struct{ name, listen string }{{"shared port", "127.0.0.1:0"}, {"own port", ""}} {
+		t.Run(test.name, func(t *testing.T) {
+			s := setUp(t, test.listen)
+			s.fork(t, nil)
+			at := []string{s.home()}
+			if host, port, _ := net.SplitHostPort(at[0]); host != "127.0.0.1" {
+				at = append(at, net.JoinHostPort("127.0.0.1", port))
+			}
+			const calls = 40
+			var conns []*osc.Conn
+			for i := range calls {
+				raw, err := net.Dial("tcp", at[i%len(at)])
+				must(t, err)
+				conns = append(conns, osc.NewConn(raw, osc.ConnOptions{}))
+			}
+			s.locked(func() { // nobody is believed until all has been said
+				for i, c := range slices.Backward(conns) {
+					packet, err := osc.Append(nil, osc.NewMessage("/ready", "n"))
+					must(t, err)
+					must(t, c.Queue(packet))
+					must(t, c.Send(osc.NewMessage("/number", int32(i))))
+					must(t, c.Close())
+				}
+			})
+			var got []any
+			must(t, s.m.Journal.Await(journal.Condition{What: "numbers", Timeout: 10 * time.Second, Quiet: true, Always: true, Check: func(string) (a journal.Answer) {
+				a.Met = s.m.Journal.Roster().Node("n").Messages.Count == 2*calls
+				return a
+			}}))
+			all, err := event.Collect(s.m.Journal.Events(0, math.MaxInt64))
+			must(t, err)
+			for _, e := range all {
+				if m, ok := e.Detail.(event.Received); ok && m.Address == "/number" {
+					got = append(got, m.Args[0])
+				}
+			}
+			for i, n := range got {
+				if n != int32(i) {
+					t.Fatalf("heard %v", got)
+				}
+			}
+		})
+	}
+}
+
+// home is where the node phones.
+func (s *stage) home() (address string) {
+	s.locked(func() {
+		if address = fmt.Sprint(s.m.Shared); s.port != nil {
+			address = s.port.Addr().String()
+		}
+	})
+	return address
 }
 
 // TestMisplaced: who calls the port of another node is not believed, whatever it shows.

@@ -85,23 +85,30 @@ func (l *Listener) Settle() error {
 		return err
 	}
 	defer c.Close()
-	timer := time.NewTimer(settleWithin)
-	defer timer.Stop()
-	select {
-	case <-settled:
-		return nil
-	case <-l.closed:
-		return net.ErrClosed
-	case <-timer.C:
-		l.mu.Lock()
-		delete(l.markers, ends(c.LocalAddr(), c.RemoteAddr()))
-		l.mu.Unlock()
-		return fmt.Errorf("%s: connections that wait are not accepted", l.Addr())
+	// It is waited in parts, for time in which this process does not run, as one that is
+	// stopped, to count as one of them at most: Accept does not run then either.
+	part := time.NewTicker(settleWithin / settleParts)
+	defer part.Stop()
+	for range settleParts {
+		select {
+		case <-settled:
+			return nil
+		case <-l.closed:
+			return net.ErrClosed
+		case <-part.C:
+		}
 	}
+	l.mu.Lock()
+	delete(l.markers, ends(c.LocalAddr(), c.RemoteAddr()))
+	l.mu.Unlock()
+	return fmt.Errorf("%s: connections that wait are not accepted", l.Addr())
 }
 
-// settleWithin bounds how long Settle waits.
-const settleWithin = 5 * time.Second
+// settleWithin bounds how long Settle waits, in so many parts.
+const (
+	settleWithin = 5 * time.Second
+	settleParts  = 50
+)
 
 // Close stops listening. Connections that were not accepted are reset. A process
 // that is just being forked may hold the socket until it executes its program: on

@@ -58,6 +58,7 @@ type Log struct {
 	open   *stream // whose piece the file ends with, without its newline
 	textAt int64   // where the text of that piece begins
 	ended  bool    // the present incarnation writes no more
+	begun  []begun // in their order
 	closed bool
 	buf    []byte // to be written at size
 	length int64  // of the file
@@ -74,6 +75,12 @@ type Log struct {
 	follows   bool // a goroutine looks for them
 	taken     map[string]*taken
 	news      chan struct{}
+}
+
+// begun is where an incarnation begins in the file.
+type begun struct {
+	incarnation int
+	at          int64
 }
 
 // stream is one of the two streams of a node. The log's lock guards it.
@@ -95,6 +102,7 @@ func (l *Log) Begin(incarnation int) {
 	now := l.logs.now()
 	l.endLines(now)
 	l.start.Store(l.end())
+	l.begun = append(l.begun, begun{incarnation, l.end()})
 	l.ended = false
 	l.stamp(now)
 	l.buf = fmt.Appendf(l.buf, "--- incarnation %d\n", incarnation)

@@ -411,3 +411,22 @@ func FuzzLog(f *testing.F) {
 		}
 	})
 }
+
+// TestTailOf: what an incarnation wrote last is told though another has followed.
+func TestTailOf(t *testing.T) {
+	logs := NewLogs(func() time.Duration { return 0 })
+	l := logs.Create(filepath.Join(t.TempDir(), "n.log"))
+	defer l.Close()
+	l.Begin(1)
+	l.Stdout().Write([]byte("a\nb\nunfinished"))
+	l.Begin(2) // it was not started
+	l.Begin(2)
+	l.End()
+	l.Begin(3)
+	l.Stderr().Write([]byte("c\nd"))
+	for incarnation, want := range [][]string{nil, {"b", "unfinished"}, nil, {"c", "d"}, nil} {
+		if got := l.TailOf(incarnation, 2); !slices.Equal(got, want) {
+			t.Errorf("incarnation %d: %q, want %q", incarnation, got, want)
+		}
+	}
+}

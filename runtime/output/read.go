@@ -485,13 +485,42 @@ func (l *Log) lines(v view, q Query, text func([]byte) bool, ended func()) error
 	return nil
 }
 
-// Tail returns the last lines of the present incarnation, at most n and each cut
-// at 500 bytes, for an error to quote.
+// TailOf returns the last lines of an incarnation, at most n and each cut at 500 bytes,
+// for an error to quote: none of one that never was.
+func (l *Log) TailOf(incarnation, n int) []string {
+	v, err := l.look(theirText)
+	if err != nil || !l.narrow(&v, incarnation) {
+		return nil
+	}
+	return l.tail(v, n)
+}
+
+// narrow makes a view that of an incarnation; false where there was none.
+func (l *Log) narrow(v *view, incarnation int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, b := range slices.Backward(l.begun) {
+		if b.incarnation != incarnation {
+			continue
+		}
+		if b.at < v.start { // what follows has begun, and ended its lines
+			v.start, v.fixed, v.unfinished = b.at, l.begun[i+1].at, nil
+		}
+		return true
+	}
+	return false
+}
+
+// Tail is TailOf for the present incarnation.
 func (l *Log) Tail(n int) []string {
 	v, err := l.look(theirText)
 	if err != nil {
 		return nil
 	}
+	return l.tail(v, n)
+}
+
+func (l *Log) tail(v view, n int) []string {
 	var lines []string
 	var line []byte
 	begun := false
@@ -502,7 +531,7 @@ func (l *Log) Tail(n int) []string {
 		lines = append(lines, string(line))
 		line, begun = line[:0], false
 	}
-	err = l.lines(v, Query{Last: n}, func(text []byte) bool {
+	err := l.lines(v, Query{Last: n}, func(text []byte) bool {
 		begun = true
 		line = append(line, text[:min(len(text), tailLine+1)]...)
 		return len(line) <= tailLine

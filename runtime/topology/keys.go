@@ -70,6 +70,7 @@ func (t *Topology) read() {
 	t.checkNames()
 	for _, n := range t.sectionNodes() {
 		t.checkVariables(n)
+		t.checkPorts(n)
 		t.checkPlaceholders(n)
 	}
 	t.Notices = t.file.notices

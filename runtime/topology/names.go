@@ -118,6 +118,27 @@ func made(nodes ...*Node) phrase {
 	return ""
 }
 
+// checkPorts finds endpoints of a node at one port: two names of one socket, or a slip.
+func (t *Topology) checkPorts(n *Node) {
+	type place struct {
+		network string
+		port    int
+	}
+	of := map[place]Endpoint{}
+	for _, e := range n.Endpoints {
+		at := place{e.Network, e.Port}
+		first, isTwice := of[at]
+		switch {
+		case e.Port == 0: // any that is free
+		case isTwice:
+			t.file.notice(n.lines["listen."+e.Name], "listen.%s is the %s port %d, as listen.%s at line %d is: only one socket can listen on it",
+				e.Name, e.Network, e.Port, first.Name, n.lines["listen."+first.Name])
+		default:
+			of[at] = e
+		}
+	}
+}
+
 // checkNames finds nodes whose names cannot be told apart everywhere.
 func (t *Topology) checkNames() {
 	t.byName, t.bySection = make(map[string]*Node, len(t.Nodes)), make(map[string]*Node, len(t.Nodes))

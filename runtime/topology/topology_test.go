@@ -156,6 +156,38 @@ db = <db.one:sql-port>,<db.one>
 	}
 }
 
+// TestPorts: two endpoints of a node are at one port only if that is any, or another
+// network's.
+func TestPorts(t *testing.T) {
+	top, err := Parse("t.ini", []byte(`[a]
+path = x
+listen.http = 80
+listen.sql = udp:80
+listen.any = auto
+listen.other = auto
+listen.web = 80
+[b]
+path = x
+listen.http = 80
+listen.dns = udp:53
+listen.names = udp:53
+`))
+	want := []string{
+		"t.ini:7: listen.web is the tcp port 80, as listen.http at line 3 is: only one socket can listen on it",
+		"t.ini:12: listen.names is the udp port 53, as listen.dns at line 11 is: only one socket can listen on it",
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, n := range top.Notices {
+		got = append(got, n.Error())
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want\n%q", got, want)
+	}
+}
+
 // TestMistakes holds that all mistakes are found in one reading, each with its
 // line.
 func TestMistakes(t *testing.T) {

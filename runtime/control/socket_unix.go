@@ -8,6 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// setReceiveBuffer sets how many bytes a socket takes that nobody has read.
+func setReceiveBuffer(fd uintptr, bytes int) {
+	unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, bytes)
+}
+
 // unread reports whether there is something to be read from a socket, if only its end.
 // The error is one of the connection, which the socket tells once: nothing more is to be
 // read.

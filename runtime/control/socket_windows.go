@@ -6,6 +6,11 @@ import (
 	"golang.org/x/sys/windows"
 )
 
+// setReceiveBuffer sets how many bytes a socket takes that nobody has read.
+func setReceiveBuffer(fd uintptr, bytes int) {
+	windows.SetsockoptInt(windows.Handle(fd), windows.SOL_SOCKET, windows.SO_RCVBUF, bytes)
+}
+
 // unread reports whether there is something to be read from a socket, if only its end
 // or an error, which reading it tells.
 func unread(fd uintptr) (bool, error) {
