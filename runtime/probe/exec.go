@@ -64,7 +64,8 @@ type Output struct {
 // Beside it is the output as far as it came, unless nothing was started.
 func Exec(ctx context.Context, d process.Driver, c Command) (*Output, error) {
 	fail := func(a Answer, started bool, problem, expected string, err error) *Error {
-		return &Error{Outcome: a.Outcome(started), Action: strings.TrimSpace("exec " + commandText(c.Argv)), Node: c.Node, Problem: problem, Expected: expected, Err: err}
+		return &Error{Outcome: a.Outcome(started), Action: strings.TrimSpace("exec " + commandText(c.Argv)), Node: c.Node,
+			Problem: problem, Expected: expected, Err: err}
 	}
 	if ctx.Err() != nil {
 		return nil, fail(None, false, "it was not started", "", context.Cause(ctx))

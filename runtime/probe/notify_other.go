@@ -12,7 +12,8 @@ type Notify struct{ told }
 
 // ListenNotify says that this system has no sd_notify.
 func ListenNotify(string, ...uint32) (*Notify, error) {
-	return nil, errors.New("ready.notify is not supported on " + goruntime.GOOS + ": sd_notify takes Linux; use ready.log, ready.port or ready.http")
+	return nil, errors.New("ready.notify is not supported on " + goruntime.GOOS +
+		": sd_notify takes Linux; use ready.log, ready.port or ready.http")
 }
 
 // Address is "".
