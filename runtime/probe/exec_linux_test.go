@@ -125,7 +125,7 @@ func TestExecOutcomes(t *testing.T) {
 			{nil, patience, history.Fail, []string{"empty"}},
 			{Shell("kill -9 $$"), patience, history.Info, []string{"signal KILL"}},
 			{Shell("sh -c 'kill -9 $$'; exit $?"), patience, history.Info, []string{"code 137"}},
-			{Shell("echo x; sleep 1000"), 100 * time.Millisecond, history.Info, []string{"given up and killed", "100ms have passed"}},
+			{Shell("echo x; sleep 1000"), time.Second, history.Info, []string{"given up and killed", "1s have passed"}},
 			{Shell("true"), 0, history.Fail, []string{"not started"}},
 			{[]string{"yes"}, patience, history.Info, []string{"more than 100000 bytes to stdout"}},
 			{Shell("yes >&2"), patience, history.Info, []string{"more than 100000 bytes to stderr"}},
@@ -177,6 +177,47 @@ func TestExecTree(t *testing.T) {
 			cancel(nil)
 		}
 	})
+}
+
+// TestExecLateGiveUp holds that a command that had ended by itself when it was given up
+// has its own outcome.
+func TestExecLateGiveUp(t *testing.T) {
+	onEachRung(t, func(t *testing.T, d process.Driver) {
+		for code, want := range map[int]history.Outcome{0: history.OK, 3: history.Fail} {
+			ctx, cancel := context.WithCancel(t.Context())
+			_, err := Exec(ctx, &unseenEnd{d, cancel}, command(t, fmt.Sprintf("exit %d", code)))
+			wants(t, err, want)
+		}
+	})
+}
+
+// unseenEnd is a driver whose processes are given up when they have ended, before that
+// shows.
+type unseenEnd struct {
+	process.Driver
+	giveUp func()
+}
+
+func (d *unseenEnd) Start(s process.Spec) (process.Process, error) {
+	p, err := d.Driver.Start(s)
+	if err != nil {
+		return nil, err
+	}
+	<-p.Done()
+	d.giveUp()
+	return &ended{p, make(chan struct{})}, nil
+}
+
+type ended struct {
+	process.Process
+	seen chan struct{}
+}
+
+func (p *ended) Done() <-chan struct{} { return p.seen }
+
+func (p *ended) Signal(s os.Signal, to process.Reach) (int, error) {
+	close(p.seen)
+	return p.Process.Signal(s, to)
 }
 
 // firstWrite is a driver that calls a function when a process first writes.
@@ -308,7 +349,7 @@ func TestExecUser(t *testing.T) {
 			t.Errorf("%+v, %v", out, err)
 		}
 		c.Argv = Shell("(setsid sh -c 'sleep 1000' > /dev/null 2>&1 &); exec sleep 1000")
-		_, err = Exec(within(t, 200*time.Millisecond), d, c)
+		_, err = Exec(within(t, time.Second), d, c)
 		wants(t, err, history.Info, "given up")
 		c.Dir = t.TempDir()
 		os.Chmod(c.Dir, 0o700)

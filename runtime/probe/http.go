@@ -13,7 +13,6 @@ import (
 	"net/url"
 	"strings"
 	"sync"
-	"time"
 	"unicode"
 )
 
@@ -260,7 +259,8 @@ func (c *Client) once(ctx context.Context, t Target, method string, at *url.URL,
 
 // exchange sends a request over a connection and reads the answer; usable is whether
 // the connection can be used again.
-func (c *Client) exchange(ctx context.Context, conn *webConn, t Target, action string, request *http.Request) (_ *Response, usable bool, _ error) {
+func (c *Client) exchange(ctx context.Context, conn *webConn, t Target, action string, request *http.Request) (
+	_ *Response, usable bool, _ error) {
 	before := conn.written()
 	release := conn.until(ctx, conn.SetDeadline)
 	defer release()
@@ -277,7 +277,7 @@ func (c *Client) exchange(ctx context.Context, conn *webConn, t Target, action s
 	if err != nil {
 		conn.abort()
 	} else {
-		conn.SetWriteDeadline(time.Unix(1, 0)) // who has answered and takes no more does not need the rest
+		conn.SetWriteDeadline(aLongTimeAgo) // who has answered and takes no more does not need the rest
 	}
 	wroteAll := <-wrote
 	sent := conn.written() > before
@@ -291,7 +291,8 @@ func (c *Client) exchange(ctx context.Context, conn *webConn, t Target, action s
 	case errors.As(err, &long):
 		return response, false, t.error(None, sent, action, long.Error(), "", nil)
 	case errors.As(err, &garbled):
-		return nil, false, t.error(None, sent, action, "the answer is not HTTP", "an answer that begins with HTTP/1.1 and a status", garbled.error)
+		return nil, false, t.error(None, sent, action, "the answer is not HTTP",
+			"an answer that begins with HTTP/1.1 and a status", garbled.error)
 	case err != nil:
 		problem, cause := ioProblem(ctx, err)
 		switch {
@@ -304,7 +305,8 @@ func (c *Client) exchange(ctx context.Context, conn *webConn, t Target, action s
 		}
 		return response, false, t.error(None, sent, action, problem, "", cause)
 	}
-	usable = wroteAll == nil && ctx.Err() == nil && !answer.Close && conn.reader.Buffered() == 0 && answer.StatusCode != http.StatusSwitchingProtocols
+	usable = wroteAll == nil && ctx.Err() == nil && !answer.Close && conn.reader.Buffered() == 0 &&
+		answer.StatusCode != http.StatusSwitchingProtocols
 	if a := statusAnswer(answer.StatusCode); a != Done {
 		problem := fmt.Sprintf("it was answered %d %s", answer.StatusCode, http.StatusText(answer.StatusCode))
 		if said := firstLine(body); said != "" {

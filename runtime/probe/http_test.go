@@ -43,6 +43,9 @@ func answering(answer string, then func(net.Conn)) func(net.Conn) {
 	}
 }
 
+// giveUp, in place of a timeout, is to give up when the server has done its part.
+const giveUp = -1
+
 func stay(net.Conn)    {}
 func leave(c net.Conn) { c.Close() }
 
@@ -77,9 +80,9 @@ func TestAnswers(t *testing.T) {
 		{"half a chunk", answering("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", leave), patience, history.Info, nil, "ab"},
 		{"no last chunk", answering("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n", leave), patience, history.Info, nil, "ab"},
 		{"bad chunk", answering("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nab\r\n", stay), patience, history.Info, []string{"not HTTP"}, ""},
-		{"nothing", answering("", stay), 50 * time.Millisecond, history.Info, []string{"given up after the request was sent", "50ms have passed"}, ""},
-		{"nothing, not even read", stay, 50 * time.Millisecond, history.Info, nil, ""},
-		{"half, and then nothing", answering("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", stay), 50 * time.Millisecond, history.Info, []string{"given up"}, "half"},
+		{"nothing", answering("", stay), giveUp, history.Info, []string{"given up after the request was sent", "it takes too long"}, ""},
+		{"nothing, hardly read", func(c net.Conn) { io.ReadFull(c, make([]byte, 1)) }, giveUp, history.Info, nil, ""},
+		{"half, and then nothing", answering("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", stay), giveUp, history.Info, []string{"given up"}, "*"},
 		{"too long by its length", answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi, and more", stay), patience, history.OK, nil, "hi"},
 		{"length that is none", answering("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\nhi", stay), patience, history.Info, []string{"not HTTP"}, ""},
 		{"body without end", answering("HTTP/1.1 200 OK\r\n\r\n", flood), patience, history.Info, []string{"body", "longer than 100000 bytes"}, "*"},
@@ -89,10 +92,19 @@ func TestAnswers(t *testing.T) {
 		{"not HTTP", answering("-ERR unknown command\r\n", stay), patience, history.Info, []string{"not HTTP"}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := serve(t, c.handle)
+			timeout := c.timeout
+			if timeout == giveUp {
+				timeout = patience
+			}
+			ctx, cancel := context.WithCancelCause(within(t, timeout))
+			s := serve(t, func(conn net.Conn) {
+				if c.handle(conn); c.timeout == giveUp {
+					cancel(errors.New("it takes too long"))
+				}
+			})
 			client := NewClient(Target{Node: "n1", Endpoint: "api", Address: s.address}, 100_000)
 			defer client.Close()
-			response, err := client.Do(within(t, c.timeout), Request{Method: "POST", Path: "/x", Body: []byte("once")})
+			response, err := client.Do(ctx, Request{Method: "POST", Path: "/x", Body: []byte("once")})
 			wants(t, err, c.want, c.texts...)
 			if response == nil && (c.want == history.OK || c.body != "" && c.body != "*") {
 				t.Fatalf("there is no answer: %v", err)
@@ -100,7 +112,7 @@ func TestAnswers(t *testing.T) {
 			if response != nil && c.body != "*" && string(response.Body) != c.body {
 				t.Errorf("the body is %q, want %q", response.Body, c.body)
 			}
-			if err != nil && c.timeout > 0 {
+			if err != nil && c.timeout != 0 {
 				wants(t, err, c.want, "POST /x on n1, endpoint api ("+s.address+")")
 			}
 		})
@@ -365,7 +377,7 @@ func TestHTTPS(t *testing.T) {
 		{Target{Address: s.address, TLS: true, CA: "http_test.go"}, "/", patience, history.Fail, "BEGIN CERTIFICATE"},
 		{Target{Address: raw.address, TLS: true, CA: ca}, "/", patience, history.Fail, "handshake failed"},
 		{Target{Address: plain.address, TLS: true, CA: ca}, "/", patience, history.Fail, "handshake"},
-		{Target{Address: silent.address, TLS: true, CA: ca}, "/", 50 * time.Millisecond, history.Fail, "handshake was not over"},
+		{Target{Address: silent.address, TLS: true, CA: ca}, "/", 300 * time.Millisecond, history.Fail, "before it was given up"},
 		{Target{Address: s.address}, "/", patience, history.Info, ""},
 	} {
 		client := NewClient(c.target, 0)

@@ -90,14 +90,15 @@ func TestConn(t *testing.T) {
 // TestConnOutcomes holds the outcomes of what fails at a connection.
 func TestConnOutcomes(t *testing.T) {
 	ctx := within(t, patience)
-	soon := func() context.Context { return within(t, 30*time.Millisecond) }
+	soon := func() context.Context { return within(t, 300*time.Millisecond) }
 	_, err := Dial(ctx, Target{Node: "n1", Endpoint: "redis", Address: unused(t)}, 0)
 	wants(t, err, history.Fail, "connect on n1", "refused")
 
-	hello := func(c net.Conn) { io.WriteString(c, "hel") }
-	c := dialed(t, 0, hello)
+	said := make(chan struct{})
+	c := dialed(t, 0, func(c net.Conn) { io.WriteString(c, "hel"); close(said) })
+	<-said
 	_, err = c.Line(soon())
-	wants(t, err, history.Fail, "given up after 3 bytes", `"hel"`, "30ms have passed") // nothing was sent
+	wants(t, err, history.Fail, "given up after 3 bytes", `"hel"`, "300ms have passed") // nothing was sent
 	if got, err := c.Read(ctx, 3); err != nil || string(got) != "hel" {
 		t.Errorf("after it was given up: %q, %v", got, err)
 	}
