@@ -196,8 +196,8 @@ func (f *file) goOn(v *longValue, text string, number, indent, end int) bool {
 		v.end = end
 	case !v.told:
 		v.told = true
-		f.mistake(number, "the line is indented as one of %s at line %d, which the comment at line %d has ended: indent that comment too, or take it away",
-			v.name, v.line, v.comment)
+		f.mistake(number, "the line is indented as one of %s at line %d, which the comment at line %d has ended: "+
+			"indent that comment too, or take it away", v.name, v.line, v.comment)
 	}
 	return true
 }
@@ -213,7 +213,9 @@ func (f *file) finish(v *longValue, data []byte) {
 			return
 		}
 		quote := k.value[:min(1, len(k.value))]
-		if value, cut, missing := readValue(k.value); missing == "" && cut == "" && strings.ContainsAny(quote, "\"'`") && !strings.Contains(value, quote) {
+		value, cut, missing := readValue(k.value)
+		isWhole := missing == "" && cut == "" && !strings.Contains(value, quote)
+		if isWhole && strings.ContainsAny(quote, "\"'`") {
 			k.value = value // in quotes, as any other
 		} else if v.name == "command" {
 			k.value = f.uncommented(k.value, v.line)
@@ -272,7 +274,8 @@ func (f *file) uncommented(text string, line int) string {
 		c := text[i]
 		if before == '\n' && quote == 0 && line > first {
 			if rest, _, _ := strings.Cut(text[i:], "\n"); isKeyLine.MatchString(rest) {
-				f.mistake(line, "%q is indented, and so one of the lines of command at line %d: to make it a line of its own, take away the indentation", rest, first)
+				f.mistake(line, "%q is indented, and so one of the lines of command at line %d: "+
+					"to make it a line of its own, take away the indentation", rest, first)
 			}
 		}
 		switch {

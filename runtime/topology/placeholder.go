@@ -410,9 +410,12 @@ func (t *Topology) checkPlaceholders(n *Node) {
 			switch {
 			case what != "":
 			case refersValue && strings.HasPrefix(of.key, "value."):
-				what = phrase(fmt.Sprintf("value.%s is a text with placeholders itself: an endpoint was expected", Brief(p.endpoint, maxQuoted)))
+				what = phrase(fmt.Sprintf("value.%s is a text with placeholders itself: an endpoint was expected",
+					Brief(p.endpoint, maxQuoted)))
 			case of.key == "cwd" && p.name == "FOLDER" && p.endpoint == "" && !p.isAll:
 				what = "it is what cwd says"
+			case of.key == "cwd" && refersValue:
+				what = "a value may be of the folder that cwd says: an endpoint was expected"
 			}
 			if what != "" {
 				mistake(at, p, what)

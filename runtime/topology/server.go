@@ -24,6 +24,7 @@ const (
 	maxTemplate  = 4 << 20   // bytes of a template's file
 	maxTemplates = 16 << 20  // of all together, each time that a section names one
 	maxFileName  = 255       // bytes of template.FILE's name
+	maxValue     = 4096      // bytes of a value.NAME, which all nodes of a group may have
 )
 
 // stopSignals are the signals that may ask a program to end.
@@ -88,6 +89,9 @@ func (r keyReader) server() bool {
 	case prefix == "value" && dotted:
 		if !isEndpointName(rest) {
 			r.wrong("value.NAME, with a name of letters, digits, - and _,")
+		}
+		if len(k.value) > maxValue {
+			r.wrong(fmt.Sprintf("a text of at most %d bytes", maxValue))
 		}
 		n.Values = append(n.Values, Value{rest, r.text(k.value)})
 	default:

@@ -191,6 +191,11 @@ command = a
   b = c
   [f]
 count = many
+[g]
+command = x
+value.v = <FOLDER>
+value.w = `+strings.Repeat("w", 4097)+`
+cwd = <SELF:v>
 `))
 	want := []string{
 		`3: [a] has both command and path: one of them was expected`,
@@ -233,6 +238,8 @@ count = many
 		`52: "b = c" is indented, and so one of the lines of command at line 51: to make it a line of its own, take away the indentation`,
 		`53: "[f]" is indented, and so one of the lines of command at line 51: to make it a line of its own, take away the indentation`,
 		`54: count is "many": a number from 1 to 10000 was expected`,
+		`58: value.w is "` + strings.Repeat("w", 150) + `…": a text of at most 4096 bytes was expected`,
+		`59: cwd has the placeholder <SELF:v>, and a value may be of the folder that cwd says: an endpoint was expected`,
 		`t.conf:2: the template has the placeholder <n:x>, and [n] has count = 3: <n1:x> for one of its nodes, or <n*:x> for all, was expected`,
 		`t.conf:4: the template has the placeholder <none>, and there is no node "none" (write << for a <)`,
 	}
