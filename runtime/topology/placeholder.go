@@ -146,7 +146,8 @@ func (t *Topology) wrong(n *Node, p piece, of []*Node, isMeant bool) phrase {
 		if p.endpoint != "" {
 			suffix = ":" + Brief(p.endpoint, maxQuoted)
 		}
-		return phrase(fmt.Sprintf("[%s] has count = %d: <%[1]s1%[3]s> for one of its nodes, or <%[1]s*%[3]s> for all, was expected", of, len(g.Nodes), suffix))
+		return phrase(fmt.Sprintf("[%s] has count = %d: <%[1]s1%[3]s> for one of its nodes, or <%[1]s*%[3]s> for all, was expected",
+			of, len(g.Nodes), suffix))
 	case len(of) == 0:
 		what := "node"
 		if p.isAll {
@@ -220,7 +221,8 @@ func ambiguous(hosts map[string]portOf, n *Node, p piece, of []*Node) phrase {
 	}
 	for _, one := range of {
 		if at := hosts[one.Name]; at.other != "" && one != n {
-			return phrase(fmt.Sprintf("the ports of two of its endpoints are referred to, which may be reached at different hosts: <%s:%s:host> or <%[1]s:%[3]s:host> was expected",
+			return phrase(fmt.Sprintf("the ports of two of its endpoints are referred to, "+
+				"which may be reached at different hosts: <%s:%s:host> or <%[1]s:%[3]s:host> was expected",
 				Brief(one.Name, maxQuoted), Brief(at.endpoint, maxQuoted), Brief(at.other, maxQuoted)))
 		}
 	}
@@ -424,7 +426,8 @@ func (t *Topology) checkPlaceholders(n *Node) {
 			if many := section * len(nodes); p.isAll {
 				if t.referred += many; t.referred > maxReferred {
 					t.referred -= many
-					mistake(at, p, phrase(fmt.Sprintf("with it %d nodes refer to %d: at most %d times were expected of all placeholders together", section, len(nodes), maxReferred)))
+					mistake(at, p, phrase(fmt.Sprintf("with it %d nodes refer to %d: at most %d times were expected of all placeholders together",
+						section, len(nodes), maxReferred)))
 					return
 				}
 			}
