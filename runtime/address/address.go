@@ -52,6 +52,7 @@ func Claim(t *topology.Topology, linked bool) (*Addresses, error) {
 }
 
 func (a *Addresses) claim(t *topology.Topology, linked bool) (err error) {
+	fixed := map[string]string{} // by network and address, the nodes that have them
 	for _, n := range t.Nodes {
 		if a.hosts[n.Name], err = a.nextHost(); err != nil {
 			return err
@@ -63,6 +64,8 @@ func (a *Addresses) claim(t *topology.Topology, linked bool) (err error) {
 				if port, err = freePort(e.Network, a.hosts[n.Name], ports); err != nil {
 					return fmt.Errorf("%s: no free port for listen.%s: %w", n.Name, e.Name, err)
 				}
+			} else if err := claimFixed(fixed, n, e, a.hosts[n.Name]); err != nil {
+				return err
 			}
 			ports[e.Name] = port
 		}
@@ -76,6 +79,17 @@ func (a *Addresses) claim(t *topology.Topology, linked bool) (err error) {
 			return err
 		}
 	}
+	return nil
+}
+
+// claimFixed claims a port that the ini gives for a node. Where nodes share a host, no two
+// of them can have the same.
+func claimFixed(fixed map[string]string, n *topology.Node, e topology.Endpoint, host string) error {
+	at := e.Network + " " + net.JoinHostPort(host, strconv.Itoa(e.Port))
+	if other := fixed[at]; other != "" && other != n.Name {
+		return fmt.Errorf("%s and %s both have %s for listen.%s, and on this system all nodes are at one address: write auto", other, n.Name, at, e.Name)
+	}
+	fixed[at] = n.Name
 	return nil
 }
 

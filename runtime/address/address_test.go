@@ -128,3 +128,26 @@ func TestLinks(t *testing.T) {
 		t.Errorf("%d links, want %d; %d claims", len(routes), want, len(a.claims))
 	}
 }
+
+// TestClaimFixed: a port is one node's, where they share a host.
+func TestClaimFixed(t *testing.T) {
+	fixed := map[string]string{}
+	a, b := &topology.Node{Name: "a"}, &topology.Node{Name: "b"}
+	for _, c := range []struct {
+		node     *topology.Node
+		endpoint topology.Endpoint
+		host     string
+		clashes  bool
+	}{
+		{a, topology.Endpoint{Name: "x", Network: "tcp", Port: 80}, "127.0.0.1", false},
+		{a, topology.Endpoint{Name: "y", Network: "tcp", Port: 80}, "127.0.0.1", false},
+		{b, topology.Endpoint{Name: "x", Network: "tcp", Port: 80}, "127.0.0.2", false},
+		{b, topology.Endpoint{Name: "x", Network: "udp", Port: 80}, "127.0.0.1", false},
+		{b, topology.Endpoint{Name: "x", Network: "tcp", Port: 81}, "127.0.0.1", false},
+		{b, topology.Endpoint{Name: "x", Network: "tcp", Port: 80}, "127.0.0.1", true},
+	} {
+		if err := claimFixed(fixed, c.node, c.endpoint, c.host); (err != nil) != c.clashes {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+}

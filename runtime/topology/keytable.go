@@ -2,8 +2,10 @@ package topology
 
 // nodeKeys are what Keys returns.
 var nodeKeys = [...]Key{
-	{"path", "FILE", "the program, relative to the ini; a name without a slash is looked up in PATH where no such file is beside the ini. " +
-		"It is called with --name=NAME, then with the other keys of its section as --key=value, then with --phone-home=HOST:PORT; for a program that takes no such flags there is command", `
+	{"path", "FILE", "the program, relative to the ini; a name without a slash is looked up in PATH where no such file " +
+		"is beside the ini. " +
+		"It is called with --name=NAME, then with the other keys of its section as --key=value, then with " +
+		"--phone-home=HOST:PORT; for a program that takes no such flags there is command", `
 [worker]
 path = ./worker
 batch = 10
@@ -14,17 +16,22 @@ component = giles-receiver
 listen.data = auto
 listen = <SELF:data>
 `},
-	{"command", "WORDS", "the whole command line, in the words of a shell, with nothing added to it; instead of path. Lines below it that are indented more go on with it. " +
-		"The program is looked up in PATH, and then in the folders where servers are, such as /usr/sbin and /usr/lib/postgresql/*/bin; with a slash it is relative to the ini, " +
-		"and so is any other word that begins with ./ or ../ and is a file there. No flags are made of other keys: one that is not in this list is a mistake", `
+	{"command", "WORDS", "the whole command line, in the words of a shell, with nothing added to it; instead of path. " +
+		"Lines below it that are indented more go on with it. " +
+		"The program is looked up in PATH, and then in the folders where servers are, such as /usr/sbin and " +
+		"/usr/lib/postgresql/*/bin; with a slash it is relative to the ini, " +
+		"and so is any other word that begins with ./ or ../ and is a file there. No flags are made of other keys: one that " +
+		"is not in this list is a mistake", `
 [web]
 command = python3 -m http.server
   --bind <SELF> <SELF:http:port>
 listen.http = auto
 ready.http = http/
 `},
-	{"ready.log", "REGEX", "the node is ready when a line that this incarnation has written matches. All ready keys that a section has must hold. " +
-		"With path or component and none of them, the node is ready when it says /ready; with command and none of them, nothing says so", `
+	{"ready.log", "REGEX", "the node is ready when a line that this incarnation has written matches. All ready keys that " +
+		"a section has must hold. " +
+		"With path or component and none of them, the node is ready when it says /ready; with command and none of them, " +
+		"nothing says so", `
 [server]
 command = sh -c 'echo listening on port 80; exec sleep 60'
 ready.log = listening on port \d+
@@ -41,7 +48,8 @@ command = python3 -m http.server --bind <SELF> <SELF:http:port>
 listen.http = auto
 ready.http = http/
 `},
-	{"ready.exec", "SHELL", "it is ready when this command of sh exits with 0, run in its folder, as its user. Lines below it that are indented more go on with it", `
+	{"ready.exec", "SHELL", "it is ready when this command of sh exits with 0, run in its folder, as its user. Lines " +
+		"below it that are indented more go on with it", `
 [server]
 command = sh -c 'echo up > state; exec sleep 60'
 ready.exec = test -s state
@@ -54,7 +62,8 @@ command = python3 -c "import os, socket, time
   time.sleep(60)"
 ready.notify = true
 `},
-	{"ready.message", "true|false", "it is ready when it says /ready over its control connection: for a command that does, or beside other ready keys", `
+	{"ready.message", "true|false", "it is ready when it says /ready over its control connection: for a command that " +
+		"does, or beside other ready keys", `
 [receiver]
 component = giles-receiver
 listen.data = auto
@@ -62,7 +71,8 @@ listen = <SELF:data>
 ready.port = data
 ready.message = true
 `},
-	{"stop", "SIGNAL", "the signal that asks it to end, where it has no control connection: TERM, or one of INT, QUIT, HUP, USR1, USR2, WINCH, ALRM, ABRT, PIPE, PWR and KILL", `
+	{"stop", "SIGNAL", "the signal that asks it to end, where it has no control connection: TERM, or one of INT, QUIT, " +
+		"HUP, USR1, USR2, WINCH, ALRM, ABRT, PIPE, PWR and KILL", `
 [server]
 command = sh -c 'trap "exit 0" QUIT; echo up; while :; do sleep 0.1; done'
 ready.log = up
@@ -74,7 +84,8 @@ command = sh -c 'trap "exit 3" TERM; echo up; while :; do sleep 0.1; done'
 ready.log = up
 exit = 3, 4
 `},
-	{"setup", "SHELL", "a command of sh, run once before the first fork, and after wipe, in the node's folder and as its user. Lines below it that are indented more go on with it", `
+	{"setup", "SHELL", "a command of sh, run once before the first fork, and after wipe, in the node's folder and as its " +
+		"user. Lines below it that are indented more go on with it", `
 [server]
 setup =
   mkdir data
@@ -82,14 +93,17 @@ setup =
 command = sh -c 'cat data/version; exec sleep 60'
 ready.log = ^1$
 `},
-	{"user", "NAME", "the user that it runs as, and its setup and what is executed on it; its folder in the run's folder is given to the user. It takes root to be another", `
+	{"user", "NAME", "the user that it runs as, and its setup and what is executed on it; its folder in the run's folder " +
+		"is given to the user. It takes root to be another", `
 [server]
 user = nobody
 command = sh -c 'id -un; exec sleep 60'
 ready.log = ^nobody$
 `},
-	{"template.FILE", "FILE or an indented text below it", "a file that is put into the node's folder before each fork, under the name FILE, which may have folders, with its placeholders replaced. " +
-		"A value on the line of the key is a file, relative to the ini; without one, the lines below that are indented more are the text", `
+	{"template.FILE", "FILE or an indented text below it", "a file that is put into the node's folder before each fork, " +
+		"under the name FILE, which may have folders, with its placeholders replaced. " +
+		"A value on the line of the key is a file, relative to the ini; without one, the lines below that are indented more " +
+		"are the text", `
 [server]
 template.conf/server.conf =
   # of <NAME>
@@ -98,14 +112,16 @@ command = sh -c 'cat conf/server.conf; exec sleep 60'
 listen.http = auto
 ready.log = ^listen
 `},
-	{"count", "N", "makes that many nodes of the section: of [n] n1, n2 and so on, whose list is n in scripts, and <n*:NAME> here. At most 10,000 nodes are made so", `
+	{"count", "N", "makes that many nodes of the section: of [n] n1, n2 and so on, whose list is n in scripts, and " +
+		"<n*:NAME> here. At most 10,000 nodes are made so", `
 [n]
 count = 3
 command = sh -c 'echo the others are at <n*:peer>; exec sleep 60'
 listen.peer = auto
 ready.log = others
 `},
-	{"value.NAME", "TEXT", "a text that others refer to as to an endpoint: <node:NAME>, or <n*:NAME> with commas between. Its own placeholders are those of its own node", `
+	{"value.NAME", "TEXT", "a text that others refer to as to an endpoint: <node:NAME>, or <n*:NAME> with commas " +
+		"between. Its own placeholders are those of its own node", `
 [n]
 count = 2
 command = sh -c 'echo members <n*:member>; exec sleep 60'
@@ -125,7 +141,8 @@ listen = <SELF:data>
 path = ./worker
 leader = true
 `},
-	{"sender", "true|false", "the older way to say so. Without a role, a section or name with \"receiver\" in it is a receiver, and any other a worker", `
+	{"sender", "true|false", "the older way to say so. Without a role, a section or name with \"receiver\" in it is a " +
+		"receiver, and any other a worker", `
 [worker]
 path = ./worker
 sender = true
@@ -158,7 +175,8 @@ command = sh -c 'echo level $LEVEL; exec sleep 60'
 env.LEVEL = debug
 ready.log = level debug
 `},
-	{"cwd", "DIR", "the working folder, relative to the ini; without it the node has one of its own in the run's folder, which <FOLDER> is", `
+	{"cwd", "DIR", "the working folder, relative to the ini; without it the node has one of its own in the run's folder, " +
+		"which <FOLDER> is", `
 [server]
 command = sh -c 'echo in $PWD; exec sleep 60'
 cwd = .
@@ -183,7 +201,8 @@ command = sh -c 'echo done; sleep 0.2'
 may_exit = true
 ready.log = done
 `},
-	{"listen.NAME", "PORT|auto|udp:PORT|udp:auto", "an endpoint of the node's own address: <SELF:NAME> here, <node:NAME> in other sections, DAGON_LISTEN_NAME in its environment", `
+	{"listen.NAME", "PORT|auto|udp:PORT|udp:auto", "an endpoint of the node's own address: <SELF:NAME> here, <node:NAME> " +
+		"in other sections, DAGON_LISTEN_NAME in its environment", `
 [server]
 command = sh -c 'echo $DAGON_LISTEN_HTTP is <SELF:http>; exec sleep 60'
 listen.http = 8080

@@ -146,7 +146,8 @@ func (t *Topology) wrong(n *Node, p piece, of []*Node, isMeant bool) phrase {
 		if p.endpoint != "" {
 			suffix = ":" + Brief(p.endpoint, maxQuoted)
 		}
-		return phrase(fmt.Sprintf("[%s] makes %d nodes: <%s1%s> for one of them, or <%[1]s*%[4]s> for all, was expected", of, len(g.Nodes), of, suffix))
+		return phrase(fmt.Sprintf("[%s] has count = %d: <%[1]s1%[3]s> for one of its nodes, or <%[1]s*%[3]s> for all, was expected",
+			of, len(g.Nodes), suffix))
 	case len(of) == 0:
 		what := "node"
 		if p.isAll {
@@ -194,14 +195,11 @@ func (t *Topology) meant(p piece) string {
 type portOf struct{ endpoint, other string }
 
 // addPort keeps that a text refers to the port of an endpoint.
-func addPort(hosts map[string]portOf, n *Node, p piece, of []*Node) map[string]portOf {
-	if p.part != "port" {
+func addPort(hosts map[string]portOf, p piece, of []*Node) map[string]portOf {
+	if p.part != "port" || p.name == "SELF" && !p.isAll {
 		return hosts
 	}
 	for _, one := range of {
-		if one == n {
-			continue
-		}
 		if hosts == nil {
 			hosts = map[string]portOf{}
 		}
@@ -223,7 +221,8 @@ func ambiguous(hosts map[string]portOf, n *Node, p piece, of []*Node) phrase {
 	}
 	for _, one := range of {
 		if at := hosts[one.Name]; at.other != "" && one != n {
-			return phrase(fmt.Sprintf("the ports of two of its endpoints are referred to, which may be reached at different hosts: <%s:%s:host> or <%[1]s:%[3]s:host> was expected",
+			return phrase(fmt.Sprintf("the ports of two of its endpoints are referred to, "+
+				"which may be reached at different hosts: <%s:%s:host> or <%[1]s:%[3]s:host> was expected",
 				Brief(one.Name, maxQuoted), Brief(at.endpoint, maxQuoted), Brief(at.other, maxQuoted)))
 		}
 	}
@@ -243,7 +242,7 @@ func (t *Topology) Expand(n *Node, p Place, text string) (string, error) {
 	pieces(text, func(one piece) {
 		if one.name != "" {
 			of, _ := t.nodes(n, one)
-			hosts = addPort(hosts, n, one, of)
+			hosts = addPort(hosts, one, of)
 		}
 	})
 	for name, at := range n.hosts {
@@ -413,9 +412,12 @@ func (t *Topology) checkPlaceholders(n *Node) {
 			switch {
 			case what != "":
 			case refersValue && strings.HasPrefix(of.key, "value."):
-				what = phrase(fmt.Sprintf("value.%s is a text with placeholders itself: an endpoint was expected", Brief(p.endpoint, maxQuoted)))
+				what = phrase(fmt.Sprintf("value.%s is a text with placeholders itself: an endpoint was expected",
+					Brief(p.endpoint, maxQuoted)))
 			case of.key == "cwd" && p.name == "FOLDER" && p.endpoint == "" && !p.isAll:
 				what = "it is what cwd says"
+			case of.key == "cwd" && refersValue:
+				what = "a value may be of the folder that cwd says: an endpoint was expected"
 			}
 			if what != "" {
 				mistake(at, p, what)
@@ -424,11 +426,12 @@ func (t *Topology) checkPlaceholders(n *Node) {
 			if many := section * len(nodes); p.isAll {
 				if t.referred += many; t.referred > maxReferred {
 					t.referred -= many
-					mistake(at, p, phrase(fmt.Sprintf("with it %d nodes refer to %d: at most %d times were expected of all placeholders together", section, len(nodes), maxReferred)))
+					mistake(at, p, phrase(fmt.Sprintf("with it %d nodes refer to %d: at most %d times were expected of all placeholders together",
+						section, len(nodes), maxReferred)))
 					return
 				}
 			}
-			hosts = addPort(hosts, n, p, nodes)
+			hosts = addPort(hosts, p, nodes)
 			if p.endpoint == "" && !isOwn(p.name) && len(nodes) > 0 && len(bare) < maxMistakes {
 				bare = append(bare, func() {
 					if what := ambiguous(hosts, n, p, nodes); what != "" {

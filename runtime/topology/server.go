@@ -24,6 +24,7 @@ const (
 	maxTemplate  = 4 << 20   // bytes of a template's file
 	maxTemplates = 16 << 20  // of all together, each time that a section names one
 	maxFileName  = 255       // bytes of template.FILE's name
+	maxValue     = 4096      // bytes of a value.NAME, which all nodes of a group may have
 )
 
 // stopSignals are the signals that may ask a program to end.
@@ -89,6 +90,9 @@ func (r keyReader) server() bool {
 		if !isEndpointName(rest) {
 			r.wrong("value.NAME, with a name of letters, digits, - and _,")
 		}
+		if len(k.value) > maxValue {
+			r.wrong(fmt.Sprintf("a text of at most %d bytes", maxValue))
+		}
 		n.Values = append(n.Values, Value{rest, r.text(k.value)})
 	default:
 		return false
@@ -146,7 +150,8 @@ func (r keyReader) ready(how string) {
 	case "message":
 		n.Ready.Message = r.boolean()
 	default:
-		r.t.file.mistake(k.line, "there is no key %s: ready.log, ready.port, ready.http, ready.exec, ready.notify or ready.message was expected", k.key)
+		r.t.file.mistake(k.line, "there is no key %s: ready.log, ready.port, ready.http, ready.exec, "+
+			"ready.notify or ready.message was expected", k.key)
 	}
 }
 
@@ -223,8 +228,10 @@ func (r keyReader) exit() {
 func (r keyReader) template(name string) {
 	t, k := r.t, r.k
 	one := Template{Name: name, file: t.Path, line: k.line + 1}
-	if !fs.ValidPath(name) || name == "." || len(name) > maxFileName || !filepath.IsLocal(filepath.FromSlash(name)) || strings.Contains(name, `\`) {
-		t.file.mistake(k.line, "%s: a file within the node's folder was expected, such as conf/server.conf, of at most %d bytes", k.key, maxFileName)
+	isWithin := fs.ValidPath(name) && name != "." && filepath.IsLocal(filepath.FromSlash(name)) && !strings.Contains(name, `\`)
+	if !isWithin || len(name) > maxFileName {
+		t.file.mistake(k.line, "%s: a file within the node's folder was expected, such as conf/server.conf, of at most %d bytes",
+			k.key, maxFileName)
 	}
 	switch {
 	case k.below:
@@ -269,7 +276,8 @@ func (t *Topology) checkServer(n *Node) {
 	}
 	if n.Cwd != "" && len(n.Templates) > 0 {
 		key := "template." + n.Templates[0].Name
-		f.mistake(n.lines[key], "%s is put into the folder that the run gives to the node, and [%s] has cwd at line %d instead of one: take one of them away",
+		f.mistake(n.lines[key], "%s is put into the folder that the run gives to the node, and [%s] has cwd at line %d instead of one: "+
+			"take one of them away",
 			key, n.Section, n.lines["cwd"])
 	}
 	templates := map[string]bool{}
@@ -289,7 +297,8 @@ func (t *Topology) checkServer(n *Node) {
 	}
 	for _, v := range n.Values {
 		if line := n.lines["listen."+v.Name]; line > 0 {
-			f.mistake(n.lines["value."+v.Name], "value.%s has the name of listen.%[1]s at line %[2]d: <%[3]s:%[1]s> would be either", v.Name, line, n.Name)
+			f.mistake(n.lines["value."+v.Name], "value.%s has the name of listen.%[1]s at line %[2]d: <%[3]s:%[1]s> would be either",
+				v.Name, line, n.Name)
 		}
 	}
 }

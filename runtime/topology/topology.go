@@ -6,17 +6,30 @@
 // Values may hold placeholders, which are checked when the file is read and
 // replaced when the node is started:
 //
-//	<SELF>        the node's own address
-//	<NAME>        its name
-//	<node>        the address of another node
-//	<SELF:data>   host:port of the node's own endpoint listen.data
-//	<node:data>   host:port of another node's endpoint, as this node reaches it
-//	<<node>       the text "<node>": before a placeholder, "<<" is a "<"
+//	<SELF>           the node's own address
+//	<NAME>           its name
+//	<FOLDER>         the folder that it works in
+//	<node>           the address of another node
+//	<SELF:data>      host:port of the node's own endpoint listen.data
+//	<node:data>      host:port of another node's endpoint, as this node reaches it,
+//	                 or its value.data
+//	<node:data:port> the port alone; <node:data:host> is the host
+//	<n*:data>        what <node:data> is of each node that count = makes of [n], or of
+//	                 each whose name begins with n if there is no such section, with
+//	                 commas between; <n*> their addresses
+//	<<node>          the text "<node>": before a placeholder, "<<" is a "<"
 //
 // What is between "<" and ">" is a placeholder where it is the name or the section
 // of a node, or is written as one is: in letters, digits, "_", "-", "." and "+",
 // with single words apart. If there is no such node, that is a mistake. All else
-// with "<" in it is text, and so is a number that is no node's, such as "<13>".
+// with "<" in it is text, and so is a number that is no node's, such as "<13>". So is
+// an element of XML, "<a>" with a "</a>" further on in the same text.
+//
+// Where a section has <node:data:port>, its <node> is the host at which that port is
+// reached, which is a link's if nodes reach each other by links.
+//
+// The values of command, setup, ready.exec and template.FILE go on over the lines below
+// them that are indented more than the key.
 //
 // A value ends at the line's end, or before a space and "#" or ";", which begin a
 // comment; within back quotes, or double ones around all of it, it has both. A
@@ -236,7 +249,9 @@ func Load(path string) (*Topology, error) {
 // of them and the number of the others, none over 400 bytes and the path.
 //
 // An ini may have 16 MiB. Parse allocates at most 256 bytes for each byte of
-// it, and twice the folder's name for each line that has a file's.
+// it, 1 KiB for each of the 10,000 nodes that count may make, and twice the folder's name
+// for each line that has a file's; besides what patterns of ready.log take, which have
+// 100,000 instructions together, and the files of templates, of 16 MiB together.
 func Parse(path string, data []byte) (*Topology, error) {
 	dir, err := filepath.Abs(filepath.Dir(path))
 	if err != nil {
