@@ -46,10 +46,10 @@ type Means struct {
 	Topology  *topology.Topology
 	Addresses *address.Addresses
 	Folder    func(node string) string // that it works in, unless the ini says another
-	Component string          // the program that component= sections run
-	Grace     time.Duration   // from TERM to KILL
-	Ended     context.Context // done when the run is at its end
-	Tasks     *sync.WaitGroup // of the goroutines that watch and stop processes
+	Component string                   // the program that component= sections run
+	Grace     time.Duration            // from TERM to KILL
+	Ended     context.Context          // done when the run is at its end
+	Tasks     *sync.WaitGroup          // of the goroutines that watch and stop processes
 
 	// Gone is called with the lock held when a node's process has ended, before its
 	// exit is logged.

@@ -140,7 +140,7 @@ func setUp(t *testing.T, listen string) *stage {
 	work := t.TempDir()
 	s.m = &Means{
 		Folder: func(node string) string { return filepath.Join(work, "nodes", node) },
-		Run: "this", Env: []string{"LAST=1"}, Clock: c, Processes: s, Topology: top, Addresses: addresses, Grace: time.Millisecond, Ended: ended,
+		Run:    "this", Env: []string{"LAST=1"}, Clock: c, Processes: s, Topology: top, Addresses: addresses, Grace: time.Millisecond, Ended: ended,
 		Tasks: &sync.WaitGroup{}, Gone: func(string) { s.m.Journal.Append("", event.Notice{Text: "gone"}) },
 		Unasked: func(e *ExitError) { s.unasked = append(s.unasked, e) },
 		Journal: journal.New(journal.Options{

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -58,6 +59,7 @@ type image struct {
 	dir   string // absolute
 	tag   string
 	tty   bool // the files are a terminal, which it shall own
+	user  *syscall.Credential
 	files []*os.File
 }
 
@@ -177,6 +179,9 @@ func (p *running) Signal(s os.Signal, to Reach) (reached int, err error) {
 
 func (p *running) start(d *driver, path string, s Spec) (err error) {
 	im := image{path: path, argv: s.Argv, env: s.Env, tag: s.Tag, tty: s.TTY}
+	if im.user, err = s.User.credential(); err != nil {
+		return &StartError{Program: s.Argv[0], Reason: err.Error(), Err: err}
+	}
 	if im.dir, err = filepath.Abs(s.Dir); err != nil {
 		return err
 	}
@@ -223,7 +228,20 @@ func (p *running) start(d *driver, path string, s Spec) (err error) {
 			im.files = append(im.files, theirs)
 		}
 	}
+	if im.user != nil {
+		for _, f := range ends { // it may open them again, by /dev/stdout
+			if err := f.Chown(int(im.user.Uid), int(im.user.Gid)); err != nil {
+				return fmt.Errorf("cannot give its output to %s: %w", s.User.Name, err)
+			}
+		}
+	}
 	if p.tree, err = d.forker.fork(im, p.ended); err != nil {
+		if reason := s.User.closed(path, im.dir); reason != "" && errors.Is(err, fs.ErrPermission) {
+			return &StartError{Program: s.Argv[0], Reason: reason, Err: err}
+		}
+		if im.user != nil && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL)) { // of setgroups, setgid, setuid
+			return &StartError{Program: s.Argv[0], Reason: fmt.Sprintf("it cannot be run as %s: %v", s.User.Name, err), Err: err}
+		}
 		if _, wrong := LookPath(s.Argv[0], s.Dir, s.Env); wrong != nil {
 			return wrong
 		}

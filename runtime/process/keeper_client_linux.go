@@ -324,7 +324,7 @@ func (k *kept) write(p []byte, attached []*os.File) error {
 
 func (k *kept) fork(im image, ended func(Exit)) (tree, error) {
 	r, err := k.ask(request{Op: opFork, Image: &wireImage{Path: im.path, Argv: im.argv, Env: im.env, Dir: im.dir,
-		Tag: im.tag, TTY: im.tty}}, ended, im.files...)
+		Tag: im.tag, TTY: im.tty, User: im.user}}, ended, im.files...)
 	if err != nil {
 		return nil, err
 	}

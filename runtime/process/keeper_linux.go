@@ -239,7 +239,7 @@ func (k *keeper) fork(r request, attached []*os.File) {
 		return
 	}
 	k.local.begin(image{path: r.Image.Path, argv: r.Image.Argv, env: r.Image.Env, dir: r.Image.Dir,
-		tag: r.Image.Tag, tty: r.Image.TTY, files: attached}, forked, ended)
+		tag: r.Image.Tag, tty: r.Image.TTY, user: r.Image.User, files: attached}, forked, ended)
 }
 
 // do does to a child what the driver asks for, and returns the reply.

@@ -87,7 +87,7 @@ func (l *local) fork(im image, ended func(Exit)) (t tree, err error) {
 // begin forks on a thread that may, and calls forked there before anything else
 // is made of the child. When it has ended, ended is called.
 func (l *local) begin(im image, forked func(*child, error), ended func(Exit)) {
-	attr := &syscall.ProcAttr{Dir: im.dir, Env: im.env, Sys: &syscall.SysProcAttr{Setpgid: true}}
+	attr := &syscall.ProcAttr{Dir: im.dir, Env: im.env, Sys: &syscall.SysProcAttr{Setpgid: true, Credential: im.user}}
 	for _, f := range im.files {
 		attr.Files = append(attr.Files, f.Fd())
 	}

@@ -49,12 +49,22 @@ type Spec struct {
 	TTY bool
 	// TTYSize is the size of the terminal; the zero Size is 80 columns and 24 rows.
 	TTYSize Size
+	// User is who the process runs as, with all that it starts; nil is who this process
+	// runs as. Its output can be opened again by that user, as /dev/stdout.
+	User *User
 	// Stdout and Stderr are given what the process writes, as it was read, each
 	// from one goroutine. Nil throws it away, and so does a writer that fails:
 	// a process is never held up by an error of its reader. The order between
 	// the two streams is only that in which they were read. A StreamEnder is told of
 	// the end of its stream.
 	Stdout, Stderr io.Writer
+}
+
+// User is a user of the machine, with the groups that it has.
+type User struct {
+	Name     string // for errors
+	UID, GID uint32
+	Groups   []uint32 // besides GID
 }
 
 // StreamEnder is a Stdout or Stderr that is told when it gets no more, as the process, and
