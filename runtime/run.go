@@ -116,14 +116,15 @@ type Run struct {
 	order  []*node.Node          // of the file
 
 	// Under the journal's lock.
-	cause     error // why the work was aborted, or nil
-	ending    bool
-	late      context.CancelCauseFunc // ends what is called at the end; nil until it ends
-	curtailed bool                    // late is to be called when the grace has passed
-	findings  []verdict.Finding
-	missed    *verdict.Finding // the observer has not been told all, where that is so
-	required  int64            // faults that have to touch something
-	ledger    fault.Ledger
+	cause      error // why the work was aborted, or nil
+	ending     bool
+	late       context.CancelCauseFunc // ends what is called at the end; nil until it ends
+	curtailed  bool                    // late is to be called when the grace has passed
+	findings   []verdict.Finding
+	missed     *verdict.Finding // the observer has not been told all, where that is so
+	required   int64            // faults that have to touch something
+	ledger     fault.Ledger
+	operations operations
 }
 
 // Start makes the run's folder and log and opens its control socket. Nothing
@@ -143,7 +144,7 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 	}
 	r.j = journal.New(journal.Options{
 		Roster:  roster.New(names, func(name string) bool { return cfg.Topology.Node(name).MayExit }),
-		Elapsed: r.Elapsed, Timeout: cfg.Settings.Timeout, Fold: r.ledger.Apply,
+		Elapsed: r.Elapsed, Timeout: cfg.Settings.Timeout, Fold: r.fold,
 		AfterFunc: func(d time.Duration, f func()) journal.Timer { return r.clock.AfterFunc(d, f) },
 		Ended:     r.watchEnded, Failed: r.abort, Settle: r.hearOut, Tail: func(name string) []string { return r.nodes[name].Tail() },
 	})
@@ -211,7 +212,7 @@ func (r *Run) open() (err error) {
 	r.means = &node.Means{
 		Run: r.id, Journal: r.j, Clock: r.clock, Processes: r.drivers.process, Control: r.drivers.control,
 		Topology: r.cfg.Topology, Addresses: r.addresses, Folder: r.NodeFolder, Component: r.cfg.Component, Grace: r.cfg.Settings.Grace,
-		Ended: r.ended, Tasks: &r.tasks, Gone: r.faults.Exited, Unasked: r.unasked,
+		Ended: r.ended, Tasks: &r.tasks, Operation: r.operate, Gone: r.gone, Unasked: r.unasked,
 	}
 	return r.listen()
 }
@@ -374,6 +375,18 @@ func (r *Run) abort(cause error) {
 	r.abortWork(cause)
 	r.j.CancelWatches(cause)
 	r.faults.GiveUp(cause)
+}
+
+// fold records what an event tells. The lock is held.
+func (r *Run) fold(e event.Event) {
+	r.ledger.Apply(e)
+	r.operations.Apply(e)
+}
+
+// gone closes what a node's incarnation has begun, which has ended. The lock is held.
+func (r *Run) gone(node string) {
+	r.faults.Exited(node)
+	r.abandonOperations(node)
 }
 
 // watchEnded is the error that watches end with at once, or nil. The lock is held.

@@ -27,22 +27,26 @@ var mayTouch = map[string]string{
 	"runtime/await":   "runtime/event runtime/journal runtime/osc runtime/roster",
 	"runtime/node": "runtime/address runtime/clock runtime/control runtime/event runtime/journal runtime/osc runtime/output runtime/process " +
 		"runtime/roster runtime/topology",
-	"runtime/fault":              "runtime/clock runtime/event runtime/journal runtime/verdict",
-	"runtime/report":             "runtime/event runtime/fault runtime/exact",
-	"runtime/link":               "runtime/clock runtime/osc",
-	"runtime/osc":                "",
-	"runtime/control":            "runtime/clock runtime/osc",
-	"runtime/component":          "runtime/control runtime/osc",
-	"runtime/process":            "runtime/userfile",
-	"runtime/output":             "runtime/internal/logfile",
-	"runtime/folder":             "runtime/internal/logfile runtime/process",
-	"runtime/topology":           "runtime/userfile",
-	"runtime/address":            "runtime/link runtime/topology",
-	"runtime/userfile":           "",
-	"runtime/record":             "runtime/userfile",
-	"runtime/internal/allocated": "",
-	"runtime/internal/logfile":   "",
-	"runtime": "runtime/address runtime/await runtime/clock runtime/control runtime/event runtime/fault runtime/folder runtime/journal runtime/link runtime/node runtime/osc " +
+	"runtime/history":              "runtime/event runtime/exact runtime/record",
+	"runtime/history/linearizable": "runtime/history",
+	"runtime/history/transaction":  "runtime/history",
+	"runtime/probe":                "runtime/history runtime/process runtime/journal",
+	"runtime/fault":                "runtime/clock runtime/event runtime/journal runtime/verdict",
+	"runtime/report":               "runtime/event runtime/fault runtime/exact",
+	"runtime/link":                 "runtime/clock runtime/osc",
+	"runtime/osc":                  "",
+	"runtime/control":              "runtime/clock runtime/osc",
+	"runtime/component":            "runtime/clock runtime/control runtime/osc",
+	"runtime/process":              "runtime/userfile",
+	"runtime/output":               "runtime/internal/logfile",
+	"runtime/folder":               "runtime/internal/logfile runtime/process",
+	"runtime/topology":             "runtime/userfile",
+	"runtime/address":              "runtime/link runtime/topology",
+	"runtime/userfile":             "",
+	"runtime/record":               "runtime/userfile",
+	"runtime/internal/allocated":   "",
+	"runtime/internal/logfile":     "",
+	"runtime": "runtime/history runtime/address runtime/await runtime/clock runtime/control runtime/event runtime/fault runtime/folder runtime/journal runtime/link runtime/node runtime/osc " +
 		"runtime/output runtime/process runtime/roster runtime/topology runtime/verdict",
 	"builtins":        "runtime runtime/clock runtime/control runtime/event runtime/fault runtime/link runtime/osc runtime/output runtime/process runtime/record runtime/roster runtime/task runtime/topology runtime/userfile runtime/verdict",
 	"script":          "builtins scenarios runtime runtime/event runtime/exact runtime/fault runtime/link runtime/process runtime/topology runtime/userfile runtime/verdict",
@@ -64,6 +68,7 @@ var never = map[string]string{
 	"runtime/task":    "os net os/exec io",
 	"runtime/fault":   "os net os/exec",
 	"runtime/report":  "os net os/exec",
+	"runtime/history": "os net os/exec sync",
 	"scenarios/buffy": "go.starlark.net/starlark",
 	"script":          "github.com/spf13/pflag",
 }
@@ -97,10 +102,11 @@ func TestArrows(t *testing.T) {
 }
 
 // TestOneJudge: package verdict alone sets the outcome of a run. What has no run,
-// such as a test whose script is broken, cmd names by itself.
+// such as a test whose script is broken, cmd names by itself. Operations have outcomes of
+// their own, in package history.
 func TestOneJudge(t *testing.T) {
 	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() && (d.Name() == ".git" || path == filepath.Join("..", "runtime", "verdict")) {
+		if err != nil || d.IsDir() && (d.Name() == ".git" || path == filepath.Join("..", "runtime", "verdict") || path == filepath.Join("..", "runtime", "history")) {
 			return orSkip(err)
 		}
 		if d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {

@@ -29,6 +29,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/control"
@@ -94,6 +95,7 @@ type Home struct {
 	closing  chan struct{}
 	reading  sync.WaitGroup
 
+	operations atomic.Int64 // so far
 	mu         sync.Mutex
 	hasStarted bool
 	hasStopped bool

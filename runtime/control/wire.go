@@ -18,6 +18,10 @@ const (
 	AddressDoneShutdown  = "/done_shutdown"  // s name: to dagon
 	AddressDone          = "/done"           // s name: to dagon
 	AddressCount         = "/count"          // s name, h messages so far: to dagon
+	AddressInvoke        = "/invoke"         // h operation, s process, s f, key, value, h at: to dagon; those from key on may be left out
+	AddressOK            = "/ok"             // h operation, result, h at: to dagon; those from result on may be left out
+	AddressFail          = "/fail"           // h operation, s error, h at: to dagon, as /ok; it was surely not done
+	AddressInfo          = "/info"           // h operation, s error, h at: to dagon, as /ok; nobody knows
 	AddressData          = "/data"           // s or b payload, optionally h id: component to component
 	AddressAck           = "/ack"            // h id: component to component
 	AddressEnd           = "/end"            // s name: component to component, nothing follows

@@ -37,6 +37,8 @@ const (
 	KindAbandoned    Kind = "abandoned"
 	KindAwait        Kind = "await"
 	KindAwaitEnded   Kind = "await_ended"
+	KindInvoke       Kind = "invoke"
+	KindCompleted    Kind = "completed"
 	KindPrint        Kind = "print"
 	KindNotice       Kind = "notice"
 	KindFinding      Kind = "finding"
@@ -184,6 +186,8 @@ type FaultPlanned struct {
 	Detail string   `json:"detail,omitempty"` // "HUP", "memory=64MiB", …
 	// Links are the pairs of nodes between which it acts, where it acts on links.
 	Links [][2]string `json:"links,omitempty"`
+	// Lasting says that it stays in force until it is healed.
+	Lasting bool `json:"lasting,omitempty"`
 	// Harmless says that it harms nobody: it undoes a fault, or asks or tells
 	// processes something by a signal that does not kill or stop them.
 	Harmless bool `json:"harmless,omitempty"`
@@ -266,6 +270,49 @@ type AwaitEnded struct {
 	Missing []string `json:"missing,omitempty"`
 }
 
+// Invoke is the beginning of an operation on the system under test, Completed its end
+// under the same number. Package history says what they tell.
+type Invoke struct {
+	Op      int    `json:"op"` // from 0
+	Process int    `json:"process"`
+	Client  string `json:"client,omitempty"`
+	F       string `json:"f"`
+	Key     JSON   `json:"key,omitempty"`
+	Value   JSON   `json:"value,omitempty"`
+	// At is when it was, in seconds since the start, where a node has told that and it is
+	// not the event's own time; else 0.
+	At float64 `json:"at,omitempty"`
+}
+
+// Completed tells what became of an operation: "ok", "fail" for surely not done, or
+// "info" where nobody knows.
+type Completed struct {
+	Op      int     `json:"op"`
+	Outcome string  `json:"outcome"`
+	Result  JSON    `json:"result,omitempty"`
+	Error   string  `json:"error,omitempty"`
+	At      float64 `json:"at,omitempty"` // as of Invoke
+}
+
+// JSON is a value as JSON, valid UTF-8; "" is none.
+type JSON string
+
+// MarshalJSON returns the value as it is.
+func (v JSON) MarshalJSON() ([]byte, error) {
+	if v == "" {
+		return []byte("null"), nil
+	}
+	return []byte(v), nil
+}
+
+// UnmarshalJSON takes a value as it is; null is none.
+func (v *JSON) UnmarshalJSON(data []byte) error {
+	if *v = JSON(data); *v == "null" {
+		*v = ""
+	}
+	return nil
+}
+
 // Print is a line that the script printed.
 type Print struct {
 	Text string `json:"text"`
@@ -330,6 +377,8 @@ func (FaultHealed) Kind() Kind  { return KindHealed }
 func (Abandoned) Kind() Kind    { return KindAbandoned }
 func (Await) Kind() Kind        { return KindAwait }
 func (AwaitEnded) Kind() Kind   { return KindAwaitEnded }
+func (Invoke) Kind() Kind       { return KindInvoke }
+func (Completed) Kind() Kind    { return KindCompleted }
 func (Print) Kind() Kind        { return KindPrint }
 func (Notice) Kind() Kind       { return KindNotice }
 func (Finding) Kind() Kind      { return KindFinding }
@@ -362,6 +411,8 @@ var kinds = map[Kind]func(line []byte) (Detail, error){
 	KindAbandoned:    as[Abandoned],
 	KindAwait:        as[Await],
 	KindAwaitEnded:   as[AwaitEnded],
+	KindInvoke:       as[Invoke],
+	KindCompleted:    as[Completed],
 	KindPrint:        as[Print],
 	KindNotice:       as[Notice],
 	KindFinding:      as[Finding],

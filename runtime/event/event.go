@@ -57,7 +57,12 @@ func (e Event) append(dst []byte) ([]byte, error) {
 			return nil, err
 		}
 	}
-	if d, ok := e.Detail.(Received); ok {
+	switch d := e.Detail.(type) { // what there may be most of
+	case Received:
+		return d.append(append(dst, ','))
+	case Invoke:
+		return d.append(append(dst, ','))
+	case Completed:
 		return d.append(append(dst, ','))
 	}
 	detail, err := exact.Marshal(e.Detail)

@@ -3,12 +3,15 @@ package event_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"math"
 	"reflect"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/dagon-star/dagon-star/runtime/event"
+	"github.com/dagon-star/dagon-star/runtime/exact"
 )
 
 // FuzzReceived: a message comes back from its line as it was where Exact says so, and
@@ -103,6 +106,52 @@ func BenchmarkReceived(b *testing.B) {
 	b.Run("read", func(b *testing.B) {
 		for range b.N {
 			event.Parse(line)
+		}
+	})
+}
+
+// FuzzOperation: an operation is written by hand as by encoding/json, and comes back as
+// it was.
+func FuzzOperation(f *testing.F) {
+	f.Add(0, 1, "c", "write", `"x"`, "5", "why", 0.5)
+	f.Add(-1, 1<<40, "c\xff", "\u2028<&>", "", `{"a":[1,null]}`, "", 0.0)
+	f.Add(7, 0, "", "", "012", `"\""`, "\x00", 1e300)
+	f.Add(7, 0, "", "", "-0", "1 2", "", 1e-9)
+	f.Fuzz(func(t *testing.T, op, process int, client, name, key, value, why string, at float64) {
+		for _, d := range []event.Detail{
+			event.Invoke{Op: op, Process: process, Client: client, F: name, Key: event.JSON(key), Value: event.JSON(value), At: at},
+			event.Completed{Op: op, Outcome: name, Result: event.JSON(value), Error: why, At: at},
+		} {
+			valid := func(s string) bool { return s == "" || json.Valid([]byte(s)) }
+			line, err := event.Event{Seq: 1, Detail: d}.MarshalJSON()
+			_, invokes := d.(event.Invoke)
+			if good := valid(value) && (!invokes || valid(key)) && !math.IsNaN(at) && !math.IsInf(at, 0); good != (err == nil) {
+				t.Fatalf("%+v: %v", d, err)
+			}
+			if err != nil || !utf8.ValidString(key) || !utf8.ValidString(value) {
+				continue
+			}
+			got, err := event.Parse(line)
+			if err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
+			if again, err := got.MarshalJSON(); err != nil || !bytes.Equal(again, line) && key != "null" && value != "null" {
+				t.Fatalf("%s comes back as %s, %v", line, again, err)
+			}
+			var slow, quick map[string]any
+			plain, err := exact.Marshal(d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(json.Unmarshal(plain, &slow), json.Unmarshal(line, &quick)); err != nil {
+				t.Fatal(err)
+			}
+			for _, common := range []string{"seq", "t", "kind"} {
+				delete(quick, common)
+			}
+			if !reflect.DeepEqual(slow, quick) {
+				t.Fatalf("%s is %v, and by encoding/json %v", line, quick, slow)
+			}
 		}
 	})
 }

@@ -87,7 +87,7 @@ type Life struct {
 // lock is held.
 func (b *Book) Plan(p Plan, d Doer) *Step {
 	l := &Life{ID: b.j.NewID(), What: p.What, book: b, plan: p, doer: d}
-	b.j.Append("", event.FaultPlanned{ID: l.ID, What: p.What, Nodes: p.Nodes, Detail: p.Detail, Links: p.Links, Harmless: p.Harmless})
+	b.j.Append("", event.FaultPlanned{ID: l.ID, What: p.What, Nodes: p.Nodes, Detail: p.Detail, Links: p.Links, Lasting: p.Lasting, Harmless: p.Harmless})
 	if p.Lasting {
 		l.nodes = slices.Clone(p.Nodes)
 		b.lives = append(b.lives, l)

@@ -19,6 +19,7 @@ type Record struct {
 	Where     string // where it was scheduled; "" for one that was planned
 	Nodes     []string
 	Links     [][2]string
+	Lasting   bool
 	Harmless  bool
 	Scheduled bool // it was scheduled: what it does is in records of its own
 	Fired     bool
@@ -27,9 +28,11 @@ type Record struct {
 	Unseen    bool
 	Touched   event.Touched
 	Healed    bool
-	Abandoned *event.Abandoned
-	Seq       int64         // of the event by which it was scheduled or planned
-	T         time.Duration // of that event, since the start of the run
+	// AppliedAt and HealedAt are when it was, since the start of the run.
+	AppliedAt, HealedAt time.Duration
+	Abandoned           *event.Abandoned
+	Seq                 int64         // of the event by which it was scheduled or planned
+	T                   time.Duration // of that event, since the start of the run
 }
 
 // Ledger is what a log tells of the lives of faults: a fold over its events, of
@@ -71,14 +74,14 @@ func (t *Ledger) Apply(e event.Event) {
 	case event.Scheduled:
 		add(d.ID, &Record{What: d.What, Where: d.Where, Scheduled: true})
 	case event.FaultPlanned:
-		add(d.ID, &Record{What: d.What, Detail: d.Detail, Nodes: d.Nodes, Links: d.Links, Harmless: d.Harmless})
+		add(d.ID, &Record{What: d.What, Detail: d.Detail, Nodes: d.Nodes, Links: d.Links, Lasting: d.Lasting, Harmless: d.Harmless})
 	case event.Fired:
 		if r := t.byID[d.ID]; r != nil {
 			r.Fired = true
 		}
 	case event.FaultApplied:
 		if r := t.byID[d.ID]; r != nil {
-			r.Applied, r.To, r.Dead, r.Unseen = true, d.To, d.Dead, d.Unseen
+			r.Applied, r.AppliedAt, r.To, r.Dead, r.Unseen = true, e.T, d.To, d.Dead, d.Unseen
 		}
 	case event.FaultTouched:
 		if r := t.byID[d.ID]; r != nil {
@@ -86,7 +89,7 @@ func (t *Ledger) Apply(e event.Event) {
 		}
 	case event.FaultHealed:
 		if r := t.byID[d.ID]; r != nil {
-			r.Healed, r.Unseen = true, r.Unseen || d.Unseen
+			r.Healed, r.HealedAt, r.Unseen = true, e.T, r.Unseen || d.Unseen
 		}
 	case event.Abandoned:
 		if r := t.byID[d.ID]; r != nil {
@@ -117,6 +120,11 @@ func (r *Record) Title() string {
 		title += " at " + r.Where
 	}
 	return title
+}
+
+// InForce reports whether the fault stayed in force at a time of the run.
+func (r *Record) InForce(at time.Duration) bool {
+	return r.Lasting && r.Applied && r.AppliedAt <= at && (!r.Healed || at < r.HealedAt)
 }
 
 // Shortcoming is why the fault has shown nothing, "" where it has or need not:

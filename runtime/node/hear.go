@@ -190,7 +190,17 @@ func (n *Node) Received(c *control.Conn, all []*osc.Message) {
 		return
 	}
 	for _, m := range received {
-		if j.Hears() {
+		if !j.Hears() {
+			continue
+		}
+		known, err := false, error(nil)
+		if n.m.Operation != nil {
+			known, err = n.m.Operation(n.Name, m)
+		}
+		switch {
+		case err != nil:
+			j.Append(n.Name, event.Refused{Peer: c.Peer(), Reason: err.Error(), Message: true})
+		case !known:
 			j.Append(n.Name, m)
 		}
 	}

@@ -51,6 +51,10 @@ type Means struct {
 	Ended     context.Context          // done when the run is at its end
 	Tasks     *sync.WaitGroup          // of the goroutines that watch and stop processes
 
+	// Operation is called with the lock held for each message of a node, and records one
+	// that tells of an operation: known is false for any other. The error is that of
+	// one that is to be refused. It may be nil.
+	Operation func(node string, m event.Received) (known bool, err error)
 	// Gone is called with the lock held when a node's process has ended, before its
 	// exit is logged.
 	Gone func(node string)
