@@ -1,10 +1,12 @@
 package topology
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -35,23 +37,34 @@ func (t *Topology) WorkingFolder(n *Node, p Place) string {
 	return t.fill(n, p, n.Cwd)
 }
 
-// Expand fills in the placeholders of any text, as in a value of the node's section:
-// for templates, setup, ready keys, and what a script has a node do. The error names
-// every placeholder of which there is no node, endpoint or value.
-func (t *Topology) Expand(n *Node, p Place, text string) (string, error) {
-	return t.fill(n, p, text), nil
-}
-
 // Command is the command line of a node, what the ini adds to its environment,
 // and its working folder, "" where the ini does not say. phoneHome is the
 // host:port that the node reports to; componentProgram is the dagon-star that
 // runs components.
+//
+// A command = is as it stands, and has a PATH that goes on with the folders in which
+// servers are installed, unless the ini sets one: see ServerPath.
 func (t *Topology) Command(n *Node, p Place, phoneHome, componentProgram string) (argv, env []string, dir string, err error) {
 	fill := func(s string) string { return t.fill(n, p, s) }
 	for _, w := range n.Wrapper {
 		argv = append(argv, fill(w))
 	}
+	for _, e := range n.Endpoints {
+		env = append(env, listenVariable(e.Name)+"="+address(p, n.Name, e.Name))
+	}
+	if path := os.Getenv("PATH"); n.Words != nil && ServerPath(path) != path {
+		env = append(env, "PATH="+ServerPath(path))
+	}
+	for _, v := range n.Env {
+		env = append(env, v.Key+"="+fill(v.Value))
+	}
+	dir = fill(n.Cwd)
 	switch {
+	case n.Words != nil:
+		for _, word := range n.Words {
+			argv = append(argv, fill(word))
+		}
+		return argv, env, dir, nil
 	case n.Component == "":
 		argv = append(argv, n.Path)
 	case componentProgram == "":
@@ -70,30 +83,48 @@ func (t *Topology) Command(n *Node, p Place, phoneHome, componentProgram string)
 	for _, word := range n.Args {
 		argv = append(argv, fill(word))
 	}
-	argv = append(argv, "--phone-home="+phoneHome)
-	for _, e := range n.Endpoints {
-		env = append(env, listenVariable(e.Name)+"="+address(p, n.Name, e.Name))
+	return append(argv, "--phone-home="+phoneHome), env, dir, nil
+}
+
+// ServerPath is a PATH followed by the folders in which packages put servers, those of
+// them that are there and not in it: the sbin folders, and those of PostgreSQL, the
+// latest version first. What is found in the PATH itself stays what it is.
+func ServerPath(path string) string {
+	folders := filepath.SplitList(path)
+	more := []string{"/usr/local/sbin", "/usr/sbin", "/sbin", "/opt/homebrew/sbin"}
+	if runtime.GOOS == "windows" {
+		more = nil
 	}
-	for _, v := range n.Env {
-		env = append(env, v.Key+"="+fill(v.Value))
+	for _, pattern := range []string{"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin"} {
+		found, _ := filepath.Glob(pattern) // its only error is that of a bad pattern
+		slices.SortFunc(found, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(b, a)) })
+		more = append(more, found...)
 	}
-	return argv, env, fill(n.Cwd), nil
+	for _, folder := range more {
+		if info, err := os.Stat(folder); err == nil && info.IsDir() && !slices.Contains(folders, folder) {
+			folders = append(folders, folder)
+		}
+	}
+	return strings.Join(folders, string(filepath.ListSeparator))
 }
 
 // ErrNoComponentProgram is the error of running a built-in component where it
 // is not known which program has it.
 var ErrNoComponentProgram = errors.New("component = needs the path of a dagon-star binary, and none was given")
 
-// CheckPrograms finds the nodes whose program or working folder is not there.
-// look tells whether a program can be started; see process.LookPath.
+// CheckPrograms finds the nodes whose program, working folder or user is not there.
+// look reports whether a program can be started; see process.LookPath.
 func (t *Topology) CheckPrograms(componentProgram string, components []string, look func(program, dir string, env []string) error) Mistakes {
 	var mistakes Mistakes
 	wrong := func(n *Node, key, format string, args ...any) {
 		mistakes = append(mistakes, &Mistake{File: t.Path, Line: n.keyLine(key), Text: fmt.Sprintf(format, args...)})
 	}
 	inherited := os.Environ()
-	for _, n := range t.Nodes {
+	for _, n := range t.sectionNodes() {
 		env := inherited[:len(inherited):len(inherited)]
+		if n.Words != nil {
+			env = append(env, "PATH="+ServerPath(os.Getenv("PATH")))
+		}
 		for _, v := range n.Env {
 			env = append(env, v.Key+"="+v.Value)
 		}
@@ -106,7 +137,19 @@ func (t *Topology) CheckPrograms(componentProgram string, components []string, l
 				wrong(n, "wrapper_path", "[%s]: %v", n.Section, err)
 			}
 		}
+		if n.User != "" {
+			if _, err := FindUser(n.User); err != nil {
+				wrong(n, "user", "[%s]: user is %q: %v", n.Section, n.User, err)
+			}
+		}
 		switch {
+		case n.Words != nil:
+			if strings.HasPrefix(n.Words[0], "<") {
+				break // it is known when the node is forked
+			}
+			if err := look(n.Words[0], dir, env); err != nil {
+				wrong(n, "command", "[%s]: %v", n.Section, err)
+			}
 		case n.Component == "":
 			if err := look(n.Path, dir, env); err != nil {
 				wrong(n, "path", "[%s]: %v", n.Section, err)
@@ -121,14 +164,15 @@ func (t *Topology) CheckPrograms(componentProgram string, components []string, l
 }
 
 // Files are the absolute paths of the regular files that values of nodes name,
-// each once and in the order of the ini: of file =, and of any other flag,
-// argument or variable that is the path of one, absolute or relative to cwd =.
-// Programs may be among them.
+// each once and in the order of the ini: of file =, of template.FILE =, and of any
+// other flag, word of a command, argument or variable that is the path of one,
+// absolute or relative to cwd =. Programs may be among them.
 func (t *Topology) Files() []string {
 	var files []string
 	seen := map[string]bool{}
-	for _, n := range t.Nodes {
-		n.texts(func(_ keyValue, path string) {
+	for _, n := range t.sectionNodes() {
+		n.texts(func(of nodeText) {
+			path := of.path
 			if path != "" && !filepath.IsAbs(path) && n.Cwd != "" && !strings.Contains(n.Cwd, "<") {
 				path = filepath.Join(n.Cwd, path)
 				if t.relative[n.Cwd] {

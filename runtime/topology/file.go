@@ -2,6 +2,7 @@ package topology
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -43,16 +44,24 @@ type keyValue struct {
 	line       int
 	bare       bool // a key without "="
 	isText     bool // placeholders in the value are replaced
+	below      bool // the value is the indented lines below it
 }
 
 // mistake adds a mistake, as long as there are not too many: what it quotes of
 // the file is cut.
 func (f *file) mistake(line int, format string, args ...any) {
+	f.mistakeIn(f.path, line, format, args...)
+}
+
+// mistakeIn is mistake, in a file that the ini names.
+func (f *file) mistakeIn(path string, line int, format string, args ...any) {
 	if f.full() {
 		f.more++
 		return
 	}
-	f.mistakes = append(f.mistakes, f.told(line, format, args))
+	m := f.told(line, format, args)
+	m.File = path
+	f.mistakes = append(f.mistakes, m)
 }
 
 // notice adds a notice, as long as there are not too many.
@@ -61,6 +70,9 @@ func (f *file) notice(line int, format string, args ...any) {
 		f.notices = append(f.notices, f.told(line, format, args))
 	}
 }
+
+// phrase is a text of ours in a mistake, which is not cut as a quotation is.
+type phrase string
 
 func (f *file) told(line int, format string, args []any) *Mistake {
 	for i, arg := range args {
@@ -75,13 +87,29 @@ func (f *file) told(line int, format string, args []any) *Mistake {
 // what was meant.
 func (f *file) full() bool { return len(f.mistakes) == maxMistakes }
 
-// found are the mistakes by line, and the number of those that are not told.
+// found are the mistakes by line, those in files that the ini names after its own, and
+// the number of those that are not told.
 func (f *file) found() Mistakes {
-	slices.SortStableFunc(f.mistakes, func(a, b *Mistake) int { return a.Line - b.Line })
+	slices.SortStableFunc(f.mistakes, func(a, b *Mistake) int {
+		switch {
+		case a.File == b.File:
+			return a.Line - b.Line
+		case a.File == f.path:
+			return -1
+		case b.File == f.path:
+			return 1
+		}
+		return strings.Compare(a.File, b.File)
+	})
 	if f.more == 0 {
 		return f.mistakes
 	}
-	last := f.mistakes[len(f.mistakes)-1].Line // so that it stays the last, wherever it is sorted
+	last := 0 // so that it stays the last, wherever it is sorted
+	for _, m := range f.mistakes {
+		if m.File == f.path {
+			last = m.Line
+		}
+	}
 	return append(f.mistakes, &Mistake{File: f.path, Line: last, Text: fmt.Sprintf("… and %d more", f.more)})
 }
 
@@ -99,25 +127,171 @@ func scan(path string, data []byte) *file {
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	seen := map[string]int{}
 	var current *section
-	number := 0
+	var long *longValue
+	number, end := 0, 0
 	for line := range bytes.Lines(data) {
 		number++
+		end += len(line)
 		text := string(bytes.TrimSpace(line))
+		indent := len(line) - len(bytes.TrimLeft(line, " \t"))
 		switch {
 		case !utf8.ValidString(text):
 			f.mistake(number, "the line is not UTF-8")
+			continue
 		case strings.IndexFunc(text, func(c rune) bool { return unicode.IsControl(c) && c != '\t' }) >= 0:
 			f.mistake(number, "the line has a control character")
+			continue
+		}
+		if long != nil && (text == "" || f.goOn(long, text, number, indent, end)) {
+			continue
+		}
+		f.finish(long, data)
+		long = nil
+		switch {
 		case text == "" || text[0] == '#' || text[0] == ';':
 		case text[0] == '[':
 			current = f.section(text, number, seen)
 		case current == nil:
 			f.mistake(number, "%q comes before the first section: a section such as [leader] was expected", text)
 		default:
-			f.key(current, text, number)
+			if name := f.key(current, text, number); isLong(name) {
+				long = &longValue{section: current, name: name, line: number, indent: indent, start: end, end: end}
+			}
 		}
 	}
+	f.finish(long, data)
 	return f
+}
+
+// isLong reports whether the value of a key goes on over the lines below it that are
+// indented more than the key.
+func isLong(key string) bool {
+	return key == "command" || key == "setup" || key == "ready.exec" || strings.HasPrefix(key, "template.")
+}
+
+// longValue is a value that goes on, while its lines are read.
+type longValue struct {
+	section    *section
+	name       string
+	line       int // of the key
+	indent     int // of the key
+	start, end int // in the file, of the lines below it
+	comment    int // the line of a comment that has ended it, if one has
+	told       bool
+}
+
+// isKeyLine is a line that nobody means as words of a command: [section], or key = value.
+var isKeyLine = regexp.MustCompile(`^(\[[^\[\]:]+\]$|[a-z][\w.-]*[ \t]+=([ \t]|$))`)
+
+// goOn reports whether a line that is not empty belongs to a value that goes on. A
+// comment that is not indented as the value is ends it: it is a mistake if what
+// follows is indented again.
+func (f *file) goOn(v *longValue, text string, number, indent, end int) bool {
+	switch {
+	case indent <= v.indent && (text[0] == '#' || text[0] == ';'):
+		v.comment = cmp.Or(v.comment, number)
+	case indent <= v.indent:
+		return false
+	case v.comment == 0:
+		v.end = end
+		if v.name == "command" && isKeyLine.MatchString(text) {
+			f.mistake(number, "%q is indented, and so one of the lines of command at line %d: to make it a line of its own, take away the indentation", text, v.line)
+		}
+	case !v.told:
+		v.told = true
+		f.mistake(number, "the line is indented as one of %s at line %d, which the comment at line %d has ended: indent that comment too, or take it away",
+			v.name, v.line, v.comment)
+	}
+	return true
+}
+
+// finish puts the lines of a value that went on into its key.
+func (f *file) finish(v *longValue, data []byte) {
+	if v == nil || v.section.lines[v.name] != v.line {
+		return // the key is a mistake
+	}
+	k := &v.section.keys[len(v.section.keys)-1]
+	if strings.TrimSpace(string(data[v.start:v.end])) == "" {
+		if strings.HasPrefix(v.name, "template.") {
+			return
+		}
+		if value, cut, missing := readValue(k.value); missing == "" && cut == "" && strings.ContainsAny(k.value[:min(1, len(k.value))], "\"'`") {
+			k.value = value // in quotes, as any other
+		} else if v.name == "command" {
+			k.value = uncommented(k.value)
+		}
+		return
+	}
+	below := undented(string(data[v.start:v.end]))
+	switch {
+	case v.name == "command":
+		k.value = uncommented(k.value + "\n" + below)
+	case !strings.HasPrefix(v.name, "template."):
+		k.value += "\n" + below // from the key's line on, so that a line of it can be found
+	case k.value != "":
+		f.mistake(v.line, "%s has both a file, %q, and lines below it: one of them was expected", v.name, k.value)
+	default:
+		k.value, k.below = below, true
+	}
+}
+
+// undented are lines without the white space that all of them begin with, and without
+// what their ends have. Empty ones at the end are left out.
+func undented(lines string) string {
+	common, first := "", true
+	for line := range strings.Lines(lines) {
+		text := strings.TrimLeft(line, " \t\r\n")
+		if text == "" {
+			continue
+		}
+		indent := line[:len(line)-len(text)]
+		if first {
+			common, first = indent, false
+		}
+		same := 0
+		for same < min(len(indent), len(common)) && indent[same] == common[same] {
+			same++
+		}
+		common = common[:same]
+	}
+	var b strings.Builder
+	b.Grow(len(lines) + 1)
+	for line := range strings.Lines(lines) {
+		b.WriteString(strings.TrimPrefix(strings.TrimRight(line, " \t\r\n"), common))
+		b.WriteByte('\n')
+	}
+	return strings.TrimRight(b.String(), "\n") + "\n"
+}
+
+// uncommented is the text of a command without its comments, which begin with "#" or
+// ";" at the beginning of a line or after a space, outside of quotes.
+func uncommented(text string) string {
+	var b strings.Builder
+	b.Grow(len(text))
+	quote, before, escaped := byte(0), byte('\n'), false
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		switch {
+		case escaped:
+			escaped = false
+		case c == '\\' && quote != '\'':
+			escaped = true
+		case quote != 0 && c == quote:
+			quote = 0
+		case quote == 0 && (c == '"' || c == '\'' || c == '`'):
+			quote = c
+		case quote == 0 && (c == '#' || c == ';') && strings.IndexByte(" \t\n", before) >= 0:
+			end := strings.IndexByte(text[i:], '\n')
+			if end < 0 {
+				return strings.TrimSpace(b.String())
+			}
+			i += end
+			c = '\n'
+		}
+		before = c
+		b.WriteByte(c)
+	}
+	return strings.TrimSpace(b.String())
 }
 
 func (f *file) section(text string, line int, seen map[string]int) *section {
@@ -140,31 +314,34 @@ func (f *file) section(text string, line int, seen map[string]int) *section {
 	return s // also where it is wrong, so that its keys are read past
 }
 
-// key reads one line of a section.
-func (f *file) key(s *section, text string, line int) {
+// key reads one line of a section, and returns the key's name.
+func (f *file) key(s *section, text string, line int) (name string) {
 	name, rest, hasValue := strings.Cut(text, "=")
 	name = strings.TrimSpace(name)
 	if name == "" || name == "-" || strings.ContainsAny(name, "\"'`[]<>") || strings.ContainsFunc(name, unicode.IsSpace) && hasValue {
 		f.mistake(line, "%q is no key: key = value was expected", text)
-		return
+		return name
 	}
 	if !hasValue {
 		if end := strings.IndexFunc(text, unicode.IsSpace); end > 0 { // a comment may follow
 			name = text[:end]
 			if after := strings.TrimSpace(text[end:]); after[0] != '#' && after[0] != ';' {
 				f.mistake(line, "%q is no key: key = value was expected", text)
-				return
+				return name
 			}
 		}
 	}
 	if at := s.lines[name]; at > 0 {
 		f.mistake(line, "%s is there twice in [%s]: line %d has it already", name, s.name, at)
-		return
+		return name
 	}
-	value, cut, missing := readValue(rest)
+	value, cut, missing := strings.TrimSpace(rest), "", ""
+	if !isLong(name) || strings.HasPrefix(name, "template.") {
+		value, cut, missing = readValue(rest)
+	}
 	if missing != "" {
 		f.mistake(line, "%q: the closing %s was expected on the same line", text, missing)
-		return
+		return name
 	}
 	if seemsValue(name, value, cut) && len(f.cut) < maxMistakes {
 		if f.cut == nil {
@@ -175,6 +352,7 @@ func (f *file) key(s *section, text string, line int) {
 	}
 	s.lines[name] = line
 	s.keys = append(s.keys, keyValue{key: name, value: value, line: line, bare: !hasValue})
+	return name
 }
 
 // readValue reads what follows "=": a text that ends at the line's end, or at a
@@ -220,6 +398,7 @@ func readValue(rest string) (value, cut, missing string) {
 //   - the sign stands within quotes that are closed after it;
 //   - the sign is a ";" after several words, and the value is passed on: it may be
 //     a command of a shell, where ";" is followed by another;
+//   - the sign is a ";" in a pattern;
 //   - the sign is followed by a digit, as in "issue #5".
 //
 // Other comments at the end of a line are ordinary ones.
@@ -233,6 +412,9 @@ func seemsValue(key, value, cut string) bool {
 		return true
 	}
 	if open := openQuote(value); open != 0 && strings.IndexByte(cut, open) >= 0 {
+		return true
+	}
+	if cut[0] == ';' && key == "ready.log" {
 		return true
 	}
 	isKey := slices.ContainsFunc(nodeKeys[:], func(k Key) bool { return k.Name == key }) // and no flag

@@ -13,51 +13,33 @@ import (
 )
 
 // Key is a key of the ini that is not passed to the program.
-type Key struct{ Name, Value, Text string }
-
-// Keys are the keys of a node's section that say how it is run. Any other is
-// passed to its program as --key=value, in the order of the file, after --name=
-// and before --phone-home=.
-func Keys() []Key { return slices.Clone(nodeKeys[:]) }
-
-var nodeKeys = [...]Key{
-	{"path", "FILE", "the program, relative to the ini; a name without a slash is looked up in PATH where no such file is beside the ini"},
-	{"component", "NAME", "runs a component that is built into dagon-star instead of a program"},
-	{"role", "leader|worker|sender|receiver", "the node's role"},
-	{"leader", "true|false", "the older way to say so; true, or empty, also passes -l"},
-	{"sender", "true|false", "the older way to say so. Without a role, a section or name with \"receiver\" in it is a receiver, and any other a worker"},
-	{"name", "NAME", "the node's name, if it is not the section's"},
-	{"file", "FILE", "passed as --file=, made absolute: it is relative to the ini"},
-	{"args", "WORDS", "more arguments, in the words of a shell"},
-	{"arg.KEY", "VALUE", "passes --KEY=VALUE where KEY is one of these keys"},
-	{"env.KEY", "VALUE", "sets a variable in the environment"},
-	{"cwd", "DIR", "the working folder, relative to the ini; without it the node has one of its own in the run's folder"},
-	{"tty", "true|false", "gives the node a terminal; carriage returns at the ends of its lines are left out"},
-	{"tty.size", "COLUMNSxROWS", "the size of that terminal, 80x24"},
-	{"may_exit", "true|false", "the node may exit unasked"},
-	{"listen.NAME", "PORT|auto|udp:PORT|udp:auto", "an endpoint of the node's own address: <SELF:NAME> here, <node:NAME> in other sections, DAGON_LISTEN_NAME in its environment"},
-	{"wrapper_path", "FILE", "a program put in front of the command"},
-	{"wrapper_args_N", "VALUE", "its arguments, in the order of their numbers"},
+type Key struct {
+	Name, Value, Text string
+	Example           string // a whole ini, which runs where the files and users that it names are there
 }
+
+// Keys are the keys of a node's section that say how it is run. In a section with
+// path = or component =, any other is passed to the program as --key=value, in the
+// order of the file, after --name= and before --phone-home=; in one with command = it
+// is a mistake.
+func Keys() []Key { return slices.Clone(nodeKeys[:]) }
 
 // SettingKeys are the keys of [dagon].
 func SettingKeys() []Key {
 	d := DefaultSettings()
 	return []Key{
-		{"listen", "HOST:PORT", "where the control socket listens, for all nodes; without it each has a port of its own on 127.0.0.1"},
-		{"timeout", "DURATION", fmt.Sprintf("of an await, %s", d.Timeout)},
-		{"drain", "DURATION", fmt.Sprintf("between done and shutdown, %s", d.Drain)},
-		{"grace", "DURATION", fmt.Sprintf("for a node to end before it is killed, %s", d.Grace)},
-		{"time_limit", "DURATION", fmt.Sprintf("of the run, %s", d.TimeLimit)},
-		{"seed", "NUMBER", "of all that is drawn; without it each run has a new one"},
-		{"links", "auto|proxy|direct", "how nodes reach each other by <node:NAME>: through a link that faults act on, or directly; auto is proxy where the script's text has net faults"},
-		{"contain", "auto|sealed|cgroup|supervised", "how surely nothing outlives the run: the rung of the containment ladder that it must be on, or the highest that the machine gives"},
+		{"listen", "HOST:PORT", "where the control socket listens, for all nodes; without it each has a port of its own on 127.0.0.1", ""},
+		{"timeout", "DURATION", fmt.Sprintf("of an await, %s", d.Timeout), ""},
+		{"drain", "DURATION", fmt.Sprintf("between done and shutdown, %s", d.Drain), ""},
+		{"grace", "DURATION", fmt.Sprintf("for a node to end before it is killed, %s", d.Grace), ""},
+		{"time_limit", "DURATION", fmt.Sprintf("of the run, %s", d.TimeLimit), ""},
+		{"seed", "NUMBER", "of all that is drawn; without it each run has a new one", ""},
+		{"links", "auto|proxy|direct", "how nodes reach each other by <node:NAME>: through a link that faults act on, or directly; auto is proxy where the script's text has net faults", ""},
+		{"contain", "auto|sealed|cgroup|supervised", "how surely nothing outlives the run: the rung of the containment ladder that it must be on, or the highest that the machine gives", ""},
 	}
 }
 
-var (
-	wrapperArg = regexp.MustCompile(`^wrapper_args_([0-9]+)$`)
-)
+var wrapperArg = regexp.MustCompile(`^wrapper_args_([0-9]+)$`)
 
 // read makes nodes and settings of the file's sections.
 func (t *Topology) read() {
@@ -86,132 +68,139 @@ func (t *Topology) read() {
 		t.file.mistake(0, "no node: a section such as [leader] with path = or component = was expected")
 	}
 	t.checkNames()
-	for _, n := range t.Nodes {
+	for _, n := range t.sectionNodes() {
 		t.checkVariables(n)
 		t.checkPlaceholders(n)
 	}
 	t.Notices = t.file.notices
 }
 
+// sectionNodes are one node of each section: what the ini says of the others that
+// count = makes is the same.
+func (t *Topology) sectionNodes() []*Node {
+	if len(t.Groups) == 0 {
+		return t.Nodes
+	}
+	var first []*Node
+	for _, n := range t.Nodes {
+		if n.Index <= 1 {
+			first = append(first, n)
+		}
+	}
+	return first
+}
+
 func (n *Node) keyLine(key string) int { return cmp.Or(n.lines[key], n.Line) }
 
 func (t *Topology) readNode(s *section) {
-	n := &Node{Name: s.name, Section: s.name, Line: s.line, Stop: "TERM", Ready: Ready{Message: true}, keys: s.keys, lines: s.lines}
+	n := &Node{Name: s.name, Section: s.name, Line: s.line, Stop: "TERM", keys: s.keys, lines: s.lines}
 	t.Nodes = append(t.Nodes, n)
 	f := t.file
-	wrong := func(k keyValue, expected string) {
-		f.mistake(k.line, "%s is %q: %s was expected", k.key, k.value, expected)
-	}
-	boolean := func(k keyValue) bool {
-		switch strings.ToLower(k.value) {
-		case "", "true", "yes", "on", "1":
-			return true
-		case "false", "no", "off", "0":
-		default:
-			wrong(k, "true or false")
-		}
-		return false
-	}
+	hasCommand := s.lines["command"] > 0
 	type numbered struct {
 		number int
 		keyValue
 	}
 	var wrapperArgs []numbered
 	roles := map[Role]int{}
-	for i, k := range s.keys {
-		text := func(value string) string { // one that may have placeholders
-			s.keys[i].value, s.keys[i].isText = value, true
-			return value
+	lead := func() {
+		if roles[Leader] == 0 && !hasCommand {
+			n.Flags = append(n.Flags, Flag{Key: "leader"})
 		}
+	}
+	for i := range s.keys {
+		k := &s.keys[i]
+		r := keyReader{t, n, k}
 		prefix, rest, dotted := strings.Cut(k.key, ".")
 		switch {
-		case k.bare && !slices.Contains([]string{"leader", "sender", "tty", "may_exit"}, k.key):
+		case k.bare && !slices.Contains([]string{"leader", "sender", "tty", "may_exit", "ready.notify", "ready.message"}, k.key):
 			f.mistake(k.line, "%s has no value: %[1]s = value was expected", k.key)
+		case hasCommand && isFlag(k.key):
+			f.mistake(k.line, "[%s] has a command, which takes no flags: %s is no key of its section%s", s.name, k.key, phrase(t.keyMeant(k.key)))
 		case k.key == "path":
 			if n.Path = k.value; k.value == "" {
-				wrong(k, "a program")
+				r.wrong("a program")
 			}
 		case k.key == "component":
 			if n.Component = k.value; k.value == "" {
-				wrong(k, "the name of a component")
+				r.wrong("the name of a component")
 			}
 		case k.key == "role":
-			switch r := Role(k.value); r {
+			switch role := Role(k.value); role {
 			case Leader, Worker, Sender, Receiver:
-				roles[r] = k.line
-				if r == Leader {
-					n.Flags = append(n.Flags, Flag{Key: "leader"})
+				if role == Leader {
+					lead()
 				}
+				roles[role] = k.line
 			default:
-				wrong(k, "leader, worker, sender or receiver")
+				r.wrong("leader, worker, sender or receiver")
 			}
 		case k.key == "leader":
-			if boolean(k) {
-				if roles[Leader] == 0 {
-					n.Flags = append(n.Flags, Flag{Key: "leader"})
-				}
+			if r.boolean() {
+				lead()
 				roles[Leader] = k.line
 			}
 		case k.key == "sender":
-			if boolean(k) {
+			if r.boolean() {
 				roles[Sender] = k.line
 			}
 		case k.key == "name":
 			if n.Name = k.value; !isNodeName(k.value) {
-				wrong(k, nameExpected)
+				r.wrong(nameExpected)
 			}
 		case k.key == "args":
-			words, expected := parseWords(text(k.value))
+			words, expected := parseWords(r.text(k.value))
 			if cut := f.cut[k.line]; expected != "" && cut != "" {
 				expected = fmt.Sprintf("back quotes around all of it, as %q would be taken for a comment,", cut)
 			}
 			if n.Args = words; expected != "" {
-				wrong(k, expected)
+				r.wrong(expected)
 			}
 		case k.key == "cwd":
-			n.Cwd = text(t.abs(k.value))
+			n.Cwd = r.text(t.abs(k.value))
 		case k.key == "tty":
-			n.TTY = boolean(k)
+			n.TTY = r.boolean()
 		case k.key == "tty.size":
 			var ok bool
 			if n.TTYSize, ok = parseTTYSize(k.value); !ok {
-				wrong(k, "COLUMNSxROWS, such as 132x43, each from 1 to 65535,")
+				r.wrong("COLUMNSxROWS, such as 132x43, each from 1 to 65535,")
 			}
 		case k.key == "may_exit":
-			n.MayExit = boolean(k)
+			n.MayExit = r.boolean()
 		case k.key == "wrapper_path":
-			n.Wrapper = []string{text(t.program(k.value))}
+			n.Wrapper = []string{r.text(t.program(k.value))}
 		case wrapperArg.MatchString(k.key):
 			number, err := strconv.Atoi(wrapperArg.FindStringSubmatch(k.key)[1])
 			if err != nil {
 				f.mistake(k.line, "%s has too great a number", k.key)
 			}
-			text(k.value)
-			wrapperArgs = append(wrapperArgs, numbered{number, k})
+			r.text(k.value)
+			wrapperArgs = append(wrapperArgs, numbered{number, *k})
 		case prefix == "docker" && dotted:
 		case prefix == "env" && dotted:
 			if rest == "" || strings.Contains(rest, "=") {
-				wrong(k, "env.KEY = value")
+				r.wrong("env.KEY = value")
 			}
-			n.Env = append(n.Env, EnvVar{rest, text(k.value)})
+			n.Env = append(n.Env, EnvVar{rest, r.text(k.value)})
 		case prefix == "arg" && dotted:
 			if rest == "" {
-				wrong(k, "arg.KEY = value")
+				r.wrong("arg.KEY = value")
 			}
-			n.Flags = append(n.Flags, Flag{rest, text(k.value)})
+			n.Flags = append(n.Flags, Flag{rest, r.text(k.value)})
 		case prefix == "listen" && dotted:
 			if e, ok := parseEndpoint(rest, k.value); ok {
 				n.Endpoints = append(n.Endpoints, e)
 			} else {
-				wrong(k, "a port, auto, udp:PORT or udp:auto, under a name of letters, digits, - and _")
+				r.wrong("a port, auto, udp:PORT or udp:auto, under a name of letters, digits, - and _")
 			}
 		case k.key == "file":
-			n.Flags = append(n.Flags, Flag{k.key, text(t.abs(k.value))})
+			n.Flags = append(n.Flags, Flag{k.key, r.text(t.abs(k.value))})
+		case r.server():
 		default:
 			if meant := misspelt(k.key); meant != "" {
 				f.notice(k.line, "%s is passed to the program as a flag: did you mean %s?", k.key, meant)
 			}
-			n.Flags = append(n.Flags, Flag{k.key, text(k.value)})
+			n.Flags = append(n.Flags, Flag{k.key, r.text(k.value)})
 		}
 	}
 	slices.SortStableFunc(wrapperArgs, func(a, b numbered) int { return a.number - b.number })
@@ -225,23 +214,42 @@ func (t *Topology) readNode(s *section) {
 		}
 		n.Wrapper = append(n.Wrapper, a.value)
 	}
-	switch {
-	case n.Path == "" && n.Component == "":
-		if n.lines["path"]+n.lines["component"] == 0 {
-			f.mistake(s.line, "[%s] says nothing to run: path = a program, or component = the name of a built-in one, was expected", s.name)
-		}
-	case n.Path != "" && n.Component != "":
-		f.mistake(n.lines["component"], "[%s] has both path and component: one of them was expected", s.name)
-	case n.Path != "":
-		n.Path = t.program(n.Path)
-	}
+	t.checkProgram(n)
 	if line := n.lines["tty.size"]; line > 0 && !n.TTY {
 		f.mistake(line, "tty.size is given, but the node has no terminal: tty = true was expected")
 	}
 	if n.lines["name"] == 0 && !isNodeName(n.Name) {
 		f.mistake(n.Line, "[%s] is the node's name too: %s was expected, or a key name", s.name, nameExpected)
 	}
+	if !hasCommand && !slices.ContainsFunc(s.keys, func(k keyValue) bool { return strings.HasPrefix(k.key, "ready.") }) {
+		n.Ready.Message = true
+	}
 	n.Role = t.role(n, roles)
+	t.checkServer(n)
+	if count, isGiven := t.countOf(s); isGiven {
+		t.multiply(n, count)
+	}
+}
+
+// checkProgram finds whether one thing is said to be run, and where the program is.
+func (t *Topology) checkProgram(n *Node) {
+	var given []string
+	for _, key := range []string{"path", "component", "command"} {
+		if n.lines[key] > 0 {
+			given = append(given, key)
+		}
+	}
+	slices.SortFunc(given, func(a, b string) int { return n.lines[a] - n.lines[b] })
+	switch {
+	case len(given) == 0:
+		t.file.mistake(n.Line, "[%s] says nothing to run: path = a program, component = the name of a built-in one, or command = a whole command line was expected", n.Section)
+	case len(given) > 1:
+		for _, key := range given[1:] {
+			t.file.mistake(n.lines[key], "[%s] has both %s and %s: one of them was expected", n.Section, given[0], key)
+		}
+	case n.Path != "":
+		n.Path = t.program(n.Path)
+	}
 }
 
 func (t *Topology) role(n *Node, roles map[Role]int) Role {
@@ -308,15 +316,66 @@ func parseWords(s string) (words []string, expected string) {
 	return words, ""
 }
 
-// misspelt is the key that a flag may have been meant to be, or "".
+// misspelt is the key that a flag may have been meant to be, or "". Those that are
+// near to a word that programs have as a flag, such as step, are no guess.
 func misspelt(key string) string {
 	if len(key) < 4 || len(key) > maxWord {
 		return ""
 	}
+	first, _, dotted := strings.Cut(key, ".")
 	for _, k := range nodeKeys {
-		if base, _, _ := strings.Cut(k.Name, "."); key != base && distance(strings.ReplaceAll(key, "-", "_"), base) <= 1 {
+		base, _, isDotted := strings.Cut(k.Name, ".")
+		is, isCommon := key, slices.Contains([]string{"stop", "exit", "user", "count", "setup"}, base)
+		switch {
+		case dotted && isDotted:
+			is = first
+		case slices.Contains([]string{"ready", "value", "template"}, base):
+			isCommon = true
+		}
+		if !isCommon && is != base && len(is) >= 4 && distance(strings.ReplaceAll(is, "-", "_"), base) <= 1 {
 			return k.Name
 		}
+	}
+	return ""
+}
+
+// isFlag reports whether a key is passed to the program.
+func isFlag(key string) bool {
+	first, _, dotted := strings.Cut(key, ".")
+	switch {
+	case key == "args", key == "file", dotted && first == "arg":
+		return true
+	case wrapperArg.MatchString(key), dotted && slices.Contains([]string{"docker", "ready"}, first):
+		return false
+	}
+	return !slices.ContainsFunc(nodeKeys[:], func(k Key) bool {
+		base, param, isDotted := strings.Cut(k.Name, ".")
+		return k.Name == key || dotted && isDotted && base == first && param == strings.ToUpper(param)
+	})
+}
+
+// keyMeant says which key of a section that has a command one was meant to be, or
+// nothing.
+func (t *Topology) keyMeant(key string) string {
+	if t.file.full() || len(key) > maxWord {
+		return ""
+	}
+	_, rest, dotted := strings.Cut(key, ".")
+	var names []string
+	for _, k := range nodeKeys {
+		base, param, isDotted := strings.Cut(k.Name, ".")
+		switch {
+		case isFlag(k.Name) || strings.HasPrefix(k.Name, "wrapper_args"):
+		case isDotted && param == strings.ToUpper(param):
+			if dotted {
+				names = append(names, base+"."+rest)
+			}
+		default:
+			names = append(names, k.Name)
+		}
+	}
+	if n := Nearest(key, names); n != "" {
+		return ": did you mean " + n + "?"
 	}
 	return ""
 }

@@ -1,6 +1,8 @@
 package topology
 
 import (
+	"fmt"
+	"strconv"
 	"strings"
 	"unicode"
 )
@@ -42,14 +44,28 @@ func isWritten(name string) bool {
 func isNumber(text string) bool { return text != "" && strings.Trim(text, "0123456789") == "" }
 
 // Identifier is the node's section as an identifier of a script: "worker-1" is
-// "worker_1".
-func (n *Node) Identifier() string {
+// "worker_1". That of a node which count = makes has its number at the end.
+func (n *Node) Identifier() string { return identifier(n.address()) }
+
+// Identifier is the section as an identifier of a script, for the list of its nodes.
+func (g *Group) Identifier() string { return identifier(g.Section) }
+
+func identifier(section string) string {
 	return strings.Map(func(c rune) rune {
 		if c == '_' || c >= '0' && c <= '9' || unicode.IsLetter(c) {
 			return c
 		}
 		return '_'
-	}, n.Section)
+	}, section)
+}
+
+// address is by what placeholders and scripts find a node beside its name: its
+// section, with its number if it is one of several.
+func (n *Node) address() string {
+	if n.Index == 0 {
+		return n.Section
+	}
+	return n.Section + strconv.Itoa(n.Index)
 }
 
 // listenVariable is the variable of the environment that tells a node where an
@@ -92,13 +108,29 @@ func (t *Topology) checkVariables(n *Node) {
 	}
 }
 
+// made says how a node came to a name that the ini does not have.
+func made(nodes ...*Node) phrase {
+	for _, n := range nodes {
+		if n.Index > 0 {
+			return phrase(fmt.Sprintf(" (count makes it of [%s])", Brief(n.Section, maxQuoted)))
+		}
+	}
+	return ""
+}
+
 // checkNames finds nodes whose names cannot be told apart everywhere.
 func (t *Topology) checkNames() {
 	t.byName, t.bySection = make(map[string]*Node, len(t.Nodes)), make(map[string]*Node, len(t.Nodes))
+	t.byGroup = make(map[string]*Group, len(t.Groups))
+	for _, g := range t.Groups {
+		t.byGroup[g.Section] = g
+	}
 	for _, n := range t.Nodes {
-		t.bySection[n.Section] = n
+		if address := n.address(); n.Index == 0 || t.bySection[address] == nil {
+			t.bySection[address] = n
+		}
 		if first := t.byName[n.Name]; first != nil {
-			t.file.mistake(n.keyLine("name"), "two nodes are named %q: [%s] at line %d has that name already", n.Name, first.Section, first.Line)
+			t.file.mistake(n.keyLine("name"), "two nodes are named %q: [%s] at line %d has that name already%s", n.Name, first.Section, first.Line, made(n, first))
 			continue
 		}
 		t.byName[n.Name] = n
@@ -114,7 +146,7 @@ func (t *Topology) checkNames() {
 		if other := t.bySection[n.Name]; other != nil && other != n {
 			t.file.notice(line, "%q is the name of [%s], and [%s] at line %d is named %q: <%[1]s> and topology.node(%[1]q) are the former", n.Name, n.Section, other.Section, other.Line, other.Name)
 		}
-		if n.Name == "SELF" || n.Name == "NAME" {
+		if isOwn(n.Name) {
 			t.file.notice(line, "no placeholder means the node %q: <%[1]s> is what each node has of its own", n.Name)
 		}
 	}

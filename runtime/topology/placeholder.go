@@ -1,7 +1,11 @@
 package topology
 
 import (
+	"cmp"
+	"errors"
+	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -11,12 +15,18 @@ import (
 type piece struct {
 	text           string // as it is written
 	name, endpoint string // of a placeholder; else ""
+	part           string // of the endpoint's address: "host", "port", or "" for both
+	isAll          bool   // of all nodes of a group, or whose name begins so: <name*>
 }
 
 // pieces takes a value apart. "<<" stands for a "<" before what would be a
 // placeholder with one of them, and for itself elsewhere: of "<<<SELF>", the
-// first two are a "<".
+// first two are a "<". What is closed as an element of XML further on is text.
 func pieces(value string, each func(piece)) {
+	var closed map[string]int // where names are closed last, counted from the end of the value
+	if strings.Contains(value, "</") {
+		closed = elements(value)
+	}
 	for value != "" {
 		start := strings.IndexByte(value, '<')
 		if start < 0 {
@@ -32,12 +42,13 @@ func pieces(value string, each func(piece)) {
 		}
 		end += opened
 		p, ok := parsePlaceholder(value[opened:end])
-		if value[end] != '>' || !ok {
+		marks := opened - start
+		rest := len(value) - end
+		if value[end] != '>' || !ok || marks%2 == 1 && closed[value[opened:end]] > 0 && closed[value[opened:end]] < rest {
 			each(piece{text: value[:end]})
 			value = value[end:]
 			continue
 		}
-		marks := opened - start
 		before := value[:start] + strings.Repeat("<", marks/2)
 		if marks%2 == 0 {
 			before += p.text[1:]
@@ -55,103 +66,390 @@ func pieces(value string, each func(piece)) {
 	}
 }
 
+// elements are the names that "</name>" closes in a text, each with how many bytes
+// the text has from the last place on.
+func elements(text string) map[string]int {
+	closed := map[string]int{}
+	for {
+		start := strings.Index(text, "</")
+		if start < 0 {
+			return closed
+		}
+		text = text[start+2:]
+		if end := strings.IndexAny(text, "<>"); end >= 0 && text[end] == '>' {
+			closed[text[:end]] = len(text)
+		}
+	}
+}
+
 // parsePlaceholder reads what is between "<" and ">".
 func parsePlaceholder(inner string) (p piece, ok bool) {
-	name, endpoint, colon := strings.Cut(inner, ":")
-	if !isNodeName(name) || name != strings.TrimSpace(name) || colon && !isEndpointName(endpoint) {
+	name, rest, colon := strings.Cut(inner, ":")
+	endpoint, part, second := strings.Cut(rest, ":")
+	name, isAll := strings.CutSuffix(name, "*")
+	switch {
+	case !isNodeName(name), name != strings.TrimSpace(name), isAll && !isWritten(name), colon && !isEndpointName(endpoint),
+		second && part != "port" && part != "host":
 		return piece{}, false
 	}
-	return piece{text: "<" + inner + ">", name: name, endpoint: endpoint}, true
+	return piece{text: "<" + inner + ">", name: name, endpoint: endpoint, part: part, isAll: isAll}, true
 }
 
-// node is the node that a placeholder in a value of n refers to; nil if there is
-// none. Then it is a mistake if it is meant to be one, and text as it is if it
+// isOwn reports whether a placeholder of this name is what each node has of its own.
+func isOwn(name string) bool { return name == "SELF" || name == "NAME" || name == "FOLDER" }
+
+// nodes are the nodes that a placeholder in a text of n refers to. If there is
+// none, it is a mistake if it is meant to be one, and text as it is if it
 // does not look like a name. Nor does a number alone, which may be the priority of
 // a line of syslog.
-func (t *Topology) node(n *Node, p piece) (of *Node, isMeant bool) {
-	if p.name == "SELF" || p.name == "NAME" && p.endpoint == "" {
-		return n, true
+func (t *Topology) nodes(n *Node, p piece) (of []*Node, isMeant bool) {
+	switch {
+	case p.isAll:
+		of = t.members(p.name)
+		return of, len(of) > 0 || p.endpoint != "" || !isNumber(p.name)
+	case p.name == "SELF", isOwn(p.name) && p.endpoint == "":
+		return []*Node{n}, true
 	}
-	of = t.Find(p.name)
-	return of, of != nil || isWritten(p.name) && (p.endpoint != "" || !isNumber(p.name))
+	if found := t.Find(p.name); found != nil {
+		return []*Node{found}, true
+	}
+	return nil, t.byGroup[p.name] != nil || isWritten(p.name) && (p.endpoint != "" || !isNumber(p.name))
 }
 
-// fill replaces the placeholders in a value.
-func (t *Topology) fill(n *Node, a Place, value string) string {
-	if !strings.Contains(value, "<") {
-		return value
+// members are the nodes of a group, else those whose names begin with a text, in the
+// order of the file.
+func (t *Topology) members(name string) []*Node {
+	if g := t.byGroup[name]; g != nil {
+		return g.Nodes
 	}
-	var b strings.Builder
-	pieces(value, func(p piece) {
-		of, _ := t.node(n, p)
-		switch {
-		case p.name == "" || of == nil:
-			b.WriteString(p.text)
-		case p.name == "NAME" && p.endpoint == "":
-			b.WriteString(n.Name)
-		case p.endpoint == "":
-			b.WriteString(a.Host(of.Name))
-		case of == n:
-			b.WriteString(address(a, n.Name, p.endpoint))
-		default:
-			b.WriteString(a.Reach(n.Name, of.Name, p.endpoint))
+	if t.sorted == nil {
+		t.sorted = slices.Clone(t.Nodes)
+		slices.SortStableFunc(t.sorted, func(a, b *Node) int { return strings.Compare(a.Name, b.Name) })
+	}
+	first, _ := slices.BinarySearchFunc(t.sorted, name, func(n *Node, name string) int { return strings.Compare(n.Name, name) })
+	last := first
+	for last < len(t.sorted) && strings.HasPrefix(t.sorted[last].Name, name) {
+		last++
+	}
+	of := slices.Clone(t.sorted[first:last])
+	slices.SortFunc(of, func(a, b *Node) int { return cmp.Or(a.Line-b.Line, a.Index-b.Index) })
+	return of
+}
+
+// wrong says what is wrong with a placeholder in a text of n, or nothing.
+func (t *Topology) wrong(n *Node, p piece, of []*Node, isMeant bool) phrase {
+	switch g := t.byGroup[p.name]; {
+	case len(of) == 0 && !isMeant:
+		return ""
+	case len(of) == 0 && g != nil && !p.isAll:
+		of, suffix := Brief(p.name, maxQuoted), ""
+		if p.endpoint != "" {
+			suffix = ":" + Brief(p.endpoint, maxQuoted)
 		}
-	})
-	return b.String()
-}
-
-func address(a Addresses, node, endpoint string) string {
-	return net.JoinHostPort(a.Host(node), strconv.Itoa(a.Port(node, endpoint)))
-}
-
-// texts calls each with the node's values that may have placeholders, in the order
-// of the file; args has many.
-func (n *Node) texts(each func(k keyValue, text string)) {
-	for _, k := range n.keys {
+		return phrase(fmt.Sprintf("[%s] makes %d nodes: <%s1%s> for one of them, or <%[1]s*%[4]s> for all, was expected", of, len(g.Nodes), of, suffix))
+	case len(of) == 0:
+		what := "node"
+		if p.isAll {
+			what = "group or node that begins with"
+		}
+		return phrase(fmt.Sprintf("there is no %s %q%s (write << for a <)", what, Brief(p.name, maxQuoted), t.meant(p)))
+	case p.endpoint == "":
+		return ""
+	}
+	for i, one := range of {
 		switch {
-		case !k.isText:
-		case k.key == "args":
-			for _, word := range n.Args {
-				each(k, word)
+		case i > 0 && one.Section == of[i-1].Section:
+		case one.lines["value."+p.endpoint] > 0:
+			if p.part != "" {
+				return phrase(fmt.Sprintf("value.%s of [%s] is a text, which has no %s", p.endpoint, Brief(one.Section, maxQuoted), p.part))
 			}
-		default:
-			each(k, k.value)
+		case one.lines["listen."+p.endpoint] == 0:
+			return phrase(fmt.Sprintf("[%s] has no listen.%s", Brief(one.Section, maxQuoted), Brief(p.endpoint, maxQuoted)))
 		}
 	}
+	return ""
 }
 
-func (t *Topology) checkPlaceholders(n *Node) {
-	n.texts(func(k keyValue, text string) {
-		pieces(text, func(p piece) {
-			if p.name == "" {
-				return
-			}
-			of, isMeant := t.node(n, p)
-			switch {
-			case of == nil && isMeant:
-				t.file.mistake(k.line, "%s has the placeholder %s, and there is no node %q%s (write << for a <)", k.key, p.text, p.name, t.meant(p.name))
-			case of != nil && p.endpoint != "" && of.lines["listen."+p.endpoint] == 0:
-				t.file.mistake(k.line, "%s has the placeholder %s, and [%s] has no listen.%s", k.key, p.text, of.Section, p.endpoint)
-			}
-		})
-	})
-}
-
-func (t *Topology) meant(name string) string {
-	if strings.EqualFold(name, "self") || strings.EqualFold(name, "name") {
-		return ": did you mean <" + strings.ToUpper(name) + ">?"
+func (t *Topology) meant(p piece) string {
+	for _, own := range []string{"SELF", "NAME", "FOLDER"} {
+		if strings.EqualFold(p.name, own) {
+			return ": did you mean <" + own + ">?"
+		}
 	}
-	if t.file.full() {
+	if t.file.full() || p.isAll {
 		return ""
 	}
 	var names []string
 	for _, n := range t.Nodes[:min(len(t.Nodes), MaxWords)] {
 		names = append(names, n.Name)
 	}
-	if n := Nearest(name, names); n != "" {
+	if n := Nearest(p.name, names); n != "" {
 		return ": did you mean " + n + "?"
 	}
 	return ""
+}
+
+// portOf is an endpoint whose port a node refers to by <node:NAME:port>, so that the
+// host of <node> is the one at which it reaches that endpoint. other is a second one.
+type portOf struct{ endpoint, other string }
+
+// addPort keeps that a text refers to the port of an endpoint.
+func addPort(hosts map[string]portOf, n *Node, p piece, of []*Node) map[string]portOf {
+	if p.part != "port" {
+		return hosts
+	}
+	for _, one := range of {
+		if one == n {
+			continue
+		}
+		if hosts == nil {
+			hosts = map[string]portOf{}
+		}
+		switch known := hosts[one.Name]; known.endpoint {
+		case "", p.endpoint:
+			hosts[one.Name] = portOf{p.endpoint, known.other}
+		default:
+			hosts[one.Name] = portOf{known.endpoint, p.endpoint}
+		}
+	}
+	return hosts
+}
+
+// ambiguous says what is wrong with <node> where the ports of two endpoints of it are
+// referred to, or nothing.
+func ambiguous(hosts map[string]portOf, n *Node, p piece, of []*Node) phrase {
+	if p.endpoint != "" || isOwn(p.name) {
+		return ""
+	}
+	for _, one := range of {
+		if at := hosts[one.Name]; at.other != "" && one != n {
+			return phrase(fmt.Sprintf("the ports of two of its endpoints are referred to, which may be reached at different hosts: <%s:%s:host> or <%[1]s:%[3]s:host> was expected",
+				Brief(one.Name, maxQuoted), Brief(at.endpoint, maxQuoted), Brief(at.other, maxQuoted)))
+		}
+	}
+	return ""
+}
+
+// Expand fills in the placeholders of any text, as in a value of the node's section:
+// for templates, setup, ready keys, and what a script has a node do. The error names
+// every placeholder of which there is no node, endpoint or value, up to ten of them.
+func (t *Topology) Expand(n *Node, p Place, text string) (string, error) {
+	if !strings.Contains(text, "<") {
+		return text, nil
+	}
+	const most = 10
+	var errs []error
+	var hosts map[string]portOf
+	pieces(text, func(one piece) {
+		if one.name != "" {
+			of, _ := t.nodes(n, one)
+			hosts = addPort(hosts, n, one, of)
+		}
+	})
+	for name, at := range n.hosts {
+		if _, ok := hosts[name]; !ok && hosts != nil {
+			hosts[name] = at
+		}
+	}
+	if hosts == nil {
+		hosts = n.hosts
+	}
+	pieces(text, func(one piece) {
+		if one.name == "" || len(errs) > most {
+			return
+		}
+		of, isMeant := t.nodes(n, one)
+		what := cmp.Or(t.wrong(n, one, of, isMeant), ambiguous(hosts, n, one, of))
+		switch {
+		case what == "":
+		case len(errs) == most:
+			errs = append(errs, errors.New("… and more"))
+		default:
+			errs = append(errs, fmt.Errorf("the placeholder %s: %s", Brief(one.text, maxQuoted), what))
+		}
+	})
+	if len(errs) > 0 {
+		return "", errors.Join(errs...)
+	}
+	return t.fillAt(n, p, hosts, text), nil
+}
+
+// fill replaces the placeholders in a value of a node's section, which has been
+// checked.
+func (t *Topology) fill(n *Node, a Place, value string) string { return t.fillAt(n, a, n.hosts, value) }
+
+func (t *Topology) fillAt(n *Node, a Place, hosts map[string]portOf, value string) string {
+	if !strings.Contains(value, "<") {
+		return value
+	}
+	var b strings.Builder
+	pieces(value, func(p piece) {
+		if p.name == "" {
+			b.WriteString(p.text)
+			return
+		}
+		of, _ := t.nodes(n, p)
+		if len(of) == 0 {
+			b.WriteString(p.text)
+		}
+		for i, one := range of {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			b.WriteString(t.filled(n, a, hosts, p, one))
+		}
+	})
+	return b.String()
+}
+
+// filled is what one placeholder becomes for one of the nodes that it refers to.
+func (t *Topology) filled(n *Node, a Place, hosts map[string]portOf, p piece, of *Node) string {
+	switch {
+	case !p.isAll && p.name == "NAME" && p.endpoint == "":
+		return n.Name
+	case !p.isAll && p.name == "FOLDER" && p.endpoint == "":
+		return t.WorkingFolder(n, a)
+	case p.endpoint == "":
+		if at, ok := hosts[of.Name]; ok && of != n {
+			host, _, err := net.SplitHostPort(a.Reach(n.Name, of.Name, at.endpoint))
+			if err == nil {
+				return host
+			}
+		}
+		return a.Host(of.Name)
+	case of.lines["value."+p.endpoint] > 0:
+		for _, v := range of.Values {
+			if v.Name == p.endpoint {
+				return t.fill(of, a, v.Text)
+			}
+		}
+	}
+	whole := ""
+	if of == n {
+		whole = address(a, n.Name, p.endpoint)
+	} else {
+		whole = a.Reach(n.Name, of.Name, p.endpoint)
+	}
+	host, port, err := net.SplitHostPort(whole)
+	switch {
+	case err != nil, p.part == "":
+		return whole
+	case p.part == "host":
+		return host
+	}
+	return port
+}
+
+func address(a Addresses, node, endpoint string) string {
+	return net.JoinHostPort(a.Host(node), strconv.Itoa(a.Port(node, endpoint)))
+}
+
+// nodeText is a text of a node that may have placeholders.
+type nodeText struct {
+	key  string
+	file string // "" for the ini
+	line int    // that the text begins at
+	text string
+	path string // the text, or what it was read from, if it may be the path of a file
+}
+
+// texts calls each with the node's texts that may have placeholders, in the order
+// of the file; args and command have many.
+func (n *Node) texts(each func(nodeText)) {
+	templates := 0
+	for _, k := range n.keys {
+		if !k.isText && !strings.HasPrefix(k.key, "template.") {
+			continue
+		}
+		words := []string{k.value}
+		switch first, _, _ := strings.Cut(k.key, "."); first {
+		case "args":
+			words = n.Args
+		case "command":
+			words = n.Words
+		case "setup", "ready", "value":
+			each(nodeText{key: k.key, line: k.line, text: k.value})
+			continue
+		case "template":
+			if templates < len(n.Templates) && "template."+n.Templates[templates].Name == k.key {
+				one := n.Templates[templates]
+				each(nodeText{key: k.key, file: one.file, line: one.line, text: one.Text, path: one.Source})
+				templates++
+			}
+			continue
+		}
+		for _, word := range words {
+			each(nodeText{key: k.key, line: k.line, text: word, path: word})
+		}
+	}
+}
+
+// checkPlaceholders finds what is wrong with the placeholders of a section.
+func (t *Topology) checkPlaceholders(n *Node) {
+	section := 1 // how many nodes have the texts
+	if g := t.byGroup[n.Section]; g != nil && n.Index > 0 {
+		section = len(g.Nodes)
+	}
+	var hosts map[string]portOf
+	var bare []func()
+	n.texts(func(of nodeText) {
+		line := of.line
+		mistake := func(line int, p piece, what phrase) {
+			if of.file == "" {
+				t.file.mistake(line, "%s has the placeholder %s, and %s", of.key, p.text, what)
+			} else {
+				t.file.mistakeIn(of.file, line, "the template has the placeholder %s, and %s", p.text, what)
+			}
+		}
+		pieces(of.text, func(p piece) {
+			at := line
+			line += strings.Count(p.text, "\n")
+			if p.name == "" {
+				return
+			}
+			nodes, isMeant := t.nodes(n, p)
+			what := t.wrong(n, p, nodes, isMeant)
+			refersValue := p.endpoint != "" && slices.ContainsFunc(nodes, func(one *Node) bool { return one.lines["value."+p.endpoint] > 0 })
+			switch {
+			case what != "":
+			case refersValue && strings.HasPrefix(of.key, "value."):
+				what = phrase(fmt.Sprintf("value.%s is a text with placeholders itself: an endpoint was expected", Brief(p.endpoint, maxQuoted)))
+			case of.key == "cwd" && p.name == "FOLDER" && p.endpoint == "" && !p.isAll:
+				what = "it is what cwd says"
+			}
+			if what != "" {
+				mistake(at, p, what)
+				return
+			}
+			if many := section * len(nodes); p.isAll {
+				if t.referred += many; t.referred > maxReferred {
+					t.referred -= many
+					mistake(at, p, phrase(fmt.Sprintf("with it %d nodes refer to %d: at most %d times were expected of all placeholders together", section, len(nodes), maxReferred)))
+					return
+				}
+			}
+			hosts = addPort(hosts, n, p, nodes)
+			if p.endpoint == "" && !isOwn(p.name) && len(nodes) > 0 && len(bare) < maxMistakes {
+				bare = append(bare, func() {
+					if what := ambiguous(hosts, n, p, nodes); what != "" {
+						mistake(at, p, what)
+					}
+				})
+			}
+		})
+	})
+	if hosts == nil {
+		return
+	}
+	for _, check := range bare {
+		check()
+	}
+	n.hosts = hosts
+	if g := t.byGroup[n.Section]; g != nil && n.Index > 0 {
+		for _, one := range g.Nodes {
+			one.hosts = hosts
+		}
+	}
 }
 
 // Tie is one node's reference to an endpoint of another.
@@ -162,19 +460,31 @@ type Tie struct{ From, To, Endpoint string }
 func (t *Topology) Ties() []Tie {
 	var ties []Tie
 	seen := map[Tie]bool{}
-	for _, n := range t.Nodes {
-		n.texts(func(_ keyValue, text string) {
-			pieces(text, func(p piece) {
-				of, _ := t.node(n, p)
-				if p.endpoint == "" || of == nil || of == n {
-					return
-				}
-				if tie := (Tie{n.Name, of.Name, p.endpoint}); !seen[tie] {
-					seen[tie] = true
-					ties = append(ties, tie)
+	for _, first := range t.sectionNodes() {
+		var refers []piece
+		first.texts(func(of nodeText) {
+			pieces(of.text, func(p piece) {
+				if p.endpoint != "" && p.name != "SELF" {
+					refers = append(refers, p)
 				}
 			})
 		})
+		nodes := []*Node{first}
+		if first.Index > 0 {
+			nodes = t.byGroup[first.Section].Nodes
+		}
+		for _, n := range nodes {
+			for _, p := range refers {
+				all, _ := t.nodes(n, p)
+				for _, of := range all {
+					tie := Tie{n.Name, of.Name, p.endpoint}
+					if of != n && of.lines["listen."+p.endpoint] > 0 && !seen[tie] {
+						seen[tie] = true
+						ties = append(ties, tie)
+					}
+				}
+			}
+		}
 	}
 	return ties
 }

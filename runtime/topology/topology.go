@@ -61,15 +61,27 @@ type Topology struct {
 
 	file              *file
 	byName, bySection map[string]*Node
+	byGroup           map[string]*Group
+	sorted            []*Node         // by name; made when first asked for
 	relative          map[string]bool // paths that the ini gives relative to its folder
+
+	patterns    map[string]*regexp.Regexp // of ready.log
+	patternCost int
+	made        int // nodes that count has made
+	referred    int // nodes that placeholders refer to
+	templated   int // bytes of templates' files
 }
 
 // Node finds a node by its name; nil if there is none.
 func (t *Topology) Node(name string) *Node { return t.byName[name] }
 
 // Find finds a node by its name, else by its section, as placeholders and scripts
-// may; nil if there is none.
+// may; nil if there is none. In place of a section that has count =, that is the
+// section followed by the node's number.
 func (t *Topology) Find(name string) *Node { return cmp.Or(t.byName[name], t.bySection[name]) }
+
+// Group finds the group of a section that has count =; nil if there is none.
+func (t *Topology) Group(section string) *Group { return t.byGroup[section] }
 
 // Group is a section with count = N: the nodes that are made of it, in their order.
 type Group struct {
@@ -107,7 +119,8 @@ type Node struct {
 	Values    []Value
 
 	keys  []keyValue
-	lines map[string]int // of its keys
+	lines map[string]int    // of its keys
+	hosts map[string]portOf // by other nodes' names, the endpoints whose ports it refers to
 }
 
 // Ready says when an incarnation of a node is ready: when all that is given holds.
@@ -136,6 +149,9 @@ type Template struct {
 	Name   string // relative to the node's folder, with slashes; it stays within
 	Source string // the absolute path of the file that Text was read from; "" where the ini has the text
 	Text   string // with its placeholders
+
+	file string // as mistakes have it, and the line in it that Text begins at
+	line int
 }
 
 // Value is a text that others refer to as to an endpoint. Its placeholders are filled

@@ -207,7 +207,7 @@ seed = -1
 		`t.ini:9: "[b": a ] at the end of the section's name was expected`,
 		`t.ini:10: section [a] is there twice: it begins at line 2 already`,
 		`t.ini:13: component is "": the name of a component was expected`,
-		`t.ini:14: [d] says nothing to run: path = a program, or component = the name of a built-in one, was expected`,
+		`t.ini:14: [d] says nothing to run: path = a program, component = the name of a built-in one, or command = a whole command line was expected`,
 		`t.ini:15: [e] has wrapper_args_1 but no wrapper_path`,
 		`t.ini:17: [e] has both path and component: one of them was expected`,
 		`t.ini:18: two nodes are named "a": [a] at line 2 has that name already`,
