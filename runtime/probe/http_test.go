@@ -146,9 +146,6 @@ func TestNothingSent(t *testing.T) {
 			t.Errorf("%+v: %d connections", r, n)
 		}
 	}
-	// A listener whose queue is full takes no connection.
-	full := fullListener(t)
-	wants(t, do(within(t, 50*time.Millisecond), Target{Address: full}, Request{Method: "POST", Body: []byte("x")}), history.Fail, "no connection", "50ms have passed")
 }
 
 // TestResetBeforeRequest holds that an outcome is true whichever comes first, the reset

@@ -4,9 +4,20 @@ import (
 	"net"
 	"strconv"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dagon-star/dagon-star/runtime/history"
 )
+
+// TestConnectTimeout holds that what waited for a connection alone was not sent.
+func TestConnectTimeout(t *testing.T) {
+	client := NewClient(Target{Address: fullListener(t)}, 0)
+	defer client.Close()
+	_, err := client.Do(within(t, 50*time.Millisecond), Request{Method: "POST", Body: []byte("x")})
+	wants(t, err, history.Fail, "no connection", "50ms have passed")
+}
 
 // fullListener is the address of a socket whose queue is full, so that to connect to it
 // is not answered.

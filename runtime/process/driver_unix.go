@@ -58,8 +58,8 @@ type image struct {
 	env   []string
 	dir   string // absolute
 	tag   string
-	tty   bool // the files are a terminal, which it shall own
-	user  *syscall.Credential
+	tty   bool        // the files are a terminal, which it shall own
+	user  *Credential // nil where it is this process's
 	files []*os.File
 }
 
@@ -140,6 +140,8 @@ type running struct {
 	tree    tree
 	outputs []stream
 	reading sync.WaitGroup
+	input   *os.File // what its standard input is written to, or nil
+	feeding sync.WaitGroup
 	living  *sync.WaitGroup // of the driver
 	ending  Exit            // once done is closed
 	done    chan struct{}
@@ -179,11 +181,11 @@ func (p *running) Signal(s os.Signal, to Reach) (reached int, err error) {
 
 func (p *running) start(d *driver, path string, s Spec) (err error) {
 	im := image{path: path, argv: s.Argv, env: s.Env, tag: s.Tag, tty: s.TTY}
-	if im.user, err = s.User.credential(); err != nil {
-		return &StartError{Program: s.Argv[0], Reason: err.Error(), Err: err}
-	}
 	if im.dir, err = filepath.Abs(s.Dir); err != nil {
 		return err
+	}
+	if c := s.Credential; c != nil && int(c.UID) != os.Geteuid() {
+		im.user = c
 	}
 	var ends []*os.File // the child's
 	defer func() {
@@ -199,6 +201,7 @@ func (p *running) start(d *driver, path string, s Spec) (err error) {
 				o.end()
 			}
 			p.reading.Wait()
+			p.endInput()
 		}
 	}()
 	if s.TTY {
@@ -213,6 +216,14 @@ func (p *running) start(d *driver, path string, s Spec) (err error) {
 		im.files = []*os.File{slave, slave, slave}
 	} else {
 		im.files = []*os.File{d.null}
+		if s.Stdin != "" {
+			theirs, err := p.feed(s.Stdin)
+			if err != nil {
+				return fmt.Errorf("cannot open a pipe for %s: %w", s.Argv[0], err)
+			}
+			ends = append(ends, theirs)
+			im.files[0] = theirs
+		}
 		for _, to := range []io.Writer{s.Stdout, s.Stderr} {
 			if to == nil {
 				to = io.Discard
@@ -228,26 +239,43 @@ func (p *running) start(d *driver, path string, s Spec) (err error) {
 			im.files = append(im.files, theirs)
 		}
 	}
-	if im.user != nil {
+	if im.user != nil && os.Geteuid() == 0 {
 		for _, f := range ends { // it may open them again, by /dev/stdout
-			if err := f.Chown(int(im.user.Uid), int(im.user.Gid)); err != nil {
-				return fmt.Errorf("cannot give its output to %s: %w", s.User.Name, err)
+			if err := f.Chown(int(im.user.UID), int(im.user.GID)); err != nil {
+				return fmt.Errorf("cannot give its input and output to %s: %w", im.user, err)
 			}
 		}
 	}
 	if p.tree, err = d.forker.fork(im, p.ended); err != nil {
-		if reason := s.User.closed(path, im.dir); reason != "" && errors.Is(err, fs.ErrPermission) {
-			return &StartError{Program: s.Argv[0], Reason: reason, Err: err}
-		}
-		if im.user != nil && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL)) { // of setgroups, setgid, setuid
-			return &StartError{Program: s.Argv[0], Reason: fmt.Sprintf("it cannot be run as %s: %v", s.User.Name, err), Err: err}
-		}
 		if _, wrong := LookPath(s.Argv[0], s.Dir, s.Env); wrong != nil {
 			return wrong
+		}
+		if im.user != nil && (errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EINVAL)) {
+			return &StartError{Program: s.Argv[0], Reason: im.user.refused(path, im.dir, err), Err: err}
 		}
 		return startError(s.Argv[0], path, err)
 	}
 	return nil
+}
+
+// feed begins to write what a process reads, and returns the end that is the child's.
+func (p *running) feed(input string) (theirs *os.File, err error) {
+	if theirs, p.input, err = os.Pipe(); err != nil {
+		return nil, err
+	}
+	p.feeding.Go(func() {
+		defer p.input.Close()
+		io.WriteString(p.input, input) // whoever does not read it all has not wanted it
+	})
+	return theirs, nil
+}
+
+// endInput ends the writing to a process that has ended.
+func (p *running) endInput() {
+	if p.input != nil {
+		p.input.Close()
+		p.feeding.Wait()
+	}
 }
 
 // ended sees a process that has ended to the end of its output.
@@ -257,6 +285,7 @@ func (p *running) ended(e Exit) {
 		o.end() // what it wrote is in the pipe
 	}
 	p.reading.Wait()
+	p.endInput()
 	p.ending = e
 	p.mu.Lock()
 	defer p.mu.Unlock()

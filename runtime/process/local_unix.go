@@ -87,13 +87,16 @@ func (l *local) fork(im image, ended func(Exit)) (t tree, err error) {
 // begin forks on a thread that may, and calls forked there before anything else
 // is made of the child. When it has ended, ended is called.
 func (l *local) begin(im image, forked func(*child, error), ended func(Exit)) {
-	attr := &syscall.ProcAttr{Dir: im.dir, Env: im.env, Sys: &syscall.SysProcAttr{Setpgid: true, Credential: im.user}}
+	attr := &syscall.ProcAttr{Dir: im.dir, Env: im.env, Sys: &syscall.SysProcAttr{Setpgid: true}}
 	for _, f := range im.files {
 		attr.Files = append(attr.Files, f.Fd())
 	}
 	if im.tty { // a session leader leads its group
 		attr.Sys.Setpgid = false
 		attr.Sys.Setsid, attr.Sys.Setctty, attr.Sys.Ctty = true, true, 0
+	}
+	if u := im.user; u != nil {
+		attr.Sys.Credential = &syscall.Credential{Uid: u.UID, Gid: u.GID, Groups: u.Groups}
 	}
 	l.work <- func() {
 		c := &child{local: l, done: make(chan struct{})}

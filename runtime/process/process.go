@@ -44,14 +44,18 @@ type Spec struct {
 	// Tag is the one variable of Env, KEY=VALUE, that no other process has: what
 	// has left all that the kernel knows the tree by is known by it.
 	Tag string
+	// Credential is who it runs as, with all that it starts; nil is who the driver runs
+	// as. Another than that takes root. What it writes is that user's to open again, as
+	// by /dev/stdout.
+	Credential *Credential
+	// Stdin is what it reads, and then the end; "" is the end alone. It may close its
+	// standard input, or end, before it has read all. Of a TTY it is ignored.
+	Stdin string
 	// TTY gives the process a terminal instead of pipes; what it writes there
 	// goes to Stdout, without the carriage returns at the ends of lines.
 	TTY bool
 	// TTYSize is the size of the terminal; the zero Size is 80 columns and 24 rows.
 	TTYSize Size
-	// User is who the process runs as, with all that it starts; nil is who this process
-	// runs as. Its output can be opened again by that user, as /dev/stdout.
-	User *User
 	// Stdout and Stderr are given what the process writes, as it was read, each
 	// from one goroutine. Nil throws it away, and so does a writer that fails:
 	// a process is never held up by an error of its reader. The order between
@@ -60,9 +64,9 @@ type Spec struct {
 	Stdout, Stderr io.Writer
 }
 
-// User is a user of the machine, with the groups that it has.
-type User struct {
-	Name     string // for errors
+// Credential is a user with the groups that the process is in, and no other ones.
+type Credential struct {
+	Name     string // of the user, for errors
 	UID, GID uint32
 	Groups   []uint32 // besides GID
 }

@@ -31,7 +31,7 @@ func TestUser(t *testing.T) {
 			p, err := d.Start(Spec{
 				Argv: []string{"/bin/sh", "-c", "id -u; id -g; id -G; echo again >/dev/stdout; sleep 600 & exec sleep 600"},
 				Env:  []string{"PATH=/bin:/usr/bin", "TOKEN=" + string(rung)}, Tag: "TOKEN=" + string(rung), Dir: dir,
-				User: &User{Name: "somebody", UID: 65534, GID: 65533, Groups: []uint32{65533, 7}}, Stdout: out, Stderr: &errs,
+				Credential: &Credential{Name: "somebody", UID: 65534, GID: 65533, Groups: []uint32{65533, 7}}, Stdout: out, Stderr: &errs,
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -86,7 +86,7 @@ func TestUserKeptOut(t *testing.T) {
 	}
 	defer d.Close()
 	for _, s := range []Spec{{Argv: []string{"/bin/true"}, Dir: inside}, {Argv: []string{program}, Dir: "/"}} {
-		s.User = &User{Name: "somebody", UID: 65534, GID: 65534}
+		s.Credential = &Credential{Name: "somebody", UID: 65534, GID: 65534}
 		_, err := d.Start(s)
 		if err == nil || !strings.Contains(err.Error(), "somebody") || !strings.Contains(err.Error(), closed+" has mode drwx------") {
 			t.Errorf("%v in %s: %v", s.Argv, s.Dir, err)

@@ -27,7 +27,7 @@ type (
 		Path, Dir, Tag string
 		Argv, Env      []string
 		TTY            bool
-		User           *syscall.Credential
+		User           *Credential
 	}
 	reply struct {
 		ID      uint64 // of the request; for an exit, that which forked the child
