@@ -99,6 +99,8 @@ type Run struct {
 
 	work, ended context.Context // of the script, and of the end of the run
 	abortWork   context.CancelCauseFunc
+	forks       context.Context // of what a fork waits for: done when the run begins to end
+	endForks    context.CancelCauseFunc
 	endEnded    context.CancelFunc
 	timeLimit   *clock.Timer
 	stopOnDone  func() bool    // of the caller's context
@@ -146,11 +148,13 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 		Roster:  roster.New(names, func(name string) bool { return cfg.Topology.Node(name).MayExit }),
 		Elapsed: r.Elapsed, Timeout: cfg.Settings.Timeout, Fold: r.fold,
 		AfterFunc: func(d time.Duration, f func()) journal.Timer { return r.clock.AfterFunc(d, f) },
-		Ended:     r.watchEnded, Failed: r.abort, Settle: r.hearOut, Tail: func(name string) []string { return r.nodes[name].Tail() },
+		Ended:     r.watchEnded, Failed: r.abort, Settle: r.hearOut, Note: func(name string) string { return r.nodes[name].ReadyNote() },
+		Tail: func(name string) []string { return r.nodes[name].Tail() },
 	})
 	r.logs = output.NewLogs(r.Elapsed)
 	r.faults = fault.NewBook(r.j)
 	r.work, r.abortWork = context.WithCancelCause(context.WithoutCancel(ctx))
+	r.forks, r.endForks = context.WithCancelCause(r.work)
 	r.ended, r.endEnded = context.WithCancel(context.WithoutCancel(ctx))
 
 	swept := make(chan folder.SweepResult, 1)
@@ -211,7 +215,7 @@ func (r *Run) open() (err error) {
 	r.drivers.control = control.New((*handler)(r), control.Options{Clock: r.clock, Spared: r.endpointPorts()})
 	r.means = &node.Means{
 		Run: r.id, Journal: r.j, Clock: r.clock, Processes: r.drivers.process, Control: r.drivers.control,
-		Topology: r.cfg.Topology, Addresses: r.addresses, Folder: r.NodeFolder, Component: r.cfg.Component, Grace: r.cfg.Settings.Grace,
+		Topology: r.cfg.Topology, Addresses: r.addresses, Folder: r.NodeFolder, Component: r.cfg.Component, Timeout: r.cfg.Settings.Timeout, Grace: r.cfg.Settings.Grace,
 		Ended: r.ended, Tasks: &r.tasks, Operation: r.operate, Gone: r.gone, Unasked: r.unasked,
 	}
 	return r.listen()
@@ -298,6 +302,7 @@ func (r *Run) release() []error {
 		errs = append(errs, r.addresses.Close())
 	}
 	r.abortWork(ErrEnded)
+	r.endForks(ErrEnded)
 	r.endEnded()
 	r.clock.Close()
 	return slices.DeleteFunc(errs, func(err error) bool { return err == nil })
