@@ -93,6 +93,12 @@ func TestCatalogue(t *testing.T) {
 	for _, a := range (&faultValue{}).AttrNames() {
 		known["fault."+a] = true
 	}
+	for _, a := range (opValue{}).AttrNames() {
+		known["operation."+a] = true
+	}
+	for _, a := range (&workloadValue{}).AttrNames() {
+		known["workload."+a] = true
+	}
 	for _, a := range (&taskValue{}).AttrNames() {
 		known["task."+a] = true
 	}

@@ -3,12 +3,13 @@ package builtins
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"go.starlark.net/starlark"
 	"go.starlark.net/syntax"
 
+	"github.com/dagon-star/dagon-star/runtime/history"
 	"github.com/dagon-star/dagon-star/runtime/record"
-	"github.com/dagon-star/dagon-star/runtime/verdict"
 )
 
 // recordList is the records of files as a script has them. A value of one is
@@ -33,10 +34,14 @@ func (l recordList) Index(i int) starlark.Value { return recordValue{&l[i]} }
 
 // Slice is as of a list.
 func (l recordList) Slice(start, end, step int) starlark.Value {
+	return recordList(sliced(l, start, end, step))
+}
+
+// sliced is a slice of a list, as starlark.Sliceable has it.
+func sliced[E any](l []E, start, end, step int) (out []E) {
 	if step == 1 {
 		return l[start:end:end]
 	}
-	var out recordList
 	for i := start; step > 0 && i < end || step < 0 && i > end; i += step {
 		out = append(out, l[i])
 	}
@@ -44,19 +49,27 @@ func (l recordList) Slice(start, end, step int) starlark.Value {
 }
 
 // Iterate gives the records in their order.
-func (l recordList) Iterate() starlark.Iterator { return &recordIterator{l} }
+func (l recordList) Iterate() starlark.Iterator {
+	return &iterator[record.Record]{l, func(r *record.Record) starlark.Value { return recordValue{r} }}
+}
 
-type recordIterator struct{ left recordList }
+// iterator gives a script the elements of a list, each as a value of its own.
+type iterator[E any] struct {
+	left  []E
+	value func(*E) starlark.Value
+}
 
-func (it *recordIterator) Next(p *starlark.Value) bool {
+// Next gives the next one.
+func (it *iterator[E]) Next(p *starlark.Value) bool {
 	if len(it.left) == 0 {
 		return false
 	}
-	*p, it.left = it.left.Index(0), it.left[1:]
+	*p, it.left = it.value(&it.left[0]), it.left[1:]
 	return true
 }
 
-func (it *recordIterator) Done() {}
+// Done does nothing: there is nothing to give back.
+func (it *iterator[E]) Done() {}
 
 // Binary adds records to others, or to a list.
 func (l recordList) Binary(op syntax.Token, y starlark.Value, side starlark.Side) (starlark.Value, error) {
@@ -228,27 +241,36 @@ func (c *call) transformed(name string) ([]record.Record, error) {
 	return out, nil
 }
 
-// compared fails unless a comparison found no difference. One that had nothing to
-// compare is a finding, once for each place.
-func (c *call) compared(records int, d *record.Difference) (starlark.Value, error) {
-	switch {
-	case records == 0:
-		c.host.emptyComparison(c.name, c.place(), c.task.phase.during)
-		return nil, nil
-	case d == nil:
-		return nil, nil
-	}
-	return c.assert(false, "%s", d.Text(c.host.run.Clock().Time(0)))
+// recordElements are records as a checker compares them: by their payloads.
+type recordElements struct {
+	records []record.Record
+	began   time.Time
 }
 
-func (h *Host) emptyComparison(name, where, during string) {
-	h.mu.Lock()
-	known := h.empty[name+where]
-	h.empty[name+where] = true
-	h.mu.Unlock()
-	if !known {
-		h.run.Find(verdict.Finding{Outcome: verdict.Inconclusive, Reason: name + " compared no records", Where: where, During: during})
+func (e recordElements) Len() int          { return len(e.records) }
+func (e recordElements) Text(i int) string { return e.records[i].Payload }
+
+// Point is a record's place in its file or list, and its time since the run began.
+func (e recordElements) Point(i int) history.Point {
+	r := &e.records[i]
+	return history.Point{Element: r.Payload, File: r.File, Place: r.Line, At: time.UnixMicro(r.Time).Sub(e.began)}
+}
+
+func (c *call) compares(records []record.Record) recordElements {
+	return recordElements{records, c.host.run.Clock().Time(0)}
+}
+
+// compared fails if a comparison found a difference. One that had nothing to compare
+// is a finding, once for each place.
+func (c *call) compared(r *history.Result) (starlark.Value, error) {
+	switch r.Verdict {
+	case history.Unknown:
+		c.host.inconclusive(c.name+" compared no records", c.place(), c.task.phase.during)
+		return nil, nil
+	case history.Valid:
+		return nil, nil
 	}
+	return c.assert(false, "%s", r.Text(history.TextOptions{Began: c.host.run.Clock().Time(0)}))
 }
 
 func checkSame(c *call) (starlark.Value, error) {
@@ -260,7 +282,7 @@ func checkSame(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.compared(len(sent)+len(received), record.Same(sent, received, c.truth("ordered")))
+	return c.compared(history.Same(c.compares(sent), c.compares(received), c.truth("ordered")))
 }
 
 func checkSubset(c *call) (starlark.Value, error) {
@@ -272,7 +294,7 @@ func checkSubset(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.compared(len(part), record.Subset(part, whole))
+	return c.compared(history.Subset(c.compares(part), c.compares(whole)))
 }
 
 func checkNoDuplicates(c *call) (starlark.Value, error) {
@@ -280,7 +302,7 @@ func checkNoDuplicates(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.compared(len(all), record.Unique(all))
+	return c.compared(history.NoDuplicates(c.compares(all)))
 }
 
 // maxCompared bounds how many records a comparison takes from a list, or from a

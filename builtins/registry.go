@@ -62,7 +62,7 @@ type family struct {
 
 // families are all tables, in the order of the documentation.
 func families() []family {
-	return []family{lifecycle(), processFaults(), networkFaults(), looking(), timeAndTasks(), chance(), verdicts()}
+	return []family{lifecycle(), processFaults(), networkFaults(), looking(), operations(), checkers(), timeAndTasks(), chance(), verdicts()}
 }
 
 // standard are the modules of go.starlark.net, which documents them.

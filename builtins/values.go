@@ -76,6 +76,11 @@ func valueDocs() []Doc {
 	add("fault.nodes", "fault.nodes", "A tuple of the nodes on which the fault is in force.")
 	add("fault.touched", "fault.touched", "How much the fault has done so far, 0 if nothing: the sum of the processes it reached and of the bytes, connections and datagrams it held up, changed or refused. It says whether a fault has struck, not how hard.")
 	add("fault.what", "fault.what", "The name of the builtin that made it.")
+	for _, a := range opAttributes() {
+		add("operation."+a.name, "operation."+a.name, a.text)
+	}
+	add("workload.stop", "workload.stop(timeout=None)", "Has the clients begin nothing more, and waits for what they do.", Param{Name: "timeout", Optional: true})
+	add("workload.wait", "workload.wait(timeout=None)", "Waits for the clients to have done all their times.", Param{Name: "timeout", Optional: true})
 	add("task.wait", "task.wait(timeout=None)", "Waits for the task to end, and returns what its function returned.", Param{Name: "timeout", Optional: true})
 	add("task.cancel", "task.cancel()", "Ends the task: at once where it waits.")
 	add("task.name", "task.name", "The task's place in the tree of spawns.")

@@ -27,7 +27,7 @@ var mayTouch = map[string]string{
 	"runtime/await":   "runtime/event runtime/journal runtime/osc runtime/roster",
 	"runtime/node": "runtime/address runtime/clock runtime/control runtime/event runtime/journal runtime/osc runtime/output runtime/process " +
 		"runtime/probe runtime/roster runtime/topology",
-	"runtime/history":              "runtime/event runtime/exact runtime/record",
+	"runtime/history":              "runtime/event runtime/exact",
 	"runtime/history/linearizable": "runtime/history",
 	"runtime/history/transaction":  "runtime/history",
 	"runtime/probe":                "runtime/history runtime/process runtime/journal",
@@ -48,7 +48,7 @@ var mayTouch = map[string]string{
 	"runtime/internal/logfile":     "",
 	"runtime": "runtime/history runtime/address runtime/await runtime/clock runtime/control runtime/event runtime/fault runtime/folder runtime/journal runtime/link runtime/node runtime/osc " +
 		"runtime/output runtime/process runtime/roster runtime/topology runtime/verdict",
-	"builtins":        "runtime runtime/clock runtime/control runtime/event runtime/fault runtime/link runtime/osc runtime/output runtime/process runtime/record runtime/roster runtime/task runtime/topology runtime/userfile runtime/verdict",
+	"builtins":        "runtime runtime/clock runtime/control runtime/event runtime/fault runtime/history runtime/link runtime/osc runtime/output runtime/process runtime/record runtime/roster runtime/task runtime/topology runtime/userfile runtime/verdict",
 	"script":          "builtins scenarios runtime runtime/event runtime/exact runtime/fault runtime/link runtime/process runtime/topology runtime/userfile runtime/verdict",
 	"scenarios":       "",
 	"scenarios/buffy": "runtime/component runtime/control runtime/osc runtime/record",
@@ -61,6 +61,7 @@ var mayTouch = map[string]string{
 var never = map[string]string{
 	"runtime/event":   "os net os/exec sync",
 	"runtime/verdict": "os net os/exec sync time io",
+	"runtime/history": "os net os/exec sync",
 	"runtime/roster":  "os net os/exec sync io",
 	"runtime/journal": "os net os/exec",
 	"runtime/await":   "os net os/exec io",
@@ -68,7 +69,6 @@ var never = map[string]string{
 	"runtime/task":    "os net os/exec io",
 	"runtime/fault":   "os net os/exec",
 	"runtime/report":  "os net os/exec",
-	"runtime/history": "os net os/exec sync",
 	"scenarios/buffy": "go.starlark.net/starlark",
 	"script":          "github.com/spf13/pflag",
 }

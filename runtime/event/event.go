@@ -53,7 +53,7 @@ func (e Event) append(dst []byte) ([]byte, error) {
 	dst = strconv.AppendQuote(dst, string(e.Detail.Kind()))
 	if e.Node != "" {
 		var err error
-		if dst, err = appendString(append(dst, `,"node":`...), e.Node); err != nil {
+		if dst, err = exact.AppendString(append(dst, `,"node":`...), e.Node); err != nil {
 			return nil, err
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+
+	"github.com/dagon-star/dagon-star/runtime/exact"
 )
 
 // append appends the fields of the operation and the end of its line, as encoding/json
@@ -56,7 +58,7 @@ func (w *fields) integer(name string, n int) {
 
 func (w *fields) text(name, s string) {
 	w.name(name)
-	dst, err := appendString(w.dst, s)
+	dst, err := exact.AppendString(w.dst, s)
 	if err != nil {
 		w.err = err
 		return
@@ -93,7 +95,7 @@ func (w *fields) end(at float64) ([]byte, error) {
 func isPlainValue(v JSON) bool {
 	n := len(v)
 	if n >= 2 && v[0] == '"' && v[n-1] == '"' {
-		return isPlain(string(v[1 : n-1]))
+		return exact.IsPlain(string(v[1 : n-1]))
 	}
 	if n > 15 || v[0] == '0' && n > 1 {
 		return false

@@ -15,7 +15,7 @@ import (
 
 // append appends the fields of the message and the end of its line.
 func (d Received) append(dst []byte) ([]byte, error) {
-	dst, err := appendString(append(dst, `"address":`...), d.Address)
+	dst, err := exact.AppendString(append(dst, `"address":`...), d.Address)
 	if err != nil {
 		return nil, err
 	}
@@ -30,7 +30,7 @@ func (d Received) append(dst []byte) ([]byte, error) {
 		case int64:
 			dst = strconv.AppendInt(dst, v, 10)
 		case string:
-			if !isPlain(v) {
+			if !exact.IsPlain(v) {
 				if dst, err = appendValue(dst, plain(v)); err != nil {
 					return nil, err
 				}
@@ -51,26 +51,9 @@ func (d Received) append(dst []byte) ([]byte, error) {
 	return append(dst, '}'), nil
 }
 
-func appendString(dst []byte, s string) ([]byte, error) {
-	if isPlain(s) {
-		return append(append(append(dst, '"'), s...), '"'), nil
-	}
-	return appendValue(dst, s)
-}
-
 func appendValue(dst []byte, v any) ([]byte, error) {
 	value, err := exact.Marshal(v)
 	return append(dst, value...), err
-}
-
-// isPlain reports whether a string stands in JSON as it is.
-func isPlain[S string | []byte](s S) bool {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
-			return false
-		}
-	}
-	return true
 }
 
 // parseReceived reads the line of a message as append has written it; false where it
@@ -164,7 +147,7 @@ func (p *plainLine) integer() (n int64) {
 func (p *plainLine) text() []byte {
 	p.token(`"`)
 	end := bytes.IndexByte(p.rest, '"')
-	if !p.ok || end < 0 || !isPlain(p.rest[:end]) {
+	if !p.ok || end < 0 || !exact.IsPlain(p.rest[:end]) {
 		p.ok = false
 		return nil
 	}

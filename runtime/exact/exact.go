@@ -79,6 +79,27 @@ func Unmarshal(data []byte, v any) error {
 	return nil
 }
 
+// AppendString appends a string as Marshal writes it, without reflection where it
+// stands in JSON as it is.
+func AppendString(dst []byte, s string) ([]byte, error) {
+	if IsPlain(s) {
+		return append(append(append(dst, '"'), s...), '"'), nil
+	}
+	value, err := Marshal(s)
+	return append(dst, value...), err
+}
+
+// IsPlain reports whether a string stands in JSON as it is: it is printable ASCII
+// that needs no escape.
+func IsPlain[S string | []byte](s S) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
+}
+
 // loneSurrogates are the places of \udc80 to \udcff in JSON that do not follow the
 // first half of a pair.
 func loneSurrogates(data []byte) (all []int) {

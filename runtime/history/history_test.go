@@ -1,16 +1,16 @@
 package history
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // TestValue holds what values are: texts of which equal ones are the same.
 func TestValue(t *testing.T) {
-	for _, s := range []string{"", "a", "5", `"`, `\`, "<&>", "\x00", "é", "\u2028", "[1]"} {
+	for _, s := range []string{"", "a", "5", `"`, `\`, "<&>", "\x00", "é", "\u2028", "[1]", "caf\xe9", "\ufffd"} {
 		if got := Text(s).Text(); got != s {
 			t.Errorf("Text(%q).Text() = %q", s, got)
 		}
-	}
-	if got := Text("\xff").Text(); got != "\ufffd" {
-		t.Errorf("a text that is not UTF-8 came back as %q", got)
 	}
 	elements, ok := Value(`[1,"b",[2],null]`).List()
 	if want := []Value{"1", `"b"`, "[2]", "null"}; !ok || len(elements) != 4 || elements[0] != want[0] || elements[1] != want[1] || elements[2] != want[2] || !elements[3].IsNone() {
@@ -19,6 +19,30 @@ func TestValue(t *testing.T) {
 	for _, v := range []Value{None, "null", "5", `"[1]"`, "[1"} {
 		if _, ok := v.List(); ok {
 			t.Errorf("%q is a list", v)
+		}
+	}
+}
+
+// TestParseValue holds that values that are the same become the same text.
+func TestParseValue(t *testing.T) {
+	for in, want := range map[string]Value{
+		"5": "5", " 5 ": "5", "-0.50e1": "-0.50e1", `"a"`: `"a"`, `"\u0061"`: `"a"`, `"<\/>"`: `"</>"`, "true": "true", "null": None,
+		`"\udce9"`: `"\udce9"`, `[ ]`: "[]", `[1 , [ "b" ]]`: `[1,["b"]]`, `{}`: "{}",
+		`{"b":1, "a":{"d":[],"c":null}}`: `{"a":{"c":null,"d":[]},"b":1}`, `{"a":1,"a":2}`: `{"a":2}`, `{"\"":",]"}`: `{"\"":",]"}`,
+		"\"<\"": `"<"`,
+	} {
+		got, err := ParseValue([]byte(in))
+		if err != nil || got != want {
+			t.Errorf("%s: %s, %v, want %s", in, got, err, want)
+		}
+		again, err := ParseValue([]byte(got))
+		if got != None && (err != nil || again != got) {
+			t.Errorf("%s became %s, %v", got, again, err)
+		}
+	}
+	for _, in := range []string{"", "[", "[1", `"`, "01", "1 2", "nul", "{1:2}", strings.Repeat("[", 5000) + strings.Repeat("]", 5000)} {
+		if v, err := ParseValue([]byte(in)); err == nil {
+			t.Errorf("%.20q is %q", in, v)
 		}
 	}
 }

@@ -76,6 +76,7 @@ func (t Target) dial(ctx context.Context, action string) (*link, error) {
 		}
 		return fail("the TLS handshake failed", "", err)
 	}
+	m.n.Store(0) // the handshake is none of the action
 	return &link{Conn: secure, meter: m}, nil
 }
 

@@ -1,7 +1,6 @@
 package record
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -164,23 +163,4 @@ func FuzzAppend(f *testing.F) {
 			t.Fatalf("%q: %v, %v", line, records, err)
 		}
 	})
-}
-
-// files writes files of so many records, and returns their paths: the second
-// has the records of the first in another order.
-func files(b *testing.B, n int) (sent, received string) {
-	b.Helper()
-	at := time.Date(2026, 11, 25, 0, 0, 0, 0, time.UTC)
-	write := func(name string, number func(i int) int) string {
-		var text []byte
-		for i := range n {
-			text = Append(text, at.Add(time.Duration(i)*time.Microsecond), fmt.Append(nil, number(i)))
-		}
-		path := filepath.Join(b.TempDir(), name)
-		if err := os.WriteFile(path, text, 0o644); err != nil {
-			b.Fatal(err)
-		}
-		return path
-	}
-	return write("sent.txt", func(i int) int { return i }), write("received.txt", func(i int) int { return i ^ i>>4&7 })
 }

@@ -1,23 +1,36 @@
-package record
+package history_test
 
 import (
 	"bufio"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	. "github.com/dagon-star/dagon-star/runtime/history"
+	"github.com/dagon-star/dagon-star/runtime/record"
 )
 
 var began = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 
+// records are what a comparison is given of files.
+type records []record.Record
+
+func (r records) Len() int          { return len(r) }
+func (r records) Text(i int) string { return r[i].Payload }
+func (r records) Point(i int) Point {
+	return Point{Element: r[i].Payload, File: r[i].File, Place: r[i].Line, At: time.UnixMicro(r[i].Time).Sub(began)}
+}
+
 // file makes records of a file with these payloads, one each millisecond.
-func file(name string, payloads ...string) []Record {
-	var all []Record
+func file(name string, payloads ...string) records {
+	var all records
 	for i, p := range payloads {
-		all = append(all, Record{p, began.UnixMicro() + int64(i)*1000, name, i + 1})
+		all = append(all, record.Record{Payload: p, Time: began.UnixMicro() + int64(i)*1000, File: name, Line: i + 1})
 	}
 	return all
 }
@@ -33,11 +46,22 @@ func numbers(from, to int, without ...int) []string {
 	return all
 }
 
-func text(d *Difference) string {
-	if d == nil {
+// text is what is said of a difference, "" where there is none.
+func text(r *Result) string {
+	if r.Verdict != Invalid {
 		return ""
 	}
-	return d.Text(began)
+	return r.Text(TextOptions{Began: began})
+}
+
+// points are those of a group.
+func points(r *Result, name string) (all []Point) {
+	for _, g := range r.Groups {
+		if g.Name == name {
+			all = append(all, g.Points...)
+		}
+	}
+	return all
 }
 
 // TestText holds what is said of differences.
@@ -100,19 +124,19 @@ func TestText(t *testing.T) {
 // TestTextOfDuplicates holds what is said of those, and of records that are of
 // no file, or of another run's.
 func TestTextOfDuplicates(t *testing.T) {
-	if d := Unique(file("f", numbers(0, 99)...)); d != nil {
-		t.Error(text(d))
+	if d := NoDuplicates(file("f", numbers(0, 99)...)); d.Verdict != Valid {
+		t.Error(d)
 	}
-	got := text(Unique(file("f", "a", "b", "a")))
+	got := text(NoDuplicates(file("f", "a", "b", "a")))
 	if want := `1 of 3 records is a duplicate: "a" (f:3, at 0.002000s, and before it f:1, at 0.000000s)`; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
-	var list []Record
+	var list records
 	for i, n := range append(numbers(0, 1999), numbers(5, 7)...) {
-		list = append(list, Record{Payload: n, Line: i + 1})
+		list = append(list, record.Record{Payload: n, Line: i + 1})
 	}
-	list = append(list, Record{"5", -1, "old", 9})
-	got = text(Unique(list))
+	list = append(list, record.Record{Payload: "5", Time: -1, File: "old", Line: 9})
+	got = text(NoDuplicates(list))
 	if want := `4 of 2,004 records are duplicates: 5–7; first "5" (number 2,001, and before it number 6)`; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
@@ -126,7 +150,7 @@ func TestTextOfDuplicates(t *testing.T) {
 func TestCounts(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 2000 {
-		draw := func() []Record {
+		draw := func() records {
 			var payloads []string
 			for range random.IntN(12) {
 				payloads = append(payloads, fmt.Sprint(random.IntN(6)))
@@ -134,7 +158,7 @@ func TestCounts(t *testing.T) {
 			return file("f", payloads...)
 		}
 		sent, received := draw(), draw()
-		count := func(of []Record, p string) (n int) {
+		count := func(of records, p string) (n int) {
 			for _, r := range of {
 				if r.Payload == p {
 					n++
@@ -158,34 +182,33 @@ func TestCounts(t *testing.T) {
 				repeated[p] = r - 1
 			}
 		}
-		wrong := func(what string, got []Record, want map[string]int) {
+		wrong := func(what string, got []Point, want map[string]int) {
 			total := 0
 			for p, n := range want {
 				total += n
-				if count(got, p) != n {
+				for _, g := range got {
+					if g.Element == p {
+						n--
+					}
+				}
+				if n != 0 {
 					t.Fatalf("%s of %v and %v: %v, want %v", what, sent, received, got, want)
 				}
 			}
-			if len(got) != total || !slices.IsSortedFunc(got, func(a, b Record) int { return a.Line - b.Line }) {
+			if len(got) != total || !slices.IsSortedFunc(got, func(a, b Point) int { return a.Place - b.Place }) {
 				t.Fatalf("%s of %v and %v: %v, want %v", what, sent, received, got, want)
 			}
 		}
-		orNone := func(d *Difference) *Difference {
-			if d == nil {
-				return &Difference{}
-			}
-			return d
-		}
-		d := orNone(Same(sent, received, false))
-		wrong("missing", d.Missing, missing)
-		wrong("extra", d.Extra, extra)
-		wrong("duplicated", d.Duplicated, duplicated)
-		d = orNone(Subset(received, sent))
-		wrong("extra", d.Extra, extra)
-		wrong("duplicated", d.Duplicated, duplicated)
-		wrong("repeated", orNone(Unique(received)).Duplicated, repeated)
-		payload := func(a, b Record) bool { return a.Payload == b.Payload }
-		if (Same(sent, received, true) == nil) != slices.EqualFunc(sent, received, payload) {
+		d := Same(sent, received, false)
+		wrong("missing", points(d, "missing"), missing)
+		wrong("extra", points(d, "extra"), extra)
+		wrong("duplicated", points(d, "duplicated"), duplicated)
+		d = Subset(received, sent)
+		wrong("extra", points(d, "extra"), extra)
+		wrong("duplicated", points(d, "duplicated"), duplicated)
+		wrong("repeated", points(NoDuplicates(received), "duplicated"), repeated)
+		payload := func(a, b record.Record) bool { return a.Payload == b.Payload }
+		if Same(sent, received, true).Verdict == Invalid == slices.EqualFunc(sent, received, payload) {
 			t.Fatalf("the order of %v and %v", sent, received)
 		}
 	}
@@ -215,21 +238,21 @@ func BenchmarkSame(b *testing.B) {
 			}
 		}
 		began := time.Now()
-		s, err := ReadFile(sent, "sent.txt")
+		s, err := record.ReadFile(sent, "sent.txt")
 		if err != nil {
 			b.Fatal(err)
 		}
-		r, err := ReadFile(received, "received.txt")
+		r, err := record.ReadFile(received, "received.txt")
 		if err != nil {
 			b.Fatal(err)
 		}
 		read += time.Since(began)
 		began = time.Now()
-		if d := Same(s, r, false); d != nil {
+		if d := Same(records(s), records(r), false); d.Verdict != Valid {
 			b.Fatal(text(d))
 		}
 		compare += time.Since(began)
-		if Same(s, r, true) == nil {
+		if Same(records(s), records(r), true).Verdict != Invalid {
 			b.Fatal("the files are in the same order")
 		}
 	}
@@ -237,4 +260,23 @@ func BenchmarkSame(b *testing.B) {
 	b.ReportMetric(float64(compare.Milliseconds())/float64(b.N), "ms-compare")
 	b.ReportMetric(float64(read+compare)/float64(plain), "x-scan")
 	b.ReportMetric(0, "ns/op")
+}
+
+// files writes files of so many records, and returns their paths: the second
+// has the records of the first in another order.
+func files(b *testing.B, n int) (sent, received string) {
+	b.Helper()
+	at := time.Date(2026, 11, 25, 0, 0, 0, 0, time.UTC)
+	write := func(name string, number func(i int) int) string {
+		var text []byte
+		for i := range n {
+			text = record.Append(text, at.Add(time.Duration(i)*time.Microsecond), fmt.Append(nil, number(i)))
+		}
+		path := filepath.Join(b.TempDir(), name)
+		if err := os.WriteFile(path, text, 0o644); err != nil {
+			b.Fatal(err)
+		}
+		return path
+	}
+	return write("sent.txt", func(i int) int { return i }), write("received.txt", func(i int) int { return i ^ i>>4&7 })
 }

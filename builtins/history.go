@@ -1,0 +1,392 @@
+package builtins
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"go.starlark.net/lib/json"
+	"go.starlark.net/starlark"
+	"go.starlark.net/syntax"
+
+	"github.com/dagon-star/dagon-star/runtime"
+	"github.com/dagon-star/dagon-star/runtime/history"
+)
+
+func operations() family {
+	return family{"history", "What clients do to the system under test, as operations with outcomes: \"ok\", it was done; \"fail\", it was surely not done; \"info\", nobody knows. The operations of a run are in its folder, history.jsonl, as Jepsen and Elle read them.", []builtin{
+		{"op", "f, fn, value=None, key=None, client=None", "Calls fn and records that as an operation f of a client, and returns it: a value with f, key, value, client, process, outcome, ok, error, result, invoked and completed, in seconds since the start, index and node. " +
+			"Give value to an operation that changes something: it is what was written; without one the operation is a read, and its value is what fn returned. The outcome is that of the action in which fn failed; info where a wait in it was not met in time; fail where fn returned False; else ok. Any other error is the script's. " +
+			"client is by default the task that the call is in. A client does one operation at a time, and goes on as a new process after one that ended in info. Example: o = op(\"add\", lambda: send(leader, \"/add\", 5), value=5).", operation},
+		{"ops", "f=None, outcome=None, key=None, client=None, node=None", "The operations so far, in the order in which they began, as a sequence; only those with this f, outcome, key, client or node where it is given. Those that nodes have told of are among them. Example: acknowledged = ops(\"add\", outcome=\"ok\").", operationsOf},
+		{"workload", "fn, clients=4, pause=0, times=None", "Starts clients, each a task that calls fn(client, i) again and again with its number, from 0, and i counting its calls from 0; pause is a duration between two calls. They go on until .stop() is called on what is returned, which waits for the calls under way, or as often as times says: .wait(timeout=None) waits for that. The end of the main part cancels them. Example: w = workload(lambda c, i: op(\"add\", lambda: send(leader, \"/add\", i), value=i), clients=5).", workload},
+	}}
+}
+
+// toValue makes a value of an operation of a script's value.
+func (c *call) toValue(v starlark.Value) (history.Value, error) {
+	switch v := v.(type) {
+	case nil, starlark.NoneType:
+		return history.None, nil
+	case starlark.Bool:
+		return history.Value(strconv.FormatBool(bool(v))), nil
+	case starlark.Int:
+		return history.Value(v.String()), nil
+	case starlark.String:
+		return history.Text(string(v)), nil
+	case starlark.Bytes:
+		return history.Text(string(v)), nil
+	}
+	text, err := starlark.Call(c.thread, json.Module.Members["encode"], starlark.Tuple{v}, nil)
+	if err != nil {
+		return history.None, err
+	}
+	return history.ParseValue([]byte(text.(starlark.String)))
+}
+
+// fromValue makes a script's value of one of an operation.
+func (c *call) fromValue(v history.Value) (starlark.Value, error) {
+	if v.IsNone() {
+		return starlark.None, nil
+	}
+	if text := v.Text(); text != string(v) {
+		return starlark.String(text), nil
+	}
+	x, err := starlark.Call(c.thread, json.Module.Members["decode"], starlark.Tuple{starlark.String(v)}, nil)
+	if err == nil {
+		x.Freeze()
+	}
+	return x, err
+}
+
+// value is a parameter that an operation has.
+func (c *call) value(name string) (history.Value, error) {
+	v, err := c.toValue(c.arg(name))
+	if err != nil {
+		return v, c.wrong(name, "%v", err)
+	}
+	return v, nil
+}
+
+// client is the parameter of that name: by default the task.
+func (c *call) client() string {
+	switch v := c.arg("client").(type) {
+	case nil:
+		return c.task.Path()
+	default:
+		return plainText(v)
+	}
+}
+
+func operation(c *call) (starlark.Value, error) {
+	f, err := c.text("f", "")
+	if err != nil {
+		return nil, err
+	}
+	fn, err := c.function("fn")
+	if err != nil {
+		return nil, err
+	}
+	value, err := c.value("value")
+	if err != nil {
+		return nil, err
+	}
+	key, err := c.value("key")
+	if err != nil {
+		return nil, err
+	}
+	index, err := c.host.run.Invoke(c.client(), f, key, value)
+	if err != nil {
+		return nil, err
+	}
+	returned, failed := starlark.Call(c.thread, fn, nil, nil)
+	outcome, why, isActions := c.outcome(returned, failed)
+	result := history.None
+	if outcome == history.OK {
+		if result, err = c.toValue(returned); err != nil { // a result that no operation can have is none
+			result = history.None
+		}
+	}
+	o, err := c.host.run.Complete(index, outcome, result, why)
+	if failed != nil && !isActions {
+		return nil, failed
+	}
+	if err != nil {
+		return nil, err
+	}
+	return opValue{&o}, nil
+}
+
+// outcome is what became of an operation whose function has returned or failed. It is no
+// action's where the error is one of the script.
+func (c *call) outcome(returned starlark.Value, failed error) (o history.Outcome, why string, isActions bool) {
+	var late *runtime.TimeoutError
+	switch {
+	case failed == nil && returned == starlark.False:
+		return history.Fail, "it returned False", true
+	case failed == nil:
+		return history.OK, "", true
+	case c.task.isEnding():
+		return history.Info, failed.Error(), false
+	case errors.As(failed, &late):
+		return history.Info, failed.Error(), true
+	}
+	return history.Info, failed.Error(), false
+}
+
+func operationsOf(c *call) (starlark.Value, error) {
+	wants := []func(*history.Op) bool{}
+	for name, of := range map[string]func(*history.Op) string{
+		"f": func(o *history.Op) string { return o.F }, "outcome": func(o *history.Op) string { return string(o.Outcome) },
+	} {
+		want, err := c.text(name, "")
+		if err != nil {
+			return nil, err
+		}
+		if name == "outcome" && want != "" && !slices.Contains([]history.Outcome{history.OK, history.Fail, history.Info}, history.Outcome(want)) {
+			return nil, c.wrong(name, "got %q, want \"ok\", \"fail\" or \"info\"", want)
+		}
+		if want != "" {
+			wants = append(wants, func(o *history.Op) bool { return of(o) == want })
+		}
+	}
+	if c.arg("key") != nil {
+		key, err := c.value("key")
+		if err != nil {
+			return nil, err
+		}
+		wants = append(wants, func(o *history.Op) bool { return o.Key == key })
+	}
+	if c.arg("client") != nil {
+		client := c.client()
+		wants = append(wants, func(o *history.Op) bool { return o.Client == client })
+	}
+	if c.arg("node") != nil {
+		node, err := c.node("node")
+		if err != nil {
+			return nil, err
+		}
+		wants = append(wants, func(o *history.Op) bool { return o.Node == node })
+	}
+	all := c.host.run.History()
+	return opList(slices.DeleteFunc(all, func(o history.Op) bool {
+		return slices.ContainsFunc(wants, func(want func(*history.Op) bool) bool { return !want(&o) })
+	})), nil
+}
+
+// opList is a list of operations as a script has it. A value of one is made where the
+// script looks at it.
+type opList []history.Op
+
+var (
+	_ starlark.Sequence  = opList(nil)
+	_ starlark.Sliceable = opList(nil)
+	_ starlark.HasBinary = opList(nil)
+)
+
+func (l opList) String() string             { return shown(l) }
+func (l opList) Type() string               { return "operations" }
+func (l opList) Freeze()                    {}
+func (l opList) Truth() starlark.Bool       { return len(l) > 0 }
+func (l opList) Hash() (uint32, error)      { return 0, fmt.Errorf("unhashable: operations") }
+func (l opList) Len() int                   { return len(l) }
+func (l opList) Index(i int) starlark.Value { return opValue{&l[i]} }
+
+// Slice is as of a list.
+func (l opList) Slice(start, end, step int) starlark.Value {
+	return opList(sliced(l, start, end, step))
+}
+
+// Iterate gives the operations in their order.
+func (l opList) Iterate() starlark.Iterator {
+	return &iterator[history.Op]{left: l, value: func(o *history.Op) starlark.Value { return opValue{o} }}
+}
+
+// Binary adds operations to others.
+func (l opList) Binary(op syntax.Token, y starlark.Value, side starlark.Side) (starlark.Value, error) {
+	if other, ok := y.(opList); ok && op == syntax.PLUS && side == starlark.Left {
+		return slices.Concat(l, other), nil
+	}
+	return nil, nil
+}
+
+// opValue is an operation as a script has it.
+type opValue struct{ o *history.Op }
+
+var (
+	_ starlark.HasAttrs   = opValue{}
+	_ starlark.Comparable = opValue{}
+)
+
+func (v opValue) String() string {
+	return fmt.Sprintf("operation(index = %d, process = %d, f = %s, value = %s, outcome = %q)",
+		v.o.Index, v.o.Process, starlark.String(v.o.F), plainValue(v.o.Returned()), string(v.o.Outcome))
+}
+func (v opValue) Type() string          { return "operation" }
+func (v opValue) Freeze()               {}
+func (v opValue) Truth() starlark.Bool  { return true }
+func (v opValue) Hash() (uint32, error) { return starlark.MakeInt(v.o.Index).Hash() }
+
+// CompareSameType compares operations: they are equal or not.
+func (v opValue) CompareSameType(op syntax.Token, y starlark.Value, _ int) (bool, error) {
+	return equality(op, *v.o == *y.(opValue).o, "operations")
+}
+
+func plainValue(v history.Value) string {
+	if v.IsNone() {
+		return "None"
+	}
+	return string(v)
+}
+
+// opAttribute is an attribute of an operation.
+type opAttribute struct {
+	name, text string
+	get        func(*history.Op) (starlark.Value, error)
+}
+
+func opAttributes() []opAttribute {
+	text := func(get func(*history.Op) string) func(*history.Op) (starlark.Value, error) {
+		return func(o *history.Op) (starlark.Value, error) { return starlark.String(get(o)), nil }
+	}
+	integer := func(get func(*history.Op) int) func(*history.Op) (starlark.Value, error) {
+		return func(o *history.Op) (starlark.Value, error) { return starlark.MakeInt(get(o)), nil }
+	}
+	value := func(get func(*history.Op) history.Value) func(*history.Op) (starlark.Value, error) {
+		return func(o *history.Op) (starlark.Value, error) {
+			return (&call{thread: &starlark.Thread{Name: "value"}}).fromValue(get(o))
+		}
+	}
+	seconds := func(get func(*history.Op) time.Duration) func(*history.Op) (starlark.Value, error) {
+		return func(o *history.Op) (starlark.Value, error) { return starlark.Float(get(o).Seconds()), nil }
+	}
+	return []opAttribute{
+		{"client", "The client that did it.", text(func(o *history.Op) string { return o.Client })},
+		{"completed", "When it had come to its outcome, in seconds since the start; 0 while it is under way.", seconds(func(o *history.Op) time.Duration { return o.Completed })},
+		{"error", "Why it is not ok; \"\" where it is.", text(func(o *history.Op) string { return o.Error })},
+		{"f", "What was done.", text(func(o *history.Op) string { return o.F })},
+		{"index", "Its place among all operations, from 0.", integer(func(o *history.Op) int { return o.Index })},
+		{"invoked", "When it began, in seconds since the start.", seconds(func(o *history.Op) time.Duration { return o.Invoked })},
+		{"key", "What it was done to; None where nothing was said.", value(func(o *history.Op) history.Value { return o.Key })},
+		{"node", "The name of the node that told of it; \"\" for a script's.", text(func(o *history.Op) string { return o.Node })},
+		{"ok", "True if its outcome is \"ok\".", func(o *history.Op) (starlark.Value, error) { return starlark.Bool(o.Outcome == history.OK), nil }},
+		{"outcome", "\"ok\", \"fail\" or \"info\".", text(func(o *history.Op) string { return string(o.Outcome) })},
+		{"process", "The process that did it: another one after each operation of the client that ended in info.", integer(func(o *history.Op) int { return o.Process })},
+		{"result", "What it came back with, where it is ok.", value(func(o *history.Op) history.Value { return o.Result })},
+		{"value", "What it says of the system: what it was given, or what it came back with where that was nothing.", value((*history.Op).Returned)},
+	}
+}
+
+// Attr is an attribute of the operation.
+func (v opValue) Attr(name string) (starlark.Value, error) {
+	for _, a := range opAttributes() {
+		if a.name == name {
+			return a.get(v.o)
+		}
+	}
+	return nil, nil
+}
+
+// AttrNames are the names of an operation's attributes.
+func (v opValue) AttrNames() []string {
+	var names []string
+	for _, a := range opAttributes() {
+		names = append(names, a.name)
+	}
+	return names
+}
+
+// workloadValue is clients at work.
+type workloadValue struct {
+	clients []*scriptTask
+	stopped bool
+}
+
+func (w *workloadValue) String() string        { return fmt.Sprintf("workload of %d clients", len(w.clients)) }
+func (w *workloadValue) Type() string          { return "workload" }
+func (w *workloadValue) Freeze()               {}
+func (w *workloadValue) Truth() starlark.Bool  { return true }
+func (w *workloadValue) Hash() (uint32, error) { return 0, fmt.Errorf("unhashable: workload") }
+func (w *workloadValue) AttrNames() []string   { return []string{"stop", "wait"} }
+
+// Attr is a method of the workload.
+func (w *workloadValue) Attr(name string) (starlark.Value, error) {
+	switch name {
+	case "stop":
+		return builtin{name: "workload.stop", params: "timeout=None", call: func(c *call) (starlark.Value, error) {
+			w.stopped = true
+			return nil, w.join(c)
+		}}.make(), nil
+	case "wait":
+		return builtin{name: "workload.wait", params: "timeout=None", call: func(c *call) (starlark.Value, error) {
+			return nil, w.join(c)
+		}}.make(), nil
+	}
+	return nil, nil
+}
+
+// join waits for the clients to end.
+func (w *workloadValue) join(c *call) error {
+	timeout, err := c.duration("timeout", c.host.run.Settings().Timeout)
+	if err != nil {
+		return err
+	}
+	until := c.task.Now() + timeout
+	for _, client := range w.clients {
+		switch over, err := c.task.Join(client.Task, max(until-c.task.Now(), 0)); {
+		case err != nil:
+			return err
+		case !over:
+			return &runtime.TimeoutError{What: "end of a " + w.String(), Timeout: timeout}
+		}
+	}
+	return nil
+}
+
+func workload(c *call) (starlark.Value, error) {
+	fn, err := c.function("fn")
+	if err != nil {
+		return nil, err
+	}
+	clients, err := c.integer("clients", 4, 1)
+	if err != nil {
+		return nil, err
+	}
+	if clients > maxClients {
+		return nil, c.wrong("clients", "got %d, want at most %d", clients, maxClients)
+	}
+	pause, err := c.duration("pause", 0)
+	if err != nil {
+		return nil, err
+	}
+	times, err := c.integer("times", -1, 0)
+	if err != nil {
+		return nil, err
+	}
+	w := &workloadValue{}
+	for n := range clients {
+		client := c.task.spawn(c.thread, 0, nil, func(t *scriptTask, thread *starlark.Thread) (starlark.Value, error) {
+			for i := int64(0); i != times && !w.stopped; i++ {
+				if i > 0 {
+					if err := t.Sleep(pause); err != nil {
+						return nil, err
+					}
+				}
+				if w.stopped { // while it slept
+					break
+				}
+				if _, err := starlark.Call(thread, fn, starlark.Tuple{starlark.MakeInt64(n), starlark.MakeInt64(i)}, nil); err != nil {
+					return nil, err
+				}
+			}
+			return starlark.None, nil
+		})
+		w.clients = append(w.clients, client.task)
+	}
+	return w, nil
+}
+
+// maxClients bounds how many clients a workload has, each of which is a task.
+const maxClients = 10_000
