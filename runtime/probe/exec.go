@@ -64,7 +64,7 @@ type Output struct {
 // Beside it is the output as far as it came, unless nothing was started.
 func Exec(ctx context.Context, d process.Driver, c Command) (*Output, error) {
 	fail := func(a Answer, started bool, problem, expected string, err error) *Error {
-		return &Error{Outcome: a.Outcome(started), Action: "exec " + commandText(c.Argv), Node: c.Node, Problem: problem, Expected: expected, Err: err}
+		return &Error{Outcome: a.Outcome(started), Action: strings.TrimSpace("exec " + commandText(c.Argv)), Node: c.Node, Problem: problem, Expected: expected, Err: err}
 	}
 	if ctx.Err() != nil {
 		return nil, fail(None, false, "it was not started", "", context.Cause(ctx))
@@ -83,31 +83,38 @@ func Exec(ctx context.Context, d process.Driver, c Command) (*Output, error) {
 	if err != nil {
 		return nil, fail(None, false, "it was not started", "", err)
 	}
+	tooMuch := func(which string) *Error {
+		return fail(None, true, fmt.Sprintf("it wrote more than %d bytes to %s, of which the rest is lost", most, which), "", nil)
+	}
 	var gaveUp *Error
 	select {
 	case <-p.Done():
 	case <-ctx.Done():
 		gaveUp = fail(None, true, "it was given up and killed", "", context.Cause(ctx))
 	case which := <-full:
-		gaveUp = fail(None, true, fmt.Sprintf("it wrote more than %d bytes to %s, and was killed", most, which), "", nil)
+		gaveUp = tooMuch(which)
 	}
 	if gaveUp != nil {
-		if _, err := p.Signal(os.Kill, process.Tree); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		_, err := p.Signal(os.Kill, process.Tree)
+		endedBefore := errors.Is(err, os.ErrProcessDone)
+		if err != nil && !endedBefore {
 			gaveUp.Problem += ", which it may have survived"
 			gaveUp.Err = errors.Join(gaveUp.Err, err)
 			return &Output{Stdout: stdout.bytes(), Stderr: stderr.bytes(), Code: -1}, gaveUp
 		}
-		<-p.Done()
+		if <-p.Done(); endedBefore && ctx.Err() != nil && !stdout.isOver() && !stderr.isOver() {
+			gaveUp = nil // its end was its own
+		}
 	}
 	exit := p.Exit()
 	out := &Output{Stdout: stdout.bytes(), Stderr: stderr.bytes(), Code: exit.Code, Signal: exit.Signal, Left: exit.Left}
 	if gaveUp != nil {
 		return out, gaveUp
 	}
-	select {
-	case which := <-full: // it had ended before that was seen
-		return out, fail(None, true, fmt.Sprintf("it wrote more than %d bytes to %s, of which the rest is lost", most, which), "", nil)
-	default:
+	for _, c := range []*capture{stdout, stderr} {
+		if c.isOver() { // it had ended before that was seen
+			return out, tooMuch(c.name)
+		}
 	}
 	if a := exitAnswer(exit.Code, exit.Signal); c.Check && a != Done {
 		problem := fmt.Sprintf("it exited with code %d", exit.Code)
@@ -179,6 +186,13 @@ func (c *capture) Write(p []byte) (int, error) {
 		c.full <- c.name
 	}
 	return room, io.ErrShortWrite
+}
+
+// isOver reports whether there was more.
+func (c *capture) isOver() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.over
 }
 
 // bytes are what has been kept so far.

@@ -179,6 +179,47 @@ func TestExecTree(t *testing.T) {
 	})
 }
 
+// TestExecLateGiveUp holds that a command that had ended by itself when it was given up
+// has its own outcome.
+func TestExecLateGiveUp(t *testing.T) {
+	onEachRung(t, func(t *testing.T, d process.Driver) {
+		for code, want := range map[int]history.Outcome{0: history.OK, 3: history.Fail} {
+			ctx, cancel := context.WithCancel(t.Context())
+			_, err := Exec(ctx, &unseenEnd{d, cancel}, command(t, fmt.Sprintf("exit %d", code)))
+			wants(t, err, want)
+		}
+	})
+}
+
+// unseenEnd is a driver whose processes are given up when they have ended, before that
+// shows.
+type unseenEnd struct {
+	process.Driver
+	giveUp func()
+}
+
+func (d *unseenEnd) Start(s process.Spec) (process.Process, error) {
+	p, err := d.Driver.Start(s)
+	if err != nil {
+		return nil, err
+	}
+	<-p.Done()
+	d.giveUp()
+	return &ended{p, make(chan struct{})}, nil
+}
+
+type ended struct {
+	process.Process
+	seen chan struct{}
+}
+
+func (p *ended) Done() <-chan struct{} { return p.seen }
+
+func (p *ended) Signal(s os.Signal, to process.Reach) (int, error) {
+	close(p.seen)
+	return p.Process.Signal(s, to)
+}
+
 // firstWrite is a driver that calls a function when a process first writes.
 type firstWrite struct {
 	process.Driver

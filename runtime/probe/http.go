@@ -13,7 +13,6 @@ import (
 	"net/url"
 	"strings"
 	"sync"
-	"time"
 	"unicode"
 )
 
@@ -277,7 +276,7 @@ func (c *Client) exchange(ctx context.Context, conn *webConn, t Target, action s
 	if err != nil {
 		conn.abort()
 	} else {
-		conn.SetWriteDeadline(time.Unix(1, 0)) // who has answered and takes no more does not need the rest
+		conn.SetWriteDeadline(aLongTimeAgo) // who has answered and takes no more does not need the rest
 	}
 	wroteAll := <-wrote
 	sent := conn.written() > before

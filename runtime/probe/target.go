@@ -92,6 +92,9 @@ func (l *link) written() int64 { return l.meter.n.Load() }
 // abort closes the connection without a word to the other side, which TLS would wait for.
 func (l *link) abort() { l.meter.Conn.Close() }
 
+// aLongTimeAgo is a deadline that has passed.
+var aLongTimeAgo = time.Unix(1, 0)
+
 // until bounds what is done with the connection by a context: when that is done, reads
 // and writes fail. release ends it; the connection can be used further then, by a
 // context of its own.
@@ -99,7 +102,7 @@ func (l *link) until(ctx context.Context, set func(time.Time) error) (release fu
 	fired := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(fired)
-		set(time.Unix(1, 0))
+		set(aLongTimeAgo)
 	})
 	return func() {
 		if !stop() {
