@@ -132,8 +132,16 @@ func (h *Host) Predeclared() (names starlark.StringDict, notices []string) {
 		names[name] = v
 	}
 	globals := h.values()
-	notices = Globals(h.run.Topology(), names, func(name string, n *topology.Node) {
-		globals[name] = &nodeValue{host: h, name: n.Name}
+	notices = Globals(h.run.Topology(), names, func(name string, g Global) {
+		if g.Node != nil {
+			globals[name] = &nodeValue{host: h, name: g.Node.Name}
+			return
+		}
+		list := make([]starlark.Value, len(g.Group.Nodes))
+		for i, n := range g.Group.Nodes {
+			list[i] = &nodeValue{host: h, name: n.Name}
+		}
+		globals[name] = starlark.NewList(list)
 	})
 	for name, v := range globals {
 		names[name] = v
@@ -222,29 +230,55 @@ func GroupNames() []string {
 	return []string{"config", "leaders", "receivers", "senders", "topology", "workers"}
 }
 
-// Globals finds which names the nodes of a topology have in a script, and
-// returns a notice for each that has none because its name is not free.
-func Globals(t *topology.Topology, taken starlark.StringDict, give func(name string, n *topology.Node)) (notices []string) {
+// Global is what a name that a topology gives to scripts stands for: a node, or the list
+// of those that count = makes of a section.
+type Global struct {
+	Node  *topology.Node  // nil for a list
+	Group *topology.Group // nil for a node
+}
+
+// Globals finds which names the nodes of a topology have in a script, and the lists of
+// those that count = makes of a section. It returns a notice for each section with nodes,
+// or a list, that have none because the name is not free.
+func Globals(t *topology.Topology, taken starlark.StringDict, give func(name string, g Global)) (notices []string) {
 	given := map[string]string{}
-	for _, n := range t.Nodes {
-		name := n.Identifier()
+	unfree := func(name string) (why string) {
 		_, isTaken := taken[name]
 		_, isUniverse := starlark.Universe[name]
-		why := ""
 		switch {
 		case isTaken, isUniverse, slices.Contains(GroupNames(), name):
-			why = "is a name of the vocabulary"
+			return "is a name of the vocabulary"
 		case !isIdentifier(name):
-			why = "is no name that a script can have"
+			return "is no name that a script can have"
 		case given[name] != "":
-			why = "is the name of [" + given[name] + "]"
+			return "is the name of [" + given[name] + "]"
 		}
-		if why != "" {
+		return ""
+	}
+	noticed := "" // the last section whose nodes have got a notice
+	for _, n := range t.Nodes {
+		if g := t.Group(n.Section); g != nil && n.Index == 1 {
+			name := g.Identifier()
+			if why := unfree(name); why == "" {
+				given[name] = g.Section
+				give(name, Global{Group: g})
+			} else {
+				notices = append(notices, fmt.Sprintf("the list of the nodes of [%s] has no name in scripts, as %s %s: write one, such as [topology.node(%q)]", g.Section, name, why, n.Name))
+			}
+		}
+		name := n.Identifier()
+		why := unfree(name)
+		switch {
+		case why == "":
+			given[name] = n.Section
+			give(name, Global{Node: n})
+		case n.Index > 0 && noticed == n.Section:
+		case n.Index > 0:
+			noticed = n.Section
+			notices = append(notices, fmt.Sprintf("a node of [%s] has no name of its own in scripts, as %s %s: use topology.node(%q), and so for others", n.Section, name, why, n.Name))
+		default:
 			notices = append(notices, fmt.Sprintf("[%s] has no name of its own in scripts, as %s %s: use topology.node(%q)", n.Section, name, why, n.Name))
-			continue
 		}
-		given[name] = n.Section
-		give(name, n)
 	}
 	return notices
 }

@@ -223,6 +223,9 @@ func (i *inspection) checkMember(n *syntax.DotExpr) {
 	if v, ok := i.known[of].(*nodeName); ok {
 		all, what = builtins.NodeAttributes(), "the node "+v.Name
 	}
+	if g, ok := i.known[of].(*groupName); ok && slices.Contains(builtins.NodeAttributes(), n.Name.Name) {
+		i.mistake(n.Name.NamePos, nil, "%s is the list of the nodes of [%s], which has no .%s: %s is one of them", of, g.Section, n.Name.Name, g.Nodes[0].Identifier())
+	}
 	if len(all) == 0 && slices.Contains(builtins.NodeAttributes(), n.Name.Name) {
 		i.checkHidden(n.X)
 	}
@@ -291,6 +294,28 @@ func (i *inspection) checkCall(call *syntax.CallExpr, d builtins.Doc) {
 	}
 	if d.Name == "topology.node" {
 		i.checkNodes(values["name"])
+	}
+	if d.Name == "await_ready" || d.Name == "boot" {
+		i.checkAwaited(call, d.Name, values["nodes"])
+	}
+}
+
+// checkAwaited finds a node that is awaited and of which nothing says when it is ready,
+// as far as the text shows which nodes they are.
+func (i *inspection) checkAwaited(call *syntax.CallExpr, name string, nodes syntax.Expr) {
+	names, ok := i.nodesOf(nodes)
+	if !ok || i.catching > 0 {
+		return
+	}
+	for _, of := range names {
+		n := i.p.topology.Node(of)
+		if n == nil || !n.Ready.IsZero() {
+			continue
+		}
+		pos, _ := call.Span()
+		i.mistake(pos, nil, "%s awaits %s, and nothing says when it is ready: [%s] at %s:%d has a command and no key such as ready.log, ready.port or ready.http",
+			name, of, n.Section, i.p.topology.Path, n.Line)
+		return
 	}
 }
 

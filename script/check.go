@@ -97,7 +97,11 @@ func (p *plan) names() map[string]starlark.Value {
 		vocabulary[name] = v
 	}
 	names := map[string]starlark.Value{}
-	notices := builtins.Globals(p.topology, vocabulary, func(name string, n *topology.Node) { names[name] = (*nodeName)(n) })
+	notices := builtins.Globals(p.topology, vocabulary, func(name string, g builtins.Global) {
+		if names[name] = (*nodeName)(g.Node); g.Node == nil {
+			names[name] = &groupName{g.Group}
+		}
+	})
 	p.notices = append(p.notices, notices...)
 	for name, v := range vocabulary {
 		names[name] = v
@@ -116,6 +120,15 @@ func (n *nodeName) Type() string          { return "node" }
 func (n *nodeName) Freeze()               {}
 func (n *nodeName) Truth() starlark.Bool  { return true }
 func (n *nodeName) Hash() (uint32, error) { return 0, errors.New("unhashable") }
+
+// groupName stands for the list of a section's nodes while a script is checked.
+type groupName struct{ *topology.Group }
+
+func (g *groupName) String() string        { return g.Section }
+func (g *groupName) Type() string          { return "list" }
+func (g *groupName) Freeze()               {}
+func (g *groupName) Truth() starlark.Bool  { return true }
+func (g *groupName) Hash() (uint32, error) { return 0, errors.New("unhashable") }
 
 func (p *plan) mistake(pos syntax.Position, format string, args ...any) {
 	if p.full(pos.Filename()) {

@@ -174,6 +174,12 @@ func (i *inspection) nodesNamed(name string) (names []string, ok bool) {
 	if n, isNode := i.known[name].(*nodeName); isNode {
 		return []string{n.Name}, true
 	}
+	if g, isGroup := i.known[name].(*groupName); isGroup {
+		for _, n := range g.Nodes {
+			names = append(names, n.Name)
+		}
+		return names, true
+	}
 	roles := map[string]topology.Role{"leaders": topology.Leader, "workers": topology.Worker, "senders": topology.Sender, "receivers": topology.Receiver}
 	role, isGroup := roles[name]
 	if !isGroup && name != "topology.nodes" || i.known["topology"] != starlark.None {

@@ -126,12 +126,13 @@ func runVersion(c command) int {
 
 func runDocs(c command) int {
 	f := newFlags(c, "docs", "[NAME]", `
-NAME is a builtin, a module such as random, a family such as lifecycle, or one of
-language, ini, scenarios and components.
+NAME is a builtin, a module such as random, a family such as lifecycle, a key of the
+ini, or one of language, ini, scenarios and components.
 
 Examples:
   dagon-star docs
   dagon-star docs await_output
+  dagon-star docs ready.log
   dagon-star docs language
 `)
 	if code, done := parse(c, f, 0, 1); done {
@@ -154,7 +155,7 @@ func docs(name string) (string, bool) {
 	keys := func(title string, keys []topology.Key) {
 		fmt.Fprintf(&b, "%s\n\n", strings.ToUpper(title))
 		for _, k := range keys {
-			fmt.Fprintf(&b, "  %s = %s\n%s", k.Name, k.Value, wrap(k.Text, "      "))
+			b.WriteString(keyDoc(k))
 		}
 		b.WriteString("\n")
 	}
@@ -178,8 +179,14 @@ func docs(name string) (string, bool) {
 			fmt.Fprintf(&b, "  %s\n%s\n", d.Signature, wrap(d.Text, "      "))
 		}
 	}
+	for _, k := range topology.Keys() {
+		names = append(names, k.Name)
+		if base, _, dotted := strings.Cut(k.Name, "."); name == k.Name || dotted && name == base {
+			b.WriteString(keyDoc(k))
+		}
+	}
 	if all || name == "ini" {
-		section("ini", wrap("A section is a node. Values may hold <SELF>, the node's own address; <NAME>, its name; <node>, another's address; <SELF:endpoint> and <node:endpoint>, host:port of an endpoint. << before one of these is a <; a number that is no node's name, such as <13>, is text. \" #\" and \" ;\" begin a comment; back quotes around a value keep them. A key that is not among these is passed to the program as --key=value, in the order of the file:", ""))
+		section("ini", wrap(iniText, "")+"\n"+placeholders)
 		keys("keys of a node", topology.Keys())
 		keys("keys of [dagon]", topology.SettingKeys())
 	}
@@ -196,6 +203,40 @@ func docs(name string) (string, bool) {
 		return "; \"dagon-star docs\" tells all", false
 	}
 	return b.String(), true
+}
+
+const (
+	iniText = "A section is a node. Any server runs unchanged with command = its whole command line. With path = or component = instead, the keys that are not in the list below are passed to the program as --key=value, in the order of the file. A value ends at \" #\" and \" ;\", which begin a comment; back quotes around a value keep them. These stand for something in values, in templates, and in what a script has a node do:"
+
+	placeholders = `  <SELF>            the node's own address
+  <NAME>            its name
+  <FOLDER>          the folder that it works in
+  <SELF:http>       host:port of its own endpoint listen.http; or its value.http
+  <node>            the address of another node
+  <node:http>       host:port of another's endpoint, as this node reaches it; or its value.http
+  <node:http:port>  the port alone, and <node> beside it is the host; :host is the host alone
+  <n*:http>         those of all nodes of the section n that has count =, or of all whose
+                    names begin with n, with commas between; <n*> their addresses
+  <<node>           the text "<node>"
+
+A number that is no node's name, such as <13>, is text, and so is an element of XML that
+is closed further on, such as <name>x</name>.
+`
+)
+
+// keyDoc is the documentation of a key of the ini.
+func keyDoc(k topology.Key) string {
+	text := fmt.Sprintf("  %s = %s\n%s", k.Name, k.Value, wrap(k.Text, "      "))
+	for line := range strings.Lines(k.Example) {
+		if line = strings.TrimRight(line, "\n"); line != "" {
+			line = "          " + line
+		}
+		text += line + "\n"
+	}
+	if k.Example != "" {
+		text += "\n"
+	}
+	return text
 }
 
 // wrap breaks a text into lines of 80 characters.

@@ -194,9 +194,6 @@ func (f *file) goOn(v *longValue, text string, number, indent, end int) bool {
 		return false
 	case v.comment == 0:
 		v.end = end
-		if v.name == "command" && isKeyLine.MatchString(text) {
-			f.mistake(number, "%q is indented, and so one of the lines of command at line %d: to make it a line of its own, take away the indentation", text, v.line)
-		}
 	case !v.told:
 		v.told = true
 		f.mistake(number, "the line is indented as one of %s at line %d, which the comment at line %d has ended: indent that comment too, or take it away",
@@ -215,17 +212,18 @@ func (f *file) finish(v *longValue, data []byte) {
 		if strings.HasPrefix(v.name, "template.") {
 			return
 		}
-		if value, cut, missing := readValue(k.value); missing == "" && cut == "" && strings.ContainsAny(k.value[:min(1, len(k.value))], "\"'`") {
+		quote := k.value[:min(1, len(k.value))]
+		if value, cut, missing := readValue(k.value); missing == "" && cut == "" && strings.ContainsAny(quote, "\"'`") && !strings.Contains(value, quote) {
 			k.value = value // in quotes, as any other
 		} else if v.name == "command" {
-			k.value = uncommented(k.value)
+			k.value = f.uncommented(k.value, v.line)
 		}
 		return
 	}
 	below := undented(string(data[v.start:v.end]))
 	switch {
 	case v.name == "command":
-		k.value = uncommented(k.value + "\n" + below)
+		k.value = f.uncommented(k.value+"\n"+below, v.line)
 	case !strings.HasPrefix(v.name, "template."):
 		k.value += "\n" + below // from the key's line on, so that a line of it can be found
 	case k.value != "":
@@ -264,18 +262,28 @@ func undented(lines string) string {
 }
 
 // uncommented is the text of a command without its comments, which begin with "#" or
-// ";" at the beginning of a line or after a space, outside of quotes.
-func uncommented(text string) string {
+// ";" at the beginning of a line or after a space, outside of quotes. A backslash at the
+// end of a line is left out too. line is that of the command.
+func (f *file) uncommented(text string, line int) string {
 	var b strings.Builder
 	b.Grow(len(text))
-	quote, before, escaped := byte(0), byte('\n'), false
+	quote, before, first := byte(0), byte('\n'), line
 	for i := 0; i < len(text); i++ {
 		c := text[i]
+		if before == '\n' && quote == 0 && line > first {
+			if rest, _, _ := strings.Cut(text[i:], "\n"); isKeyLine.MatchString(rest) {
+				f.mistake(line, "%q is indented, and so one of the lines of command at line %d: to make it a line of its own, take away the indentation", rest, first)
+			}
+		}
 		switch {
-		case escaped:
-			escaped = false
-		case c == '\\' && quote != '\'':
-			escaped = true
+		case c == '\\' && quote != '\'' && i+1 < len(text):
+			if i++; text[i] != '\n' {
+				b.WriteByte(c)
+				b.WriteByte(text[i])
+				before = text[i]
+				continue
+			}
+			c = '\n'
 		case quote != 0 && c == quote:
 			quote = 0
 		case quote == 0 && (c == '"' || c == '\'' || c == '`'):
@@ -287,6 +295,9 @@ func uncommented(text string) string {
 			}
 			i += end
 			c = '\n'
+		}
+		if c == '\n' {
+			line++
 		}
 		before = c
 		b.WriteByte(c)

@@ -13,8 +13,17 @@ import (
 	"github.com/dagon-star/dagon-star/runtime/internal/allocated"
 )
 
-// bound is what Parse says that it allocates at most.
-func bound(text string) uint64 { return 256*uint64(len(text)) + allocated.Slack }
+// bound is what Parse says that it allocates at most, but for what patterns take.
+func bound(text string, top *Topology) uint64 {
+	most := 256*uint64(len(text)) + allocated.Slack
+	if top != nil && len(top.Groups) > 0 {
+		most += 1024 * uint64(len(top.Nodes))
+	}
+	return most
+}
+
+// patterns is more than the patterns of a text can take.
+func patterns(text string) uint64 { return 32 << 20 * uint64(min(1, strings.Count(text, "ready.log"))) }
 
 // told fails unless mistakes are few and short.
 func told(t *testing.T, mistakes Mistakes) {
@@ -36,11 +45,13 @@ func FuzzParse(f *testing.F) {
 	f.Add("[größe]\npath=x\nlisten.é-1=auto\nlisten.é_1=1\nx=<<a><größe:é-1><<<13>a b ;c\nwrapper_path=<x\nenv.DAGON_NAME=\"a #\" b\n[GRÖSSE]\npath=x\nname=c+ 1")
 	f.Add("[a]\npath = \"x\" # y\nb = `c`\nd = \"\"\"e\n\"\"\"\nf = g \\\n")
 	f.Add("\xef\xbb\xbf[a]\r\npath=%(path)s\r\nargs=<SELF> > x\x00\r[b]\rmay-exit\n[../c]\n[DEFAULT]\n[docker]")
+	f.Add("[n]\ncount = 3\ncommand = x <n*:e> <n2:e:port> <n1> # c\n  --y 'a\n  b'\nlisten.e = 1\nready.http = e/<NAME>\nready.log = ^a+$\nvalue.v = <SELF:e:host>\nstop=INT\nexit=1,2\nuser=x")
+	f.Add("[n]\npath=x\ntemplate.a/b =\n  <a><SELF></a>\n\n   <<NAME>\n# c\n d\ntemplate.c=/none\nsetup =\n\tx ; y\nready.exec=`x`\nready.notify\nready.port=e\nlisten.e=auto\nname=m\ncount=2\nx=<m*:e>")
 	f.Fuzz(func(t *testing.T, text string) {
 		defer allocated.Ends()()
 		var top *Topology
 		var err error
-		if took := allocated.By(func() { top, err = Parse("t.ini", []byte(text)) }); took > bound(text) && !allocated.Raced {
+		if took := allocated.By(func() { top, err = Parse("t.ini", []byte(text)) }); took > bound(text, top)+patterns(text) && !allocated.Raced {
 			t.Fatalf("%d bytes for %d", took, len(text))
 		}
 		if err != nil {
@@ -53,9 +64,14 @@ func FuzzParse(f *testing.F) {
 		}
 		for _, n := range top.Nodes {
 			argv, _, _, err := top.Command(n, places{}.place(), "home", "program")
-			if err != nil || len(argv) < 3 {
+			if err != nil || len(argv) < 3 && (n.Words == nil || len(argv) != len(n.Wrapper)+len(n.Words)) {
 				t.Fatalf("%q, %v", argv, err)
 			}
+			n.texts(func(of nodeText) { // what has been checked can be filled in
+				if _, err := top.Expand(n, places{}.place(), of.text); err != nil {
+					t.Fatalf("%s: %v", of.key, err)
+				}
+			})
 		}
 		top.Ties()
 	})
@@ -146,12 +162,39 @@ func TestParseBounds(t *testing.T) {
 		"zeros":               strings.Repeat("\x00", n),
 		"returns":             strings.Repeat("[a]\r", n),
 		"marks":               strings.Repeat("\xef\xbb\xbf\n", n),
+		"count":               "[a]\npath=x\ncount=10000\n",
+		"counts":              many("[#]\npath=x\ncount=10000\n"),
+		"one each":            many("[#]\npath=x\ncount=1\na=<#*>\n"),
+		"groups":              "[a]\ncommand=x <a*:e>\nlisten.e=1\ncount=1000\n",
+		"groups a line":       "[a]\ncommand=x " + strings.Repeat("<a*>", n) + "\ncount=10\n",
+		"beginnings":          many("[a#]\npath=x\nb=<a#*>\n"),
+		"values":              "[a]\ncount=100\npath=x\n" + many("value.#=<SELF>\nb#=<a*:#>\n"),
+		"values of values":    "[a]\npath=x\n" + many("value.v#=<SELF:v#><SELF:v1>\n"),
+		"commands":            many("[#]\ncommand=x\n"),
+		"keys of a command":   "[a]\ncommand=x\n" + many("lisen.#=\n"),
+		"long command":        "[a]\ncommand=x\n" + strings.Repeat(" y\n", n),
+		"open command":        "[a]\ncommand='\n" + strings.Repeat(" y\n", n),
+		"comments in it":      "[a]\ncommand=x\n" + strings.Repeat(" #\n", n),
+		"keys in it":          "[a]\ncommand=x\n" + strings.Repeat(" a =\n", n),
+		"lines of it":         "[a]\ncommand=x\n" + strings.Repeat(" \\\n", n),
+		"ended":               "[a]\ncommand=x\n" + strings.Repeat("#\n y\n", n),
+		"long setup":          "[a]\npath=x\nsetup=\n" + strings.Repeat(" y\n", n),
+		"deep text":           "[a]\npath=x\ntemplate.a=\n" + strings.Repeat(" ", n) + "y\n" + strings.Repeat("\t", n) + "y\n" + strings.Repeat(" ", n) + "y\n",
+		"text":                "[a]\npath=x\ntemplate.a=\n" + strings.Repeat(" <a>\n", n),
+		"wrong text":          "[a]\npath=x\ntemplate.a=\n" + strings.Repeat(" <b>\n", n),
+		"elements":            "[a]\npath=x\ntemplate.a=\n" + many(" <b#></b#>\n"),
+		"open elements":       "[a]\npath=x\ntemplate.a=\n" + many(" </b#>") + strings.Repeat("<a>", n),
+		"templates":           "[a]\npath=x\n" + many("template.#=x\n"),
+		"empty templates":     "[a]\npath=x\n" + many("template.#=\n y\n"),
+		"deep template":       "[a]\npath=x\ntemplate." + strings.Repeat("a/", n) + "a=\n y\n",
+		"codes":               "[a]\npath=x\nexit=" + strings.Repeat("0,", n) + "\n",
+		"many ports":          "[a]\npath=x\nlisten.a=1\nlisten.b=1\n[b]\npath=x\n" + strings.Repeat("a=<a> <a:a:port> <a:b:port>\n", 1) + many("c#=<a>\n"),
 		"over the limit":      strings.Repeat("#", maxSize+1),
 	} {
 		var top *Topology
 		var err error
 		took := allocated.By(func() { top, err = Parse("t.ini", []byte(text)) })
-		if took > bound(text) && !allocated.Raced {
+		if took > bound(text, top) && !allocated.Raced {
 			t.Errorf("%s: %d bytes for %d, %d for each", name, took, len(text), took/uint64(len(text)))
 		}
 		if mistakes, ok := err.(Mistakes); ok {
@@ -160,6 +203,30 @@ func TestParseBounds(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		} else {
 			top.Ties()
+		}
+	}
+}
+
+// TestPatternBounds: patterns that are small to write and large to compile.
+func TestPatternBounds(t *testing.T) {
+	for name, text := range map[string]string{
+		"repeats": "[#]\npath=x\nready.log=x{999}a#\n", "repeats of repeats": "[#]\npath=x\nready.log=(x{99}){999}#\n",
+		"classes": "[#]\npath=x\nready.log=\\pL#\n", "many classes": "[#]\npath=x\nready.log=" + strings.Repeat("\\pL", 300) + "#\n",
+		"wrong": "[#]\npath=x\nready.log=" + strings.Repeat("\\pL", 300) + "(#\n", "the same": "[#]\npath=x\nready.log=x{999}\n",
+	} {
+		var b strings.Builder
+		for i := range 5000 {
+			b.WriteString(strings.ReplaceAll(text, "#", fmt.Sprint(i)))
+		}
+		var err error
+		took := allocated.By(func() { _, err = Parse("t.ini", []byte(b.String())) })
+		if most := 256<<20 + 256*uint64(b.Len()); took > most && !allocated.Raced {
+			t.Errorf("%s: %d MiB", name, took>>20)
+		}
+		if mistakes, ok := err.(Mistakes); (ok && name != "the same") != (err != nil) {
+			t.Errorf("%s: %v", name, err)
+		} else if ok {
+			told(t, mistakes)
 		}
 	}
 }

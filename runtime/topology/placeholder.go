@@ -146,7 +146,7 @@ func (t *Topology) wrong(n *Node, p piece, of []*Node, isMeant bool) phrase {
 		if p.endpoint != "" {
 			suffix = ":" + Brief(p.endpoint, maxQuoted)
 		}
-		return phrase(fmt.Sprintf("[%s] makes %d nodes: <%s1%s> for one of them, or <%[1]s*%[4]s> for all, was expected", of, len(g.Nodes), of, suffix))
+		return phrase(fmt.Sprintf("[%s] has count = %d: <%[1]s1%[3]s> for one of its nodes, or <%[1]s*%[3]s> for all, was expected", of, len(g.Nodes), suffix))
 	case len(of) == 0:
 		what := "node"
 		if p.isAll {
@@ -194,14 +194,11 @@ func (t *Topology) meant(p piece) string {
 type portOf struct{ endpoint, other string }
 
 // addPort keeps that a text refers to the port of an endpoint.
-func addPort(hosts map[string]portOf, n *Node, p piece, of []*Node) map[string]portOf {
-	if p.part != "port" {
+func addPort(hosts map[string]portOf, p piece, of []*Node) map[string]portOf {
+	if p.part != "port" || p.name == "SELF" && !p.isAll {
 		return hosts
 	}
 	for _, one := range of {
-		if one == n {
-			continue
-		}
 		if hosts == nil {
 			hosts = map[string]portOf{}
 		}
@@ -243,7 +240,7 @@ func (t *Topology) Expand(n *Node, p Place, text string) (string, error) {
 	pieces(text, func(one piece) {
 		if one.name != "" {
 			of, _ := t.nodes(n, one)
-			hosts = addPort(hosts, n, one, of)
+			hosts = addPort(hosts, one, of)
 		}
 	})
 	for name, at := range n.hosts {
@@ -428,7 +425,7 @@ func (t *Topology) checkPlaceholders(n *Node) {
 					return
 				}
 			}
-			hosts = addPort(hosts, n, p, nodes)
+			hosts = addPort(hosts, p, nodes)
 			if p.endpoint == "" && !isOwn(p.name) && len(nodes) > 0 && len(bare) < maxMistakes {
 				bare = append(bare, func() {
 					if what := ambiguous(hosts, n, p, nodes); what != "" {
