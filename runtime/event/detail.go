@@ -108,7 +108,7 @@ type Wiped struct{}
 type Probe struct {
 	What  string  `json:"what"`            // "ready.http http://127.0.1.3:2379/health"
 	Tries int     `json:"tries,omitempty"` // 0 for what is waited for, and not tried
-	TookS float64 `json:"took_s"`          // since the fork
+	TookS float64 `json:"took_s"`          // since the fork, until it held
 	Held  bool    `json:"held"`
 	Error string  `json:"error,omitempty"` // of the last try that failed
 	Ready bool    `json:"ready,omitempty"` // with it all hold: the node is ready

@@ -100,7 +100,9 @@ func (b *Birth) Start(ctx context.Context, inherited []string) (err error) {
 	if err := n.prepare(ctx, in); err != nil {
 		return err
 	}
-	b.prober = b.newProber(in)
+	if b.prober, err = b.newProber(&in); err != nil {
+		return err
+	}
 	n.Log.Begin(b.incarnation)
 	if b.process, err = m.Processes.Start(process.Spec{
 		Argv: b.argv, Env: in.env, Dir: in.dir, Credential: in.user, TTY: n.Spec.TTY, TTYSize: process.Size(n.Spec.TTYSize),
@@ -119,7 +121,7 @@ func (b *Birth) Settle(err error) {
 	defer close(b.settled)
 	if err != nil {
 		if b.prober != nil {
-			b.prober.stop()
+			b.prober.close()
 		}
 		if b.port != nil {
 			// Not here: it waits for strangers on it, and they for the lock.

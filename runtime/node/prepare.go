@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,7 +58,8 @@ func (n *Node) surroundings(inherited []string, o ForkOptions, home string, more
 	own = append(own, s.set...)
 	own = append(own, "DAGON_NAME="+name, "DAGON_ROLE="+string(n.Spec.Role), "DAGON_RUN="+m.Run)
 	own = append(own, more...)
-	s.env = lastOfEach(inherited, append(own, m.Env...))
+	// Whoever has started us may be told by that socket that we are ready, not that a node is.
+	s.env = slices.DeleteFunc(lastOfEach(inherited, append(own, m.Env...)), func(v string) bool { return key(v) == probe.NotifyVariable })
 	return s, nil
 }
 

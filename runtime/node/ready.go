@@ -27,6 +27,8 @@ const (
 	firstTry   = time.Second
 )
 
+const notifyKey = "ready.notify"
+
 // readyKeys are which keys of the ini say when a node is ready, for the log; nil where
 // that is the message alone.
 func readyKeys(spec *topology.Node) (keys []string) {
@@ -57,6 +59,7 @@ type prober struct {
 	over chan struct{} // closed when it has ended
 	wake chan struct{} // something that is waited for has come
 	in   surroundings  // of it
+	says *probe.Notify // the socket of the incarnation; nil without ready.notify
 
 	mu     sync.Mutex
 	probes []*trial
@@ -71,8 +74,9 @@ type trial struct {
 	close   func() // or nil
 
 	tries int
-	last  error // of the last try that failed
-	held  bool  // the last one
+	last  error   // of the last try that failed
+	held  bool    // the last one
+	heldS float64 // when it began to, in seconds since the fork
 }
 
 // beginProbing begins to find out when the incarnation is ready. The lock is held.
@@ -83,6 +87,14 @@ func (i Incarnation) beginProbing() {
 	i.Node.m.Tasks.Go(func() { i.probe() })
 }
 
+// close gives back what the prober has.
+func (p *prober) close() {
+	p.stop()
+	if p.says != nil {
+		_ = p.says.Close() // what it leaves is in the run's folder
+	}
+}
+
 // stopProbing has nothing more be tried. It does not wait for what is under way.
 func (i Incarnation) stopProbing() {
 	if i.prober != nil {
@@ -91,23 +103,37 @@ func (i Incarnation) stopProbing() {
 }
 
 // newProber makes what finds out when the incarnation that is being forked is ready; nil
-// where the message alone tells it, or nothing does.
-func (b *Birth) newProber(in surroundings) *prober {
+// where the message alone tells it, or nothing does. It adds to the environment of the
+// incarnation what that finds the socket of sd_notify by.
+func (b *Birth) newProber(in *surroundings) (*prober, error) {
 	if keys := readyKeys(b.Node.Spec); keys == nil || keys[0] == "none" {
-		return nil
+		return nil, nil
 	}
-	p := &prober{over: make(chan struct{}), wake: make(chan struct{}, 1), in: in}
+	var says *probe.Notify
+	if b.Node.Spec.Ready.Notify {
+		var users []uint32
+		if in.user != nil {
+			users = append(users, in.user.UID)
+		}
+		var err error
+		if says, err = probe.ListenNotify(strings.TrimSuffix(b.Node.logFile, ".log")+".notify", users...); err != nil {
+			return nil, fmt.Errorf("%s: ready.notify (%s): %w", b.Node.Spec.Name, b.Node.where("ready.notify"), err)
+		}
+		in.env = append(in.env, probe.NotifyVariable+"="+says.Address())
+	}
+	p := &prober{over: make(chan struct{}), wake: make(chan struct{}, 1), in: *in, says: says}
 	p.ctx, p.stop = context.WithCancel(b.Node.m.Ended)
-	return p
+	return p, nil
 }
 
 // probe tries until all holds, or the incarnation is at its end.
 func (i Incarnation) probe() {
 	p, m := i.prober, i.Node.m
 	defer close(p.over)
-	defer p.stop()
+	defer p.close()
 	trials := i.trials()
 	defer func() {
+		p.stop() // they may wait for that
 		for _, t := range trials {
 			if t.close != nil {
 				t.close()
@@ -122,10 +148,14 @@ func (i Incarnation) probe() {
 		return
 	default:
 	}
+	m.Journal.Lock()
+	forked := i.Node.ForkedAt
+	m.Journal.Unlock()
+	sinceFork := func() float64 { return (m.Clock.Now() - forked).Truncate(time.Microsecond).Seconds() }
 	pause, bound := firstPause, firstTry
 	for {
 		began := m.Clock.Now()
-		failed, late := p.pass(bound)
+		failed, late := p.pass(bound, sinceFork)
 		if failed == nil && i.hold(began) || p.ctx.Err() != nil {
 			break
 		}
@@ -150,7 +180,7 @@ func (i Incarnation) probe() {
 
 // pass tries all, and returns the first that does not hold, and whether that was given
 // up as it took too long.
-func (p *prober) pass(bound time.Duration) (failed *trial, late bool) {
+func (p *prober) pass(bound time.Duration, now func() float64) (failed *trial, late bool) {
 	for _, t := range p.probes {
 		ctx, cancel := p.ctx, context.CancelFunc(func() {})
 		if !t.awaited {
@@ -166,8 +196,13 @@ func (p *prober) pass(bound time.Duration) (failed *trial, late bool) {
 		if !t.awaited {
 			t.tries++
 		}
+		if err == nil && !t.held {
+			t.heldS = now()
+		}
 		if t.held = err == nil; !t.held {
 			t.last = err
+		} else if t.awaited {
+			t.last = nil // it had only not come
 		}
 		p.mu.Unlock()
 		if err != nil {
@@ -205,8 +240,12 @@ func (i Incarnation) tellProbes() {
 	}
 	p.mu.Lock()
 	var told []event.Probe
-	took := (j.Elapsed() - i.Node.ForkedAt).Truncate(time.Microsecond).Seconds()
+	ended := (j.Elapsed() - i.Node.ForkedAt).Truncate(time.Microsecond).Seconds()
 	for at, t := range p.probes {
+		took := ended
+		if t.held {
+			took = t.heldS
+		}
 		told = append(told, event.Probe{What: t.what, Tries: t.tries, TookS: took, Held: t.held, Error: t.lastText(), Ready: p.ready && at == len(p.probes)-1})
 	}
 	p.mu.Unlock()
@@ -236,6 +275,10 @@ func (n *Node) ReadyNote() string {
 		case t.held:
 		case t.last == nil:
 			return t.what + ": not tried yet"
+		case t.what == notifyKey: // its status may be another by now
+			if err := notified(p.says); err != nil {
+				return t.what + ": " + err.Error()
+			}
 		case t.awaited:
 			return t.what + ": " + t.lastText()
 		default:
@@ -299,11 +342,16 @@ func (i Incarnation) trials() (all []*trial) {
 		all = append(all, t)
 	}
 	if r.Notify {
-		t := &trial{what: "ready.notify", awaited: true}
-		t.try = func(context.Context) error {
-			// NOTIFY
-			return errors.New("READY=1 has not come at NOTIFY_SOCKET")
-		}
+		var waiting sync.WaitGroup
+		waiting.Go(func() {
+			select {
+			case <-p.says.Ready():
+				wake()
+			case <-p.ctx.Done():
+			}
+		})
+		t := &trial{what: notifyKey, awaited: true, close: waiting.Wait}
+		t.try = func(context.Context) error { return notified(p.says) }
 		all = append(all, t)
 	}
 	if r.Message {
@@ -332,6 +380,23 @@ func (i Incarnation) trials() (all []*trial) {
 		all = append(all, i.execTrial(r.Exec))
 	}
 	return all
+}
+
+// notified returns why what a node says of itself is not that it is ready, or nil.
+func notified(by *probe.Notify) error {
+	select {
+	case <-by.Ready():
+		return nil
+	default:
+	}
+	why := "READY=1 has not come at NOTIFY_SOCKET"
+	if status := by.Status(); status != "" {
+		why += ", but STATUS=" + topology.Brief(status, 80)
+	}
+	if n, user := by.Strangers(); n > 0 {
+		why += fmt.Sprintf("; messages of another user do not count, such as of %d: %d came", user, n)
+	}
+	return errors.New(why)
 }
 
 // ownAddress is the host:port of an endpoint of the node's own: no link is between.
