@@ -25,7 +25,38 @@ type Message = roster.Message
 // that has exited has reached StateExited; one that exited as it was allowed
 // to has reached StateDoneShutdown too. It becomes impossible when a node
 // exits before the state, or closes its control connection and lives on.
-func (r *Run) Reached(names []string, s State) Condition { return await.Reached(r.j, names, s) }
+//
+// It is a *StateError at once for StateReady of a node of which nothing says when it is
+// ready, and for StateDone of one that has no control connection by which it could say so.
+func (r *Run) Reached(names []string, s State) Condition {
+	c := await.Reached(r.j, names, s)
+	check := c.Check
+	c.Check = func(news string) journal.Answer {
+		if news == "" {
+			for _, name := range names {
+				if n := r.nodes[name]; n != nil {
+					if err := n.CanReach(s); err != nil {
+						return journal.Answer{Err: err}
+					}
+				}
+			}
+		}
+		return check(news)
+	}
+	return c
+}
+
+// CanReach returns why a node cannot come to a state at all, whatever it does: a
+// *StateError, or nil.
+func (r *Run) CanReach(name string, s State) error {
+	r.j.Lock()
+	defer r.j.Unlock()
+	n, err := r.node(name)
+	if err != nil {
+		return err
+	}
+	return n.CanReach(s)
+}
 
 // MessageFrom waits for a message that the node sends to an address: the first
 // of its present incarnation that no such wait has returned yet, or with

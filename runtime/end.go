@@ -75,6 +75,7 @@ func (r *Run) End(last ...func(context.Context)) (*Result, error) {
 		r.curtail(r.cause)
 	}
 	r.j.Unlock()
+	r.endForks(ErrEnded)
 	r.forking.Wait() // what was being started is stopped with all others
 
 	// A hurry ends what is waited for, here and in the deferred calls.

@@ -113,7 +113,7 @@ func (r *Run) checkFiles(names []string) error {
 	}
 	unconnected := 0
 	for _, n := range r.order {
-		if n.Alive() && !n.WasReady {
+		if n.Alive() && !n.Phoned && n.Phones() {
 			unconnected++
 		}
 	}

@@ -12,7 +12,8 @@ import (
 type ForkOptions = node.ForkOptions
 
 // Fork starts a node's process. It is a *StateError if the node runs already,
-// a *process.StartError if its program cannot be started.
+// a *process.StartError if its program cannot be started, a *node.SetupError if its setup
+// failed.
 func (r *Run) Fork(name string, o ForkOptions) error {
 	return r.ForkAll(context.Background(), []string{name}, o)
 }
@@ -24,7 +25,10 @@ func (r *Run) Fork(name string, o ForkOptions) error {
 // ctx is done ForkAll returns its cause at once. What it was about to start is logged
 // all the same.
 func (r *Run) ForkAll(ctx context.Context, names []string, o ForkOptions) error {
-	b := &batch{r: r, ctx: ctx, names: names, o: o, inherited: os.Environ(), over: make(chan struct{})}
+	starting, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(r.forks, func() { cancel(context.Cause(r.forks)) })()
+	b := &batch{r: r, ctx: ctx, starting: starting, names: names, o: o, inherited: os.Environ(), over: make(chan struct{})}
 	if err := b.begin(); err != nil {
 		return err
 	}
@@ -42,8 +46,9 @@ type batch struct {
 	ctx       context.Context
 	names     []string
 	o         ForkOptions
-	inherited []string      // the environment of this process
-	over      chan struct{} // closed when nothing more is started or logged
+	starting  context.Context // of what they wait for
+	inherited []string        // the environment of this process
+	over      chan struct{}   // closed when nothing more is started or logged
 
 	births   []*birth // in the order of names, as far as they were begun
 	logged   int      // how many of them are in the log
@@ -103,7 +108,7 @@ func (b *batch) start() {
 		if n == nil {
 			return
 		}
-		n.err = b.r.explainFiles(n.Node, n.Start(b.inherited))
+		n.err = b.r.explainFiles(n.Node, n.Start(b.starting, b.inherited))
 		b.ended(n)
 	}
 }

@@ -104,6 +104,8 @@ type Run struct {
 
 	work, ended context.Context // of the script, and of the end of the run
 	abortWork   context.CancelCauseFunc
+	forks       context.Context // of what a fork waits for: done when the run begins to end
+	endForks    context.CancelCauseFunc
 	endEnded    context.CancelFunc
 	timeLimit   *clock.Timer
 	stopOnDone  func() bool    // of the caller's context
@@ -150,11 +152,13 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 		Roster:  roster.New(names, func(name string) bool { return cfg.Topology.Node(name).MayExit }),
 		Elapsed: r.Elapsed, Timeout: cfg.Settings.Timeout, Fold: r.fold,
 		AfterFunc: func(d time.Duration, f func()) journal.Timer { return r.clock.AfterFunc(d, f) },
-		Ended:     r.watchEnded, Failed: r.abort, Settle: r.hearOut, Tail: func(name string, incarnation int) []string { return r.nodes[name].Tail(incarnation) },
+		Ended:     r.watchEnded, Failed: r.abort, Settle: r.hearOut, Note: func(name string) string { return r.nodes[name].ReadyNote() },
+		Tail: func(name string, incarnation int) []string { return r.nodes[name].Tail(incarnation) },
 	})
 	r.logs = output.NewLogs(r.Elapsed)
 	r.faults = fault.NewBook(r.j)
 	r.work, r.abortWork = context.WithCancelCause(context.WithoutCancel(ctx))
+	r.forks, r.endForks = context.WithCancelCause(r.work)
 	r.ended, r.endEnded = context.WithCancel(context.WithoutCancel(ctx))
 
 	swept := make(chan folder.SweepResult, 1)
@@ -214,7 +218,7 @@ func (r *Run) open() (err error) {
 	r.drivers.control = control.New((*handler)(r), control.Options{Clock: r.clock, Spared: r.endpointPorts()})
 	r.means = &node.Means{
 		Run: r.id, Journal: r.j, Clock: r.clock, Processes: r.drivers.process, Control: r.drivers.control,
-		Topology: r.cfg.Topology, Addresses: r.addresses, Folder: r.NodeFolder, Component: r.cfg.Component, Grace: r.cfg.Settings.Grace,
+		Topology: r.cfg.Topology, Addresses: r.addresses, Folder: r.NodeFolder, Component: r.cfg.Component, Timeout: r.cfg.Settings.Timeout, Grace: r.cfg.Settings.Grace,
 		Ended: r.ended, Tasks: &r.tasks, Operation: r.operate, Gone: r.gone, Unasked: r.unasked,
 	}
 	return r.listen()
@@ -302,6 +306,7 @@ func (r *Run) release() []error {
 		errs = append(errs, r.addresses.Close())
 	}
 	r.abortWork(ErrEnded)
+	r.endForks(ErrEnded)
 	r.endEnded()
 	r.clock.Close()
 	for _, left := range r.clock.Left() {

@@ -22,7 +22,8 @@ var shutdownOrder = [...]topology.Role{topology.Leader, topology.Worker, topolog
 // ShutdownTopology ends every node that still runs: those that have not
 // reported their end are asked to shut down, in the documented order and
 // within the grace in all; those that have get the grace to exit; what runs
-// then gets TERM, the grace again, and KILL. A node that needed KILL fails the
+// then gets its stop signal, the grace again, and KILL. Those without a control
+// connection get that in their turn in the order. A node that needed KILL fails the
 // run. It returns early when ctx is done or the run's work is aborted: End does
 // the rest.
 func (r *Run) ShutdownTopology(ctx context.Context) error {
@@ -44,6 +45,22 @@ func (r *Run) stopAll(leave, hurry context.Context, by string) {
 	r.askAll(by)
 	grace := r.cfg.Settings.Grace
 	deadline := clock.Later(r.clock.Now(), grace)
+	var stopped sync.WaitGroup
+	stopping := map[string]bool{}
+	stop := func(name string) {
+		r.j.Lock()
+		t, ok := r.nodes[name].Present()
+		r.j.Unlock()
+		if !ok || stopping[name] {
+			return
+		}
+		stopping[name] = true
+		stopped.Go(func() {
+			if err := t.Stop(leave, hurry, by); err != nil && leave.Err() == nil && !errors.Is(err, os.ErrProcessDone) {
+				r.Find(verdict.Finding{Outcome: verdict.Failed, Reason: fmt.Sprintf("%s: %v", name, err), During: verdict.AtEnd})
+			}
+		})
+	}
 	for _, role := range shutdownOrder {
 		if leave.Err() != nil || hurry.Err() != nil {
 			break
@@ -59,28 +76,21 @@ func (r *Run) stopAll(leave, hurry context.Context, by string) {
 		if err := r.shutdown(by, group); err != nil {
 			r.Find(verdict.Finding{Outcome: verdict.Passed, Reason: err.Error(), During: verdict.AtEnd})
 		}
+		silent := r.names(func(n *node.Node) bool { return n.Spec.Role == role && n.Alive() && !n.Phones() })
+		for _, name := range silent {
+			stop(name)
+		}
+		r.await(leave, hurry, r.Reached(silent, StateExited), deadline-r.clock.Now())
 		for _, name := range append(group, asked...) { // one by one, so that one's failing does not cut the others short
 			r.await(leave, hurry, r.Reached([]string{name}, StateDoneShutdown), deadline-r.clock.Now())
 		}
 	}
 	exiting := r.names(func(n *node.Node) bool { return n.Alive() && n.Finished() })
 	r.await(leave, hurry, r.Reached(exiting, StateExited), grace)
-	if leave.Err() != nil {
-		return
-	}
-	var stopped sync.WaitGroup
-	for _, name := range r.names(alive) {
-		r.j.Lock()
-		t, ok := r.nodes[name].Present()
-		r.j.Unlock()
-		if !ok {
-			continue
+	if leave.Err() == nil {
+		for _, name := range r.names(alive) {
+			stop(name)
 		}
-		stopped.Go(func() {
-			if err := t.Stop(leave, hurry, by); err != nil && leave.Err() == nil && !errors.Is(err, os.ErrProcessDone) {
-				r.Find(verdict.Finding{Outcome: verdict.Failed, Reason: fmt.Sprintf("%s: %v", name, err), During: verdict.AtEnd})
-			}
-		})
 	}
 	stopped.Wait()
 }

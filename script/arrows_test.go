@@ -26,7 +26,7 @@ var mayTouch = map[string]string{
 	"runtime/journal": "runtime/clock runtime/event runtime/roster",
 	"runtime/await":   "runtime/event runtime/journal runtime/osc runtime/roster",
 	"runtime/node": "runtime/address runtime/clock runtime/control runtime/event runtime/journal runtime/osc runtime/output runtime/process " +
-		"runtime/roster runtime/topology",
+		"runtime/probe runtime/roster runtime/topology",
 	"runtime/history":              "runtime/event runtime/exact",
 	"runtime/history/linearizable": "runtime/history",
 	"runtime/history/transaction":  "runtime/history",

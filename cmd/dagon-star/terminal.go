@@ -67,6 +67,17 @@ func (t *terminal) show(e event.Event) {
 		if d.Incarnation > 1 {
 			what += fmt.Sprintf(", incarnation %d", d.Incarnation)
 		}
+	case event.Setup:
+		what = "set up"
+		if d.Code != 0 || d.Error != "" {
+			what = "setup failed"
+		}
+	case event.Wiped:
+		what = "wiped"
+	case event.Probe:
+		if d.Ready {
+			what = "ready"
+		}
 	case event.Received:
 		if d.Address == "/count" && len(d.Args) == 2 {
 			if t.counts == nil {

@@ -55,7 +55,7 @@ func Reached(v View, names []string, s roster.State) journal.Condition {
 		case n.State == "":
 			return &journal.StateError{Node: name, Text: fmt.Sprintf("cannot await %s: it has not been forked", s)}
 		default:
-			left[name] = n.State == roster.StateExited || n.Lost && s != roster.StateExited
+			left[name] = n.State == roster.StateExited || n.Lost && !n.WasStopped() && s != roster.StateExited
 		}
 		if left[name] {
 			impossible++

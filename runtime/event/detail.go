@@ -19,6 +19,9 @@ const (
 	KindContained    Kind = "contained"
 	KindListening    Kind = "listening"
 	KindForked       Kind = "forked"
+	KindSetup        Kind = "setup"
+	KindWiped        Kind = "wiped"
+	KindProbe        Kind = "probe"
 	KindConnected    Kind = "connected"
 	KindRefused      Kind = "refused"
 	KindDisconnected Kind = "disconnected"
@@ -84,6 +87,32 @@ type Forked struct {
 	PID         int      `json:"pid"`
 	Incarnation int      `json:"incarnation"` // 1 for the first
 	Argv        []string `json:"argv"`
+	// Ready is which keys of the ini say when it is ready: "log", "http", …; "none"
+	// where nothing does. Without it that is the message /ready alone.
+	Ready []string `json:"ready,omitempty"`
+}
+
+// Setup is the end of the command that sets a node's folder up, before its fork.
+type Setup struct {
+	TookS  float64 `json:"took_s"`
+	Code   int     `json:"code"` // -1 where a signal ended it
+	Signal string  `json:"signal,omitempty"`
+	Error  string  `json:"error,omitempty"` // why it was not started, or was ended
+}
+
+// Wiped tells that a node's folder has been emptied.
+type Wiped struct{}
+
+// Probe is one of the keys that say when a node is ready, once for each incarnation:
+// when all of them hold, or when it ends before that. That it was tried again and again
+// is its count.
+type Probe struct {
+	What  string  `json:"what"`            // "ready.http http://127.0.1.3:2379/health"
+	Tries int     `json:"tries,omitempty"` // 0 for what is waited for, and not tried
+	TookS float64 `json:"took_s"`          // since the fork, until it held
+	Held  bool    `json:"held"`
+	Error string  `json:"error,omitempty"` // of the last try that failed
+	Ready bool    `json:"ready,omitempty"` // with it all hold: the node is ready
 }
 
 // Connected is a control connection that said whose it is, and was believed.
@@ -371,6 +400,9 @@ func (RunStarted) Kind() Kind   { return KindRunStarted }
 func (Contained) Kind() Kind    { return KindContained }
 func (Listening) Kind() Kind    { return KindListening }
 func (Forked) Kind() Kind       { return KindForked }
+func (Setup) Kind() Kind        { return KindSetup }
+func (Wiped) Kind() Kind        { return KindWiped }
+func (Probe) Kind() Kind        { return KindProbe }
 func (Connected) Kind() Kind    { return KindConnected }
 func (Refused) Kind() Kind      { return KindRefused }
 func (Disconnected) Kind() Kind { return KindDisconnected }
@@ -406,6 +438,9 @@ var kinds = map[Kind]func(line []byte) (Detail, error){
 	KindContained:    as[Contained],
 	KindListening:    as[Listening],
 	KindForked:       as[Forked],
+	KindSetup:        as[Setup],
+	KindWiped:        as[Wiped],
+	KindProbe:        as[Probe],
 	KindConnected:    as[Connected],
 	KindRefused:      as[Refused],
 	KindDisconnected: as[Disconnected],

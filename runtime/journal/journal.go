@@ -43,6 +43,9 @@ type Options struct {
 	// cannot be any more. It is called without the lock, before a watch that waits
 	// for them is given up; it may be nil.
 	Settle func(nodes []string)
+	// Note returns what is known of a node that is awaited in vain, beside what the roster
+	// knows, or "". It is called with the lock held; it may be nil.
+	Note func(node string) string
 	// Tail returns the last lines of what an incarnation of a node has written, for the
 	// errors of watches.
 	Tail func(node string, incarnation int) []string

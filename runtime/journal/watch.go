@@ -332,6 +332,11 @@ func (j *Journal) missing(names []string) []Missing {
 	for i, name := range names {
 		if n := j.o.Roster.Node(name); n != nil {
 			out[i] = Missing{Node: name, State: n.State, Note: n.Note(), Incarnation: n.Incarnation}
+			if j.o.Note != nil {
+				if more := j.o.Note(name); more != "" {
+					out[i].Note = strings.TrimPrefix(out[i].Note+"; "+more, "; ")
+				}
+			}
 		}
 	}
 	return out

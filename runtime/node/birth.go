@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"net"
@@ -14,11 +15,20 @@ import (
 	"github.com/dagon-star/dagon-star/runtime/process"
 )
 
-// ForkOptions add to what the ini says of a node. Where both are nil they are those
+// ForkOptions add to what the ini says of a node. Where all are nil they are those
 // of the node's last fork.
 type ForkOptions struct {
-	Args []string          // at the end of its command line
-	Env  map[string]string // in its environment
+	Args  []string          // at the end of its command line
+	Words []string          // after them, with placeholders, which are filled in for each node
+	Env   map[string]string // in its environment
+}
+
+// variables are those of Env, KEY=VALUE, in the order of their names.
+func (o ForkOptions) variables() (env []string) {
+	for _, k := range slices.Sorted(maps.Keys(o.Env)) {
+		env = append(env, k+"="+o.Env[k])
+	}
+	return env
 }
 
 // Birth is an incarnation of a node until it is in the log. Start is called first, and
@@ -37,6 +47,7 @@ type Birth struct {
 	argv    []string
 	env     []string // what the ini and the script set
 	process process.Process
+	prober  *prober // nil where the message alone tells that it is ready
 }
 
 // Conceive begins the birth of the node's next incarnation, with a token of its own. Who
@@ -46,10 +57,12 @@ func (n *Node) Conceive(token string, o ForkOptions) (*Birth, error) {
 	switch {
 	case n.birth != nil:
 		return nil, n.cannotFork("it is being forked")
+	case n.wiping:
+		return nil, n.cannotFork("its folder is being wiped")
 	case n.Alive():
 		return nil, n.cannotFork(fmt.Sprintf("it runs already, as pid %d", n.PID))
 	}
-	if o.Args == nil && o.Env == nil {
+	if o.Args == nil && o.Words == nil && o.Env == nil {
 		o = n.options
 	}
 	n.birth = &Birth{Node: n, incarnation: n.Incarnation + 1, token: token, options: o, settled: make(chan struct{})}
@@ -60,9 +73,11 @@ func (n *Node) cannotFork(why string) error {
 	return &journal.StateError{Node: n.Name, State: n.State, Text: "cannot fork it: " + why}
 }
 
-// Start starts the process. inherited is the environment of this process. The error is
-// a *process.StartError if its program cannot be started.
-func (b *Birth) Start(inherited []string) (err error) {
+// Start prepares the node's folder and starts the process. inherited is the environment
+// of this process. The error is a *process.StartError if its program cannot be started,
+// a *SetupError if its setup failed. A setup is ended when ctx is done; with the timeout
+// of the run it is in any case.
+func (b *Birth) Start(ctx context.Context, inherited []string) (err error) {
 	n, m, name := b.Node, b.Node.m, b.Node.Spec.Name
 	if b.home = m.Shared; b.home == nil {
 		if b.port, err = m.Control.ListenFor("127.0.0.1", name, b.incarnation); err != nil {
@@ -70,29 +85,27 @@ func (b *Birth) Start(inherited []string) (err error) {
 		}
 		b.home = b.port.Addr()
 	}
-	home := phoneHome(b.home)
-	argv, env, dir, err := m.Topology.Command(n.Spec, m.Place(), home, m.Component)
+	more := []string{"DAGON_PHONE_HOME=" + phoneHome(b.home), "DAGON_INCARNATION=" + strconv.Itoa(b.incarnation), "DAGON_TOKEN=" + b.token}
+	in, err := n.surroundings(inherited, b.options, phoneHome(b.home), more...)
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return err
 	}
-	b.argv = append(argv, b.options.Args...)
-	for _, k := range slices.Sorted(maps.Keys(b.options.Env)) {
-		env = append(env, k+"="+b.options.Env[k])
-	}
-	b.env = env
-	if dir == "" {
-		dir = m.Folder(name)
-		if err := makeFolder(dir); err != nil {
-			return fmt.Errorf("%s: cannot make its working folder: %w", name, err)
+	b.argv, b.env = append(in.argv, b.options.Args...), in.set
+	for _, word := range b.options.Words {
+		if word, err = m.Topology.Expand(n.Spec, m.Place(), word); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
 		}
+		b.argv = append(b.argv, word)
 	}
-	own := append([]string{"PWD=" + dir}, env...) // it is not the one that we were called in, but the ini may say another
-	own = append(own, "DAGON_NAME="+name, "DAGON_ROLE="+string(n.Spec.Role), "DAGON_PHONE_HOME="+home, "DAGON_RUN="+m.Run,
-		"DAGON_INCARNATION="+strconv.Itoa(b.incarnation), "DAGON_TOKEN="+b.token)
-	own = append(own, m.Env...)
+	if err := n.prepare(ctx, in); err != nil {
+		return err
+	}
+	if b.prober, err = b.newProber(&in); err != nil {
+		return err
+	}
 	n.Log.Begin(b.incarnation)
 	if b.process, err = m.Processes.Start(process.Spec{
-		Argv: b.argv, Env: lastOfEach(inherited, own), Dir: dir, TTY: n.Spec.TTY, TTYSize: process.Size(n.Spec.TTYSize),
+		Argv: b.argv, Env: in.env, Dir: in.dir, Credential: in.user, TTY: n.Spec.TTY, TTYSize: process.Size(n.Spec.TTYSize),
 		Tag: "DAGON_TOKEN=" + b.token, Stdout: n.Log.Stdout(), Stderr: n.Log.Stderr(),
 	}); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
@@ -107,6 +120,9 @@ func (b *Birth) Settle(err error) {
 	n.birth = nil
 	defer close(b.settled)
 	if err != nil {
+		if b.prober != nil {
+			b.prober.close()
+		}
 		if b.port != nil {
 			// Not here: it waits for strangers on it, and they for the lock.
 			m.Tasks.Go(func() { b.port.Close() })
@@ -116,11 +132,13 @@ func (b *Birth) Settle(err error) {
 	n.token, n.process, n.port, n.gone, n.options, n.env = b.token, b.process, b.port, make(chan struct{}), b.options, b.env
 	n.showsToken = n.Spec.Component != "" && len(n.Spec.Wrapper) == 0 // a wrapper may keep the environment back
 	n.blows, n.endedBefore = nil, false
+	n.prober = b.prober
 	if b.port != nil {
 		m.Journal.Append(n.Name, event.Listening{Address: b.home.String()})
 	}
-	m.Journal.Append(n.Name, event.Forked{PID: n.process.PID(), Incarnation: b.incarnation, Argv: b.argv})
+	m.Journal.Append(n.Name, event.Forked{PID: n.process.PID(), Incarnation: b.incarnation, Argv: b.argv, Ready: readyKeys(n.Spec)})
 	born, _ := n.Present()
+	born.beginProbing()
 	if e, ok := born.Process.(process.Ender); ok {
 		m.Tasks.Add(1)
 		e.AfterEnd(func() {

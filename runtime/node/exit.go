@@ -26,6 +26,10 @@ const (
 func (i Incarnation) watch() {
 	n, m := i.Node, i.Node.m
 	<-i.Process.Done()
+	i.stopProbing()
+	if i.prober != nil {
+		<-i.prober.over
+	}
 	n.Log.End()
 	m.Journal.Lock()
 	port := n.port
@@ -106,7 +110,7 @@ func (n *Node) hasEnded(heard <-chan struct{}, silence, limit time.Duration) boo
 // exited logs a node's end, and says so where nobody asked for it. The lock is held.
 func (n *Node) exited(p process.Process, output []string) {
 	exit := p.Exit()
-	why := roster.End{Code: exit.Code, Signal: exit.Signal, Asked: n.Asked, Done: n.WasDone, MayExit: n.MayExit && !n.endedBefore}.Unasked()
+	why := roster.End{Code: exit.Code, Signal: exit.Signal, Asked: n.Asked, Done: n.WasDone, MayExit: n.MayExit && !n.endedBefore, Clean: n.clean()}.Unasked()
 	exited := event.Exited{
 		PID: p.PID(), Code: exit.Code, Signal: exit.Signal, Expected: why == "", Why: why,
 		UserS: exit.User.Seconds(), SystemS: exit.System.Seconds(), MaxRSSKB: exit.MaxRSS >> 10, Left: exit.Left,
@@ -130,6 +134,11 @@ func (n *Node) exited(p process.Process, output []string) {
 	unasked.Trouble = n.Trouble()
 	// The waits end by the unasked exit, whatever else it makes impossible.
 	n.m.Journal.AppendFirst(n.Name, exited, func() { n.m.Unasked(unasked) })
+}
+
+// clean is what the ini says of how the node ends when it is stopped.
+func (n *Node) clean() roster.Clean {
+	return roster.Clean{Signal: n.Spec.Stop, Number: int(process.ParseSignal(n.Spec.Stop)), Codes: n.Spec.Exit}
 }
 
 // note says what is known of an exit beside its code.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"syscall"
 	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/clock"
@@ -23,12 +22,13 @@ type Incarnation struct {
 	Node    *Node
 	Process process.Process
 	gone    chan struct{}
+	prober  *prober // of its readiness; nil where the message alone tells it
 }
 
 // Present is the node's present incarnation; false where it has none whose exit has not
 // been logged. The lock is held.
 func (n *Node) Present() (Incarnation, bool) {
-	return Incarnation{n, n.process, n.gone}, n.process != nil
+	return Incarnation{n, n.process, n.gone, n.prober}, n.process != nil
 }
 
 // Gone is closed when the exit of the incarnation has been logged.
@@ -80,7 +80,15 @@ func (i Incarnation) ask(a event.Asked, do func() (int, error)) (reached int, er
 	return reached, nil
 }
 
-// Stop ends the process by signals: TERM, and after the grace KILL, or that at once when
+// stop sends the process its stop signal.
+func (i Incarnation) stop(by string) error {
+	i.stopProbing()
+	name := i.Node.Spec.Stop
+	_, err := i.Signal(event.Asked{By: by, How: roster.Stop, Signal: name}, process.ParseSignal(name), process.Tree)
+	return err
+}
+
+// Stop ends the process by signals: its stop signal, and after the grace KILL, or that at once when
 // hurry is done. It returns when its exit has been logged, or when leave is done; what
 // it has begun goes on then. It is nil too where the process lives on for KillTimeout
 // after all that. A process that had ended is os.ErrProcessDone. by says who asks, for
@@ -107,20 +115,20 @@ func (i Incarnation) Stop(leave, hurry context.Context, by string) error {
 	}
 }
 
-// terminate asks the process to end by TERM, and kills it after the grace, or at
+// terminate asks the process to end by its stop signal, and kills it after the grace, or at
 // once in a hurry. Each is a request, as long as it lives. One that is stopped is
 // let go on, for it could not hear.
 func (i Incarnation) terminate(hurry context.Context, by string) error {
 	kill, asked := event.Asked{By: by, How: roster.Kill, Signal: "KILL"}, false
 	if hurry.Err() == nil {
-		_, err := i.Signal(event.Asked{By: by, How: roster.Stop, Signal: "TERM"}, syscall.SIGTERM, process.Tree)
+		err := i.stop(by)
 		if errors.Is(err, os.ErrProcessDone) {
 			return err
 		}
 		if asked = err == nil; asked {
-			_, _ = i.Process.Signal(process.ContinueSignal, process.Tree) // TERM may have ended it
+			_, _ = i.Process.Signal(process.ContinueSignal, process.Tree) // the signal may have ended it
 		}
-		// What TERM has not reached, such as a tree that forks without end, KILL may.
+		// What the signal has not reached, such as a tree that forks without end, KILL may.
 		late, stop := i.Node.m.Clock.After(i.Node.m.Grace)
 		defer stop()
 		select {
@@ -134,7 +142,7 @@ func (i Incarnation) terminate(hurry context.Context, by string) error {
 		kill.How = roster.Signal
 	}
 	_, err := i.Signal(kill, os.Kill, process.Tree)
-	if asked && errors.Is(err, os.ErrProcessDone) { // of TERM
+	if asked && errors.Is(err, os.ErrProcessDone) { // of the stop signal
 		return nil
 	}
 	return err

@@ -47,6 +47,7 @@ type Means struct {
 	Addresses *address.Addresses
 	Folder    func(node string) string // that it works in, unless the ini says another
 	Component string                   // the program that component= sections run
+	Timeout   time.Duration            // of a setup, and of one try of a probe
 	Grace     time.Duration            // from TERM to KILL
 	Ended     context.Context          // done when the run is at its end
 	Tasks     *sync.WaitGroup          // of the goroutines that watch and stop processes
@@ -76,6 +77,10 @@ type Node struct {
 
 	m       *Means
 	logFile string
+
+	isSetUp bool    // its folder, by setup =
+	wiping  bool    // its folder is being emptied
+	prober  *prober // of the present incarnation; nil where the message alone tells that it is ready
 
 	birth       *Birth      // of the next incarnation, while it is being forked
 	token       string      // of the present incarnation

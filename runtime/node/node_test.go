@@ -196,7 +196,7 @@ func (s *stage) fork(t *testing.T, ends map[os.Signal]process.Exit) Incarnation 
 	s.locked(func() { b, err = s.Conceive("token", ForkOptions{}) })
 	must(t, err)
 	s.process = newFake(ends)
-	must(t, b.Start(nil))
+	must(t, b.Start(context.Background(), nil))
 	var i Incarnation
 	s.locked(func() {
 		b.Settle(nil)
@@ -249,7 +249,7 @@ func TestBirth(t *testing.T) {
 	must(t, err)
 	fails("n: cannot fork it: it is being forked")
 	var start *process.StartError
-	if err = b.Start(nil); !errors.As(err, &start) {
+	if err = b.Start(context.Background(), nil); !errors.As(err, &start) {
 		t.Fatal(err)
 	}
 	s.locked(func() { b.Settle(err) })
@@ -259,7 +259,7 @@ func TestBirth(t *testing.T) {
 		b, err := conceive(o)
 		must(t, err)
 		s.process = newFake(nil)
-		must(t, b.Start([]string{"HOME=/", "COLOUR=red", "DAGON_NAME=other"}))
+		must(t, b.Start(context.Background(), []string{"HOME=/", "COLOUR=red", "DAGON_NAME=other"}))
 		s.expect(t, slices.Repeat([]string{"listening", "forked", "notice", "exited"}, incarnation)...)
 		s.locked(func() { b.Settle(nil) })
 		fails("n: cannot fork it: it runs already, as pid 7")
@@ -275,7 +275,7 @@ func TestBirth(t *testing.T) {
 			env = append(env, "A=1", "B=2")
 			set["A"], set["B"] = "1", "2"
 		}
-		env = append(env, "DAGON_NAME=n", "DAGON_ROLE=worker", "DAGON_PHONE_HOME="+home.String(), "DAGON_RUN=this",
+		env = append(env, "DAGON_NAME=n", "DAGON_ROLE=worker", "DAGON_RUN=this", "DAGON_PHONE_HOME="+home.String(),
 			fmt.Sprint("DAGON_INCARNATION=", incarnation+1), "DAGON_TOKEN=secret", "LAST=1")
 		if !slices.Equal(spec.Argv, args) || !slices.Equal(info.Args, args) {
 			t.Errorf("it was started with %q, and is told to be with %q, want %q", spec.Argv, info.Args, args)

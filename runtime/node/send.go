@@ -2,7 +2,9 @@ package node
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"os"
 
 	"github.com/dagon-star/dagon-star/runtime/control"
 	"github.com/dagon-star/dagon-star/runtime/event"
@@ -51,7 +53,7 @@ func (n *Node) Send(by string, m *osc.Message) error {
 // is what ended the run's work meanwhile, such as the node's exit.
 func (n *Node) reconnected(broken *control.Conn) error {
 	isKnown := func() bool {
-		return !n.Alive() || !n.WasReady || n.Lost || n.conn != nil && n.conn != broken
+		return !n.Alive() || !n.Phoned || n.Lost || n.conn != nil && n.conn != broken
 	}
 	n.m.Journal.Lock()
 	known := isKnown()
@@ -73,6 +75,8 @@ func (n *Node) sendable(m *osc.Message) error {
 		return cannot("it has not been forked")
 	case n.State == roster.StateExited:
 		return cannot("it has " + n.Note())
+	case n.conn == nil && !n.Phones():
+		return cannot("it has no control connection; a node with command = that speaks OSC says so by ready.message = true")
 	case n.conn == nil:
 		why := cmp.Or(n.Note(), "its control connection is closed")
 		if m.Address == control.AddressShutdown {
@@ -85,7 +89,8 @@ func (n *Node) sendable(m *osc.Message) error {
 	return nil
 }
 
-// Shutdown asks the node to shut down. It does nothing if the node
+// Shutdown asks the node to shut down: by a message, or where it has no control
+// connection by its stop signal. It does nothing if the node
 //   - was never forked, has exited, or has reported its end,
 //   - has just closed its connection: whether it is about to exit, or lost, shows in a
 //     wait for its end.
@@ -93,11 +98,18 @@ func (n *Node) sendable(m *osc.Message) error {
 // by says who asks, for the log.
 func (n *Node) Shutdown(by string) error {
 	n.m.Journal.Lock()
-	needed := n.Alive() && !n.Finished() && !(n.WasReady && n.conn == nil && !n.Lost)
+	needed := n.Alive() && !n.Finished() && !(n.Phoned && n.conn == nil && !n.Lost)
 	connected := needed && n.conn != nil
+	present, runs := n.Present()
 	n.m.Journal.Unlock()
-	if !needed {
+	switch {
+	case !needed:
 		return nil
+	case !connected && runs:
+		if err := present.stop(by); !errors.Is(err, os.ErrProcessDone) {
+			return err
+		}
+		return nil // its end is judged as what it is
 	}
 	err := n.Send(by, osc.NewMessage(control.AddressShutdown))
 	if connected {

@@ -337,7 +337,7 @@ func TestExecUser(t *testing.T) {
 		}
 		defer d.Close()
 		_, err = Exec(within(t, patience), d, c)
-		wants(t, err, history.Fail, "as user 0 takes root")
+		wants(t, err, history.Fail, "only root may start a process as another user")
 		return
 	}
 	onEachRung(t, func(t *testing.T, d process.Driver) {
@@ -354,7 +354,7 @@ func TestExecUser(t *testing.T) {
 		c.Dir = t.TempDir()
 		os.Chmod(c.Dir, 0o700)
 		_, err = Exec(within(t, patience), d, c)
-		wants(t, err, history.Fail, "permission denied", "user 65534")
+		wants(t, err, history.Fail, "keeps it out", "user 65534")
 		nothingLeft(t)
 	})
 }

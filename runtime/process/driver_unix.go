@@ -239,14 +239,19 @@ func (p *running) start(d *driver, path string, s Spec) (err error) {
 			im.files = append(im.files, theirs)
 		}
 	}
+	if im.user != nil && os.Geteuid() == 0 {
+		for _, f := range ends { // it may open them again, by /dev/stdout
+			if err := f.Chown(int(im.user.UID), int(im.user.GID)); err != nil {
+				return fmt.Errorf("cannot give its input and output to %s: %w", im.user, err)
+			}
+		}
+	}
 	if p.tree, err = d.forker.fork(im, p.ended); err != nil {
 		if _, wrong := LookPath(s.Argv[0], s.Dir, s.Env); wrong != nil {
 			return wrong
 		}
-		if im.user != nil && errors.Is(err, fs.ErrPermission) {
-			return &StartError{Program: s.Argv[0], Err: err, Reason: fmt.Sprintf(
-				"permission denied: to start it as user %d takes root, and the user has to be able to execute %s and to enter %s, with all folders above",
-				im.user.UID, path, im.dir)}
+		if im.user != nil && (errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EINVAL)) {
+			return &StartError{Program: s.Argv[0], Reason: im.user.refused(path, im.dir, err), Err: err}
 		}
 		return startError(s.Argv[0], path, err)
 	}

@@ -44,8 +44,9 @@ type Spec struct {
 	// Tag is the one variable of Env, KEY=VALUE, that no other process has: what
 	// has left all that the kernel knows the tree by is known by it.
 	Tag string
-	// Credential is who it runs as; nil is who the driver runs as. Another than that
-	// takes root.
+	// Credential is who it runs as, with all that it starts; nil is who the driver runs
+	// as. Another than that takes root. What it writes is that user's to open again, as
+	// by /dev/stdout.
 	Credential *Credential
 	// Stdin is what it reads, and then the end; "" is the end alone. It may close its
 	// standard input, or end, before it has read all. Of a TTY it is ignored.
@@ -65,6 +66,7 @@ type Spec struct {
 
 // Credential is a user with the groups that the process is in, and no other ones.
 type Credential struct {
+	Name     string // of the user, for errors
 	UID, GID uint32
 	Groups   []uint32 // besides GID
 }

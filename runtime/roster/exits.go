@@ -1,8 +1,10 @@
 package roster
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -13,7 +15,8 @@ const (
 	// RunEnd is that the run, or its topology, is being shut down, in whose order the
 	// node's turn has not come.
 	RunEnd = "end"
-	// Stop is the stop signal, by which a restart and the end of the run ask.
+	// Stop is the node's stop signal, by which a restart and the end of the run ask,
+	// and a shutdown where the node has no control connection.
 	Stop = "stop"
 	// Signal is a signal that a script has sent, itself or by a fault, or KILL by
 	// an end of the run that is in a hurry.
@@ -38,6 +41,21 @@ type End struct {
 	Asked   []Request
 	Done    bool // it had reported that it had done its work
 	MayExit bool
+	Clean   Clean
+}
+
+// Clean is what the ini says of how a node ends when it is stopped. The zero one is that
+// of a node of which it says nothing.
+type Clean struct {
+	Signal string // the stop signal; "" is TERM
+	Number int    // of it; 0 for one of stopSignals
+	Codes  []int  // exit codes that are clean beside 0
+}
+
+// signal is the stop signal with its number.
+func (c Clean) signal() (name string, number int) {
+	name = cmp.Or(c.Signal, "TERM")
+	return name, cmp.Or(c.Number, stopSignals[name])
 }
 
 // stopSignals are the signals that ask a process to end, with their numbers.
@@ -48,7 +66,7 @@ var stopSignals = map[string]int{"HUP": 1, "INT": 2, "QUIT": 3, "TERM": 15}
 //
 //	asked                     asked-for ends
 //	nothing                   exit 0 after it has reported done; any if it may exit
-//	shutdown, stop, the end   exit 0; the signal TERM, or 128 + it
+//	shutdown, stop, the end   exit 0; the node's stop signal, or 128 + it; its clean codes
 //	signal S                  S; for TERM, INT, QUIT and HUP also exit 0 and 128 + S
 //	kill after a grace        none
 //
@@ -72,7 +90,7 @@ func (e End) Unasked() string {
 		if r.asksFor(e) {
 			return ""
 		}
-		word, want := r.words()
+		word, want := r.words(e.Clean)
 		if !slices.Contains(asked, word) {
 			asked, wanted = append(asked, word), append(wanted, want)
 		}
@@ -86,20 +104,26 @@ func (e End) Unasked() string {
 func (e End) clean() bool { return e.Code == 0 && e.Signal == "" }
 
 func (r Request) asksFor(e End) bool {
-	signal := r.Signal
 	if r.How == Shutdown || r.How == Stop || r.How == RunEnd {
-		signal = "TERM"
+		signal, number := e.Clean.signal()
+		return e.Signal == signal || e.Signal == "" && (e.Code == 0 || e.Code == 128+number || slices.Contains(e.Clean.Codes, e.Code))
 	}
+	signal := r.Signal
 	number, isStop := stopSignals[signal]
 	return e.Signal == signal || isStop && e.Signal == "" && (e.Code == 0 || e.Code == 128+number)
 }
 
 // words returns what was done, and which ends it asks for.
-func (r Request) words() (asked, wanted string) {
+func (r Request) words(clean Clean) (asked, wanted string) {
 	number, isStop := stopSignals[r.Signal]
 	switch {
 	case r.How != Signal:
-		return "asked to shut down", "exit code 0, TERM or 143"
+		signal, number := clean.signal()
+		codes := "0"
+		for _, c := range clean.Codes {
+			codes += ", " + strconv.Itoa(c)
+		}
+		return "asked to shut down", fmt.Sprintf("exit code %s, %s or %d", codes, signal, 128+number)
 	case isStop:
 		return "sent " + r.Signal, fmt.Sprintf("exit code 0, %s or %d", r.Signal, 128+number)
 	}

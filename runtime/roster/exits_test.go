@@ -60,6 +60,42 @@ func TestExits(t *testing.T) {
 	t.Logf("%d cells", cells)
 }
 
+// TestCleanExits holds the same table where the ini says how the node is stopped: the
+// stop signal and the clean codes take the place of TERM in what asks to shut down, and
+// change nothing else.
+func TestCleanExits(t *testing.T) {
+	for _, clean := range []struct {
+		Clean
+		fine string // ends of a stop
+	}{
+		{Clean{}, "0 TERM 143"},
+		{Clean{Signal: "TERM"}, "0 TERM 143"},
+		{Clean{Codes: []int{17, 1}}, "0 TERM 143 17 1"},
+		{Clean{Signal: "INT"}, "0 INT 130"},
+		{Clean{Signal: "QUIT", Codes: []int{1}}, "0 QUIT 131 1"},
+		{Clean{Signal: "USR1", Number: 10}, "0 USR1 138"},
+		{Clean{Signal: "KILL", Number: 9}, "0 KILL 137"},
+	} {
+		for name, row := range asked {
+			fine := row.fine
+			if isStop := slices.ContainsFunc(row.r, func(r Request) bool { return r.How == Shutdown || r.How == Stop || r.How == RunEnd }); isStop {
+				fine = strings.ReplaceAll(fine, "TERM 143", "") + " " + clean.fine
+			}
+			forced := strings.Contains(name, "kill")
+			for _, end := range append(ends, "138") {
+				e := End{Asked: row.r, Clean: clean.Clean}
+				if _, err := fmt.Sscan(end, &e.Code); err != nil {
+					e.Code, e.Signal = -1, end
+				}
+				want := !forced && slices.Contains(strings.Fields(fine), end)
+				if got := e.Unasked(); (got == "") != want {
+					t.Errorf("asked: %s; ended: %s; clean: %+v: %q", name, end, clean.Clean, got)
+				}
+			}
+		}
+	}
+}
+
 // TestUnaskedWords: the reason says what was asked, and what was expected.
 func TestUnaskedWords(t *testing.T) {
 	for _, test := range []struct {
@@ -70,6 +106,8 @@ func TestUnaskedWords(t *testing.T) {
 		{End{Code: 1, Asked: []Request{{How: Shutdown}, {How: Stop, Signal: "TERM"}}}, "it was asked to shut down, and exit code 0, TERM or 143 was expected"},
 		{End{Code: 3, Asked: []Request{{How: Signal, Signal: "KILL"}}}, "it was sent KILL, and KILL was expected"},
 		{End{Code: 3, Asked: []Request{{How: Signal, Signal: "HUP"}, {How: Shutdown}}}, "it was sent HUP and asked to shut down, and exit code 0, HUP or 129, or exit code 0, TERM or 143 was expected"},
+		{End{Code: 2, Asked: []Request{{How: Stop, Signal: "QUIT"}}, Clean: Clean{Signal: "QUIT", Codes: []int{1, 7}}},
+			"it was asked to shut down, and exit code 0, 1, 7, QUIT or 131 was expected"},
 		{End{Code: 3, Asked: []Request{{How: Signal, Signal: "CONT"}}}, "nothing had asked it to"},
 		{End{Code: -1, Signal: "KILL", Asked: []Request{{How: Stop}, {How: Kill}}}, "it ignored what it was asked, and had to be killed"},
 	} {

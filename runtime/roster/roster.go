@@ -50,6 +50,8 @@ type Node struct {
 	Reached     State         // the furthest state of the present incarnation before it exited
 	WasReady    bool          // in its present incarnation, as the next ones
 	WasDone     bool
+	Said        bool // /ready, by which it need not be ready: see event.Forked
+	Phoned      bool // home: it has had a control connection
 	Asked       []Request
 	Connected   bool
 	Lost        bool // it lives on without its control connection
@@ -59,6 +61,8 @@ type Node struct {
 	Pauses      []Pause
 
 	MayExit bool // in every incarnation
+
+	ready []string // what says when its present incarnation is ready: see event.Forked
 
 	WasReset bool    // of its present incarnation: one of its connections was, by its own end
 	trouble  trouble // of its present incarnation
@@ -77,6 +81,16 @@ func (n *Node) Finished() bool {
 // WasAsked reports whether its present incarnation was asked to shut down.
 func (n *Node) WasAsked() bool {
 	return slices.ContainsFunc(n.Asked, func(r Request) bool { return r.How == Shutdown || r.How == Stop || r.How == Kill })
+}
+
+// WasStopped reports whether its present incarnation was sent its stop signal.
+func (n *Node) WasStopped() bool {
+	return slices.ContainsFunc(n.Asked, func(r Request) bool { return r.How == Stop || r.How == Kill })
+}
+
+// Phones reports whether the node's present incarnation has phoned home, or is to.
+func (n *Node) Phones() bool {
+	return n.Phoned || len(n.ready) == 0 || slices.Contains(n.ready, "message")
 }
 
 // Has reports whether the node has come as far as a state. One that exited as it
@@ -107,8 +121,11 @@ func (n *Node) Note() string {
 		note = "exited " + ExitText(n.Exit.Code, n.Exit.Signal)
 	case n.Lost && (n.trouble.end == "" || n.trouble.isOver):
 		note = "it closed its control connection and lives on"
-	case n.State == StateForked && !n.Connected:
+	case n.State == StateForked && !n.Connected && n.Phones():
 		note = "it has not phoned home"
+	}
+	if n.Alive() && n.WasStopped() {
+		note = strings.TrimPrefix(note+"; it was sent its stop signal, and lives on", "; ")
 	}
 	if trouble := n.Trouble(); trouble != "" {
 		note = strings.TrimPrefix(note+"; "+trouble, "; ")
@@ -230,10 +247,10 @@ func (n *Node) apply(e event.Event) State {
 	switch d := e.Detail.(type) {
 	case event.Forked:
 		*n = Node{Name: n.Name, MayExit: n.MayExit, State: n.State, Incarnation: d.Incarnation, PID: d.PID, Argv: d.Argv,
-			ForkedAt: e.T, Reached: StateForked, Messages: &Messages{}}
+			ForkedAt: e.T, Reached: StateForked, Messages: &Messages{}, ready: d.Ready}
 		return StateForked
 	case event.Connected:
-		n.Connected, n.Lost = true, false
+		n.Connected, n.Phoned, n.Lost = true, true, false
 		n.trouble.connected()
 	case event.Disconnected:
 		n.Connected = false
@@ -245,6 +262,10 @@ func (n *Node) apply(e event.Event) State {
 		n.trouble.refuses(d)
 	case event.Received:
 		return n.receive(e.Seq, d)
+	case event.Probe:
+		if d.Ready && n.Alive() {
+			return n.isReady()
+		}
 	case event.Sent:
 		if d.Address == AddressStart && n.State == StateReady {
 			return StateStarted
@@ -268,6 +289,14 @@ func (n *Node) apply(e event.Event) State {
 	return n.State
 }
 
+func (n *Node) isReady() State {
+	n.WasReady = true
+	if n.State.before(StateReady) {
+		return StateReady
+	}
+	return n.State
+}
+
 func (n *Node) receive(seq int64, d event.Received) State {
 	n.Messages.add(seq, d.Address)
 	if !n.Alive() {
@@ -284,9 +313,9 @@ func (n *Node) receive(seq int64, d event.Received) State {
 			}
 		}
 	case AddressReady:
-		n.WasReady = true
-		if n.State.before(StateReady) {
-			return StateReady
+		n.Said = true
+		if len(n.ready) == 0 { // else it is one of several, or none
+			return n.isReady()
 		}
 	case AddressDone:
 		n.WasDone = true

@@ -91,6 +91,9 @@ func (t *Topology) sectionNodes() []*Node {
 	return first
 }
 
+// KeyLine is the line of a key of the node's, or of its section where it has none.
+func (n *Node) KeyLine(key string) int { return n.keyLine(key) }
+
 func (n *Node) keyLine(key string) int { return cmp.Or(n.lines[key], n.Line) }
 
 func (t *Topology) readNode(s *section) {
@@ -300,6 +303,16 @@ func parseEndpoint(name, value string) (Endpoint, bool) {
 		e.Port = port
 	}
 	return e, isEndpointName(name)
+}
+
+// Words takes a text apart as a shell does, and as command = is: for what is added to the
+// command line of a node.
+func Words(text string) ([]string, error) {
+	words, expected := parseWords(text)
+	if expected != "" {
+		return nil, fmt.Errorf("%s was expected", expected)
+	}
+	return words, nil
 }
 
 // parseWords takes a text apart as a shell does, and tells what was expected
