@@ -17,7 +17,7 @@ const module = "github.com/dagon-star/dagon-star"
 // mayTouch are the packages of the project that each may import, a line a room:
 // arrows point down only.
 var mayTouch = map[string]string{
-	"runtime/event":   "runtime/exact",
+	"runtime/event":   "runtime/exact runtime/internal/lines",
 	"runtime/exact":   "",
 	"runtime/clock":   "",
 	"runtime/task":    "runtime/clock",
@@ -40,8 +40,9 @@ var mayTouch = map[string]string{
 	"runtime/address":            "runtime/link runtime/topology",
 	"runtime/userfile":           "",
 	"runtime/record":             "runtime/userfile",
-	"runtime/history":            "runtime/exact",
+	"runtime/history":            "runtime/exact runtime/internal/lines",
 	"runtime/internal/allocated": "",
+	"runtime/internal/lines":     "",
 	"runtime/internal/logfile":   "",
 	"runtime": "runtime/address runtime/await runtime/clock runtime/control runtime/event runtime/fault runtime/folder runtime/journal runtime/link runtime/node runtime/osc " +
 		"runtime/output runtime/process runtime/roster runtime/topology runtime/verdict",
