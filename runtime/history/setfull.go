@@ -60,10 +60,13 @@ func SetFull(ops Ops, o SetFullOptions) *Result {
 	r.sumUp(func(g Group) string {
 		n := len(g.Points)
 		what := g.Name
-		if g.Name == "failed but read" {
+		switch g.Name {
+		case "lost", "stale":
+			return fmt.Sprintf("%s of %s %s %s", thousands(n), counted(f.elements, "element"), plural(n, "is", "are"), what)
+		case "failed but read":
 			what = "of an attempt that failed"
 		}
-		return fmt.Sprintf("%s of %s %s %s", thousands(n), counted(f.elements, "element"), plural(n, "is", "are"), what)
+		return fmt.Sprintf("%s read %s %s", counted(n, "element"), plural(n, "is", "are"), what)
 	})
 	if r.Summary == "" && stable == 0 {
 		r.Summary = "no element was read and stayed"
