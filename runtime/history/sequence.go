@@ -247,12 +247,15 @@ func numberedSequence(got Elements) *sequence {
 
 // cutDigits cuts a text before the whole number in which it ends, with its zeros.
 func cutDigits(text string) (prefix string, n int64, ok bool) {
-	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
-		return "", n, true
-	}
 	from := len(text)
 	for from > 0 && text[from-1] >= '0' && text[from-1] <= '9' {
 		from--
+	}
+	if from == 1 && text[0] == '-' {
+		from = 0
+	}
+	if from == len(text) {
+		return "", 0, false
 	}
 	n, err := strconv.ParseInt(text[from:], 10, 64)
 	return text[:from], n, err == nil

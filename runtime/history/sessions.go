@@ -26,15 +26,18 @@ func Sessions(ops Ops) *Result {
 	g := newVersions(ops)
 	g.follow(ops)
 	whole := g.components(true)
-	reads := g.components(false) // and own writes
+	var reads []int // components of reads and own writes
 	var order, own, writes, ambiguous []Point
-	told := -1 // the last operation that is told of
+	told := int32(-1) // the last operation that is told of
 	for _, e := range g.edges {
 		if e.kind == writeOrder || e.from == e.to || whole[e.from] != whole[e.to] || g.of[e.from].born < g.of[e.to].born || e.op == told {
 			continue
 		}
 		told = e.op
-		p := g.point(&ops[e.op], e.from)
+		if reads == nil {
+			reads = g.components(false)
+		}
+		p := g.point(&ops[e.op], int(e.from))
 		switch {
 		case e.kind == ownWrite:
 			own = append(own, p)
@@ -87,12 +90,12 @@ type version struct {
 }
 
 type edge struct {
-	from, to int
+	from, to int32
+	op       int32 // the operation from which it follows
 	kind     edgeKind
-	op       int // the operation from which it follows
 }
 
-type edgeKind int
+type edgeKind uint8
 
 const (
 	readOrder edgeKind = iota
@@ -102,7 +105,7 @@ const (
 
 // newVersions makes the versions of what was written.
 func newVersions(ops Ops) *versions {
-	g := &versions{keys: map[Value]map[Value]int{}}
+	g := &versions{keys: map[Value]map[Value]int{}, edges: make([]edge, 0, len(ops))}
 	for i := range ops {
 		o := &ops[i]
 		if o.F != "write" {
@@ -141,7 +144,7 @@ func (g *versions) version(key, value Value, op int) int {
 		n = len(g.of)
 		values[value] = n
 		g.of = append(g.of, version{value: value, born: op})
-		g.edges = append(g.edges, edge{values[None], n, writeOrder, op})
+		g.edges = append(g.edges, edge{int32(values[None]), int32(n), int32(op), writeOrder})
 	}
 	return n
 }
@@ -184,7 +187,7 @@ func (g *versions) follow(ops Ops) {
 		s := known[at]
 		if !isRead {
 			if s.wrote > 0 {
-				g.edges = append(g.edges, edge{s.wrote - 1, n, writeOrder, i})
+				g.edges = append(g.edges, edge{int32(s.wrote - 1), int32(n), int32(i), writeOrder})
 			}
 			s.wrote = n + 1
 			known[at] = s
@@ -198,10 +201,10 @@ func (g *versions) follow(ops Ops) {
 			g.unexpected = append(g.unexpected, g.point(o, -1))
 		}
 		if s.wrote > 0 {
-			g.edges = append(g.edges, edge{s.wrote - 1, n, ownWrite, i})
+			g.edges = append(g.edges, edge{int32(s.wrote - 1), int32(n), int32(i), ownWrite})
 		}
 		if s.read > 0 {
-			g.edges = append(g.edges, edge{s.read - 1, n, readOrder, i})
+			g.edges = append(g.edges, edge{int32(s.read - 1), int32(n), int32(i), readOrder})
 		}
 		if s.wrote > 0 || s.read > 0 {
 			g.compared++
@@ -245,7 +248,7 @@ func (g *versions) components(writes bool) []int {
 	to, at := make([]int32, start[n]), make([]int32, n)
 	for _, e := range g.edges {
 		if uses(e) {
-			to[start[e.from]+at[e.from]] = int32(e.to)
+			to[start[e.from]+at[e.from]] = e.to
 			at[e.from]++
 		}
 	}

@@ -57,6 +57,8 @@ func TestTextOfReads(t *testing.T) {
 		{SetFull(append(set[:7:7], did(1, "read", None, "[1,2,3]", 50, 51)), SetFullOptions{}), `3 of 4 elements were read and stayed, half within 0.001000s, 99% within 0.001000s, all within 0.001000s; 2 stale: 2–3; first stale "2" (client c1, missing for 0.001000s in a read begun at 0.021000s); 1 duplicated: "2" (client c1, read at 0.041000s); 1 never read: "4" (client c0, acknowledged at 0.061000s)`},
 		{SetFull(append(set[:7:7], did(1, "read", None, "[1,2,3]", 50, 51)), SetFullOptions{Linearizable: true}), `2 of 4 elements are stale: 2–3; first "2" (client c1, missing for 0.001000s in a read begun at 0.021000s); 1 duplicated: "2" (client c1, read at 0.041000s); 1 never read: "4" (client c0, acknowledged at 0.061000s)`},
 		{SetFull(set[:3], SetFullOptions{}), `no read is OK`},
+		{SetFull(append(Ops{{F: "add", Value: "9", Outcome: Fail}}, did(1, "read", None, "[9]", 1, 2)), SetFullOptions{}), `1 element read is of an attempt that failed: "9" (client c1, read at 0.002000s)`},
+		{Sessions(Ops{{F: "write", Value: "9", Outcome: Fail}, did(1, "read", None, "9", 1, 2)}), `1 of 1 read is not of a session; 1 failed but read: "9" (client c1, read at 0.002000s)`},
 		{Sessions(sessions), `3 of 5 reads are not of a session; 1 read your writes: "1" (client c0, read after "2" at 0.009000s); 1 monotonic writes: "1" (client c1, read after "2" at 0.007000s); 1 unexpected: "7" (client c2, read at 0.013000s)`},
 		{Sessions(sessions[:3]), `no process has read after it had read or written`},
 		{Sessions(forth), `2 of 4 reads are not of a session; 2 monotonic reads: "1", "null"; first monotonic reads "1" (client c0, read after "2" at 0.005000s)`},
