@@ -17,7 +17,7 @@ import (
 // operations is the history of a run, and what nodes have begun of it. The journal's lock
 // guards it.
 type operations struct {
-	history.Recorder
+	*history.Recorder
 	open map[nodeOp]int // the index of each operation that a node has begun
 }
 
@@ -52,7 +52,7 @@ func (r *Run) invoke(node, client, f string, key, value history.Value, at float6
 	if r.j.Closed() {
 		return 0, ErrEnded
 	}
-	d, err := r.operations.Begin(client, node, f, key, value)
+	d, err := r.operations.Begin(node, client, f, key, value)
 	if err == nil {
 		d.At = at
 		r.j.Append(node, d)
@@ -65,7 +65,7 @@ func (r *Run) complete(index int, outcome history.Outcome, result history.Value,
 	if r.j.Closed() {
 		return ErrEnded
 	}
-	d, err := r.operations.Complete(index, outcome, result, why)
+	d, err := r.operations.End(index, outcome, result, why)
 	if err == nil {
 		d.At = at
 		r.j.Append(r.operations.Op(index).Node, d)
@@ -259,10 +259,10 @@ func valueOf(arg any) (v history.Value, ok bool) {
 }
 
 // History returns what clients have done so far, in the order in which it began.
-func (r *Run) History() []history.Op {
+func (r *Run) History() history.Ops {
 	r.j.Lock()
 	defer r.j.Unlock()
-	return r.operations.Ops()
+	return r.operations.Ops(nil)
 }
 
 // FaultsAt returns the titles of the faults that were in force at a time of the run.

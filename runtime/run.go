@@ -45,6 +45,7 @@ import (
 	"github.com/dagon-star/dagon-star/runtime/event"
 	"github.com/dagon-star/dagon-star/runtime/fault"
 	"github.com/dagon-star/dagon-star/runtime/folder"
+	"github.com/dagon-star/dagon-star/runtime/history"
 	"github.com/dagon-star/dagon-star/runtime/journal"
 	"github.com/dagon-star/dagon-star/runtime/link"
 	"github.com/dagon-star/dagon-star/runtime/node"
@@ -143,7 +144,8 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 	if cfg.Settings.Timeout == 0 { // no await could be met
 		cfg.Settings.Timeout = topology.DefaultSettings().Timeout
 	}
-	r := &Run{cfg: cfg, id: randomHex(8), clock: clock.New(), nodes: map[string]*node.Node{}}
+	r := &Run{cfg: cfg, id: randomHex(8), clock: clock.New(), nodes: map[string]*node.Node{},
+		operations: operations{Recorder: history.NewRecorder()}}
 	var names []string
 	for _, spec := range cfg.Topology.Nodes {
 		names = append(names, spec.Name)

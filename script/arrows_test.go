@@ -17,7 +17,7 @@ const module = "github.com/dagon-star/dagon-star"
 // mayTouch are the packages of the project that each may import, a line a room:
 // arrows point down only.
 var mayTouch = map[string]string{
-	"runtime/event":   "runtime/exact",
+	"runtime/event":   "runtime/exact runtime/internal/lines",
 	"runtime/exact":   "",
 	"runtime/clock":   "",
 	"runtime/task":    "runtime/clock",
@@ -27,7 +27,8 @@ var mayTouch = map[string]string{
 	"runtime/await":   "runtime/event runtime/journal runtime/osc runtime/roster",
 	"runtime/node": "runtime/address runtime/clock runtime/control runtime/event runtime/journal runtime/osc runtime/output runtime/process " +
 		"runtime/probe runtime/roster runtime/topology",
-	"runtime/history":              "runtime/event runtime/exact",
+	"runtime/history":              "runtime/event runtime/exact runtime/internal/lines",
+	"runtime/internal/lines":       "",
 	"runtime/history/linearizable": "runtime/history",
 	"runtime/history/transaction":  "runtime/history",
 	"runtime/probe":                "runtime/history runtime/process runtime/journal",

@@ -9,6 +9,8 @@ import (
 	"io"
 	"iter"
 	"strings"
+
+	"github.com/dagon-star/dagon-star/runtime/internal/lines"
 )
 
 // maxStrange bounds a line that Read takes if it does not begin as an event, or is the
@@ -18,23 +20,20 @@ const maxStrange = 16 << 20
 
 // Writer writes a log: what was appended since the last time, in one call to the
 // underlying writer.
-type Writer struct {
-	w   io.Writer
-	buf []byte // what has not been written yet
-}
+type Writer struct{ lines.Writer }
 
 // NewWriter makes a Writer.
-func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
+func NewWriter(w io.Writer) *Writer { return &Writer{lines.Writer{To: w}} }
 
 // Append appends one event, for the next Flush to write, and returns the bytes of
 // its line. An event that cannot be encoded is an error, and no line.
 func (w *Writer) Append(e Event) (int, error) {
-	line, err := e.append(w.buf)
+	line, err := e.append(w.Buf)
 	if err != nil {
 		return 0, err
 	}
-	n := len(line) + 1 - len(w.buf)
-	w.buf = append(line, '\n')
+	n := len(line) + 1 - len(w.Buf)
+	w.Buf = append(line, '\n')
 	return n, nil
 }
 
@@ -42,25 +41,14 @@ func (w *Writer) Append(e Event) (int, error) {
 // written by the next Flush, before what comes then, so that nothing follows half a
 // line: where there is no error, the whole log has been written.
 func (w *Writer) Flush() error {
-	if len(w.buf) == 0 {
-		return nil
-	}
-	n, err := w.w.Write(w.buf)
-	w.buf = w.buf[:copy(w.buf, w.buf[n:])]
-	if cap(w.buf) > maxKept && len(w.buf) == 0 {
-		w.buf = nil
-	}
-	if err != nil {
+	if err := w.Writer.Flush(); err != nil {
 		return fmt.Errorf("event log: cannot write: %w", err)
 	}
 	return nil
 }
 
-// maxKept is how large a buffer is kept that holds nothing, in bytes.
-const maxKept = 1 << 20
-
 // Unwritten is how many bytes the next Flush has to write.
-func (w *Writer) Unwritten() int { return len(w.buf) }
+func (w *Writer) Unwritten() int { return len(w.Buf) }
 
 // Write appends one event and flushes.
 func (w *Writer) Write(e Event) error {

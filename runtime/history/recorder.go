@@ -2,107 +2,175 @@ package history
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"time"
-
-	"github.com/dagon-star/dagon-star/runtime/event"
 )
 
-// Recorder makes a history of the events of a run: a fold over them, which gives clients
-// their processes. Its zero value is an empty history. An operation takes some 250 bytes
-// and its texts. A Recorder is not safe for concurrent use.
+// Recorder records a history while it happens. An operation takes 170 bytes, besides
+// its values and its error; names are kept once. It is not safe for concurrent use.
 type Recorder struct {
-	ops       []Op
-	clients   map[client]*state
-	processes int // so far
+	chunks  []*[chunk]Op // all but the last are full
+	n       int
+	clients map[who]*client
+	names   map[string]string
+	next    int // the next process
 }
 
-// client is who does operations: one of a script's, or of a node's.
-type client struct{ node, name string }
+// chunk is how many operations are allocated at a time.
+const chunk = 256
 
-// state is what a client does.
-type state struct {
-	op   int  // its last operation
-	open bool // which has not completed
+// who is a client: the script's, where node is "", or a node's.
+type who struct{ node, name string }
+
+type client struct {
+	process int // -1 where it has none yet
+	open    int // the operation that has not completed, or -1
 }
 
-// Begin returns the event of a client's next operation, for the log; Apply records it. A
-// client does one at a time: it is an error if one of its has not completed.
-func (r *Recorder) Begin(name, node, f string, key, value Value) (event.Invoke, error) {
-	d := event.Invoke{Op: len(r.ops), Process: r.processes, Client: name, F: f, Key: event.JSON(key), Value: event.JSON(value)}
-	s := r.clients[client{node, name}]
+// NewRecorder makes a Recorder of a history in which nothing has happened.
+func NewRecorder() *Recorder {
+	return &Recorder{clients: map[who]*client{}, names: map[string]string{}}
+}
+
+// Len is how many operations have been invoked.
+func (r *Recorder) Len() int { return r.n }
+
+func (r *Recorder) at(index int) *Op { return &r.chunks[index/chunk][index%chunk] }
+
+// Op is an operation by its index.
+func (r *Recorder) Op(index int) Op { return *r.at(index) }
+
+// Ops are those operations of which is holds, in their order, as they are now; those
+// that have not completed are Open. A nil is holds of all.
+func (r *Recorder) Ops(is func(*Op) bool) Ops {
+	var all Ops
+	if is == nil {
+		all = make(Ops, 0, r.n)
+	}
+	for i := range r.n {
+		if o := r.at(i); is == nil || is(o) {
+			all = append(all, *o)
+		}
+	}
+	return all
+}
+
+// name is a name that is kept once.
+func (r *Recorder) name(s string) string {
+	kept, ok := r.names[s]
+	if !ok {
+		r.names[s] = s
+		return s
+	}
+	return kept
+}
+
+// Invoke records that a client began an operation, and returns the operation's index.
+// A client is known by its name and its node's. It is an error, and nothing is
+// recorded, if its last operation has not completed.
+func (r *Recorder) Invoke(node, name, f string, key, value Value, at time.Duration) (index int, err error) {
+	if _, err := r.may(node, name, f); err != nil {
+		return 0, err
+	}
+	c := r.clients[who{node, name}]
+	if c == nil {
+		c = &client{process: -1, open: -1}
+		r.clients[who{r.name(node), r.name(name)}] = c
+	}
+	if c.process < 0 {
+		c.process = r.next
+		r.next++
+	}
+	if r.n%chunk == 0 {
+		r.chunks = append(r.chunks, new([chunk]Op))
+	}
+	c.open = r.n
+	r.n++
+	*r.at(c.open) = Op{Index: c.open, Process: c.process, Client: r.name(name), Node: r.name(node), F: r.name(f), Key: key, Value: value,
+		Outcome: Info, Invoked: at, Completed: at, Open: true}
+	return c.open, nil
+}
+
+// may returns the process as which a client invokes an operation next, or why it cannot.
+func (r *Recorder) may(node, name, f string) (process int, err error) {
+	c := r.clients[who{node, name}]
 	switch {
-	case s == nil:
-	case s.open:
-		return d, fmt.Errorf("client %s begins %q, and its operation %d, %q, has not completed: a client does one at a time", name, f, s.op, r.ops[s.op].F)
-	case r.ops[s.op].Outcome != Info:
-		d.Process = r.ops[s.op].Process
+	case c == nil, c.open < 0 && c.process < 0:
+		return r.next, nil
+	case c.open >= 0:
+		return 0, fmt.Errorf("client %s has not completed its last operation, %s, and cannot invoke %s", quote(name), describe(r.at(c.open)), quote(f))
 	}
-	return d, nil
+	return c.process, nil
 }
 
-// Complete returns the event of what became of an operation, for the log; Apply records
-// it. A result is that of an operation that is OK. It is an error if the operation does
-// not exist, or has completed.
-func (r *Recorder) Complete(index int, outcome Outcome, result Value, why string) (event.Completed, error) {
-	if !r.isOpen(index) {
-		return event.Completed{}, fmt.Errorf("operation %d is not open: it has completed, or was never begun", index)
+// Pending is the operation that a client has not completed; ok is false where there is
+// none.
+func (r *Recorder) Pending(node, name string) (index int, ok bool) {
+	c := r.clients[who{node, name}]
+	if c == nil || c.open < 0 {
+		return 0, false
 	}
-	if outcome != OK {
-		result = None
-	}
-	return event.Completed{Op: index, Outcome: string(outcome), Result: event.JSON(result), Error: why}, nil
+	return c.open, true
 }
 
-func (r *Recorder) isOpen(index int) bool {
-	return index >= 0 && index < len(r.ops) && r.ops[index].Open
-}
-
-// Apply records what an event tells. One that does not fit is no part of the history.
-func (r *Recorder) Apply(e event.Event) {
-	switch d := e.Detail.(type) {
-	case event.Invoke:
-		if d.Op != len(r.ops) {
-			return
-		}
-		r.processes = max(r.processes, d.Process+1)
-		c := client{e.Node, d.Client}
-		if r.clients == nil {
-			r.clients = map[client]*state{}
-		}
-		if r.clients[c] == nil {
-			r.clients[c] = &state{}
-		}
-		*r.clients[c] = state{op: d.Op, open: true}
-		r.ops = append(r.ops, Op{Index: d.Op, Process: d.Process, Client: d.Client, Node: e.Node, F: d.F, Key: Value(d.Key),
-			Value: Value(d.Value), Outcome: Info, Invoked: when(e.T, d.At), Open: true})
-	case event.Completed:
-		if !r.isOpen(d.Op) {
-			return
-		}
-		o := &r.ops[d.Op]
-		o.Outcome, o.Result, o.Error, o.Open = Outcome(d.Outcome), Value(d.Result), d.Error, false
-		o.Completed = max(when(e.T, d.At), o.Invoked)
-		if s := r.clients[client{o.Node, o.Client}]; s != nil && s.op == d.Op {
-			s.open = false
-		}
+// Complete records the outcome of an operation: of one that is OK its result, of
+// another why. After Info its client goes on as a new process. It is an error if the
+// operation has completed already, or there is none of that index.
+func (r *Recorder) Complete(index int, outcome Outcome, result Value, why string, at time.Duration) error {
+	if err := r.mayComplete(index, outcome); err != nil {
+		return err
 	}
-}
-
-// when is the time of an operation's event: what its node has told, or the event's own.
-func when(t time.Duration, at float64) time.Duration {
-	if at == 0 {
-		return t
+	o := r.at(index)
+	c := r.clients[who{o.Node, o.Client}]
+	if outcome == OK {
+		o.Result = result
+	} else {
+		o.Error = why
 	}
-	return time.Duration(math.Round(at*1e9)) * time.Nanosecond
+	o.Open, o.Outcome, o.Completed = false, outcome, max(at, o.Invoked)
+	c.open = -1
+	if outcome == Info {
+		c.process = -1
+	}
+	return nil
 }
 
-// Len returns how many operations there are.
-func (r *Recorder) Len() int { return len(r.ops) }
+// mayComplete returns why an operation cannot come to an outcome, or nil.
+func (r *Recorder) mayComplete(index int, outcome Outcome) error {
+	if index < 0 || index >= r.n {
+		return fmt.Errorf("there is no operation %d", index)
+	}
+	o := r.at(index)
+	switch {
+	case r.clients[who{o.Node, o.Client}].open != index:
+		return fmt.Errorf("operation %d, %s by client %s, has completed already: it is %s", index, describe(o), quote(o.Client), o.Outcome)
+	case outcome != OK && outcome != Fail && outcome != Info:
+		return fmt.Errorf("the outcome is %s, want ok, fail or info", quote(string(outcome)))
+	}
+	return nil
+}
 
-// Op returns an operation that there is, as it stands.
-func (r *Recorder) Op(index int) Op { return r.ops[index] }
+// Close gives up on the operations that have not completed, and returns them: nobody
+// knows of them for ever. They stay Open, and have completed at that time.
+func (r *Recorder) Close(why string, at time.Duration) []Op {
+	var all []Op
+	for _, c := range r.clients {
+		if c.open < 0 {
+			continue
+		}
+		o := r.at(c.open)
+		o.Error, o.Completed = why, max(at, o.Invoked)
+		c.open, c.process = -1, -1
+		all = append(all, *o)
+	}
+	slices.SortFunc(all, func(a, b Op) int { return a.Index - b.Index })
+	return all
+}
 
-// Ops returns a copy of the history as it stands.
-func (r *Recorder) Ops() []Op { return slices.Clone(r.ops) }
+// describe names an operation in an error.
+func describe(o *Op) string {
+	if o.Value.IsNone() {
+		return quote(o.F)
+	}
+	return fmt.Sprintf("%s of %s", quote(o.F), quote(o.Value.Text()))
+}

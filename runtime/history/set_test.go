@@ -254,7 +254,39 @@ func TestQueueOracle(t *testing.T) {
 			want = Unknown
 		}
 		seen[want]++
-		holds(t, Queue(Ops(ops), nil, o), want, ops, o)
+		r := Queue(Ops(ops), nil, o)
+		holds(t, r, want, ops, o)
+		groups := map[string]int{}
+		for _, e := range some {
+			n, there := map[Outcome]int{}, count(out, e)
+			for _, o := range ops {
+				n[o.Outcome] += one(enqueue(o) && string(o.Value) == e)
+			}
+			tries := n[OK] + n[Info]
+			groups["recovered"] += max(0, min(there, tries)-n[OK])
+			groups["missing"] += max(0, n[OK]-there)
+			switch {
+			case tries > 0:
+				groups["duplicated"] += max(0, there-tries)
+			case n[Fail] > 0:
+				groups["failed but taken"] += there
+			default:
+				groups["unexpected"] += there
+			}
+		}
+		if !looked {
+			continue
+		}
+		missing := append(points(r, "lost"), points(r, "perhaps taken")...)
+		if len(missing) != groups["missing"] || slices.ContainsFunc(missing, func(p Point) bool { return p.Op.Outcome != OK }) ||
+			slices.ContainsFunc(points(r, "recovered"), func(p Point) bool { return p.Op.Outcome != Info }) {
+			t.Fatalf("%v of %v: %v", groups, ops, r.Groups)
+		}
+		for _, g := range []string{"recovered", "duplicated", "failed but taken", "unexpected"} {
+			if len(points(r, g)) != groups[g] {
+				t.Fatalf("%s of %v: %v, want %d", g, ops, points(r, g), groups[g])
+			}
+		}
 		var others Ops
 		for _, o := range ops {
 			if !enqueue(o) {

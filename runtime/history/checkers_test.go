@@ -1,0 +1,419 @@
+package history_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/dagon-star/dagon-star/runtime/history"
+)
+
+// timed gives operations times, some of them the same, in the order of the list.
+func (s small) timed(ops []Op) []Op {
+	at := 0
+	for i := range ops {
+		at += s.IntN(3)
+		ops[i].Index, ops[i].Invoked = i, time.Duration(at)
+		ops[i].Completed = ops[i].Invoked + time.Duration(s.IntN(5))
+	}
+	return ops
+}
+
+func one(is bool) int {
+	if is {
+		return 1
+	}
+	return 0
+}
+
+// TestCounterOracle holds Counter against all ways in which what is not sure when a
+// read is done may have gone; amounts are 1 or -1, so that every number between the
+// bounds is one of them.
+func TestCounterOracle(t *testing.T) {
+	s := newSmall()
+	seen := map[Verdict]int{}
+	for range 100_000 {
+		var ops []Op
+		for range s.IntN(8) {
+			o := s.op("add", []string{"1", `"1"`, "", "-1"}[s.IntN(4)])
+			if s.IntN(3) == 0 {
+				o = s.op("read", "")
+				if o.Outcome == OK {
+					o.Result = Value([]string{"0", "1", "2", "-1", `"x"`}[s.IntN(4+one(s.IntN(8) == 0))])
+				}
+			}
+			o.Key = Value([]string{"", "null", `"k"`}[s.IntN(3)])
+			ops = append(ops, o)
+		}
+		s.timed(ops)
+		start := s.IntN(2)
+		acked, reads, bad := false, 0, false
+		for _, r := range ops {
+			acked = acked || r.F == "add" && r.Outcome == OK
+			if r.F != "read" || r.Outcome != OK {
+				continue
+			}
+			reads++
+			sum, open := start, []int(nil)
+			for _, a := range ops {
+				if a.F != "add" || a.Outcome == Fail || a.Key.IsNone() != r.Key.IsNone() || a.Invoked > r.Completed {
+					continue
+				}
+				n := 1
+				if a.Value == "-1" {
+					n = -1
+				}
+				if a.Outcome == OK && a.Completed < r.Invoked {
+					sum += n
+				} else {
+					open = append(open, n)
+				}
+			}
+			possible := false
+			for set := range 1 << len(open) {
+				all := sum
+				for i, n := range open {
+					all += n * (set >> i & 1)
+				}
+				possible = possible || fmt.Sprint(all) == r.Result.Text()
+			}
+			bad = bad || !possible
+		}
+		want := Valid
+		switch {
+		case bad:
+			want = Invalid
+		case !acked || reads == 0:
+			want = Unknown
+		}
+		seen[want]++
+		holds(t, Counter(ops, CounterOptions{Start: int64(start)}), want, ops, start)
+	}
+	all(t, seen)
+}
+
+// TestBankOracle holds Bank against summing up each read.
+func TestBankOracle(t *testing.T) {
+	s := newSmall()
+	seen := map[Verdict]int{}
+	for range 100_000 {
+		var ops []Op
+		var totals []int
+		negative := false
+		for range s.IntN(3) {
+			o := s.op([]string{"read", "read", "transfer"}[s.IntN(3)], "")
+			total, texts := 0, []string(nil)
+			for i := range 3 {
+				n := s.IntN(4) - 1
+				if i == 2 && s.IntN(4) > 0 {
+					n = 4 - total
+				}
+				total += n
+				text := fmt.Sprint([]any{n, float64(n) + 0.5, float64(n) - 0.5}[i*(s.IntN(2))])
+				if i == 1 && strings.HasSuffix(text, ".5") {
+					total++ // a half that the next one has to give back
+					text = fmt.Sprint(float64(n) + 1)
+				}
+				if i == 2 && strings.Contains(text, ".5") {
+					text = fmt.Sprint(n)
+				}
+				if s.IntN(2) == 0 {
+					text = `"` + text + `"`
+				}
+				if o.F == "read" && o.Outcome == OK && strings.HasPrefix(strings.Trim(text, `"`), "-") {
+					negative = true
+				}
+				texts = append(texts, text)
+			}
+			if o.Outcome == OK {
+				o.Result = listValue(texts)
+				if s.IntN(2) == 0 {
+					o.Result = Value(fmt.Sprintf(`{"a":%s,"b,:":%s,"c\"":%s}`, texts[0], texts[1], texts[2]))
+				}
+				if o.F == "read" {
+					totals = append(totals, total)
+				}
+			}
+			ops = append(ops, o)
+		}
+		o := BankOptions{AllowNegative: s.IntN(2) == 0}
+		if s.IntN(2) == 0 {
+			o.Total = []Value{"4", `"4.0"`, "4e0"}[s.IntN(3)]
+		}
+		bad := negative && !o.AllowNegative
+		for _, n := range totals {
+			bad = bad || o.Total != None && n != 4 || n != totals[0]
+		}
+		want := Valid
+		switch {
+		case bad:
+			want = Invalid
+		case len(totals) == 0:
+			want = Unknown
+		}
+		seen[want]++
+		holds(t, Bank(ops, o), want, ops, o, totals)
+	}
+	all(t, seen)
+}
+
+// TestSequenceOracle holds Sequence against comparing each element with each.
+func TestSequenceOracle(t *testing.T) {
+	s := newSmall()
+	seen := map[Verdict]int{}
+	for range 100_000 {
+		var ops Ops
+		for i := range s.IntN(6) {
+			o := s.op("send", fmt.Sprint(i))
+			o.Client = fmt.Sprint(s.IntN(2))
+			ops = append(ops, o)
+		}
+		s.timed(ops)
+		var got []int
+		for i := range ops {
+			if s.IntN(5) > 0 {
+				got = append(got, i)
+			}
+		}
+		if s.IntN(3) == 0 && len(got) > 1 {
+			i := s.IntN(len(got) - 1)
+			got[i], got[i+1] = got[i+1], got[i]
+		}
+		if s.IntN(6) == 0 {
+			got = append(got, s.IntN(7))
+		}
+		o := SequenceOptions{Gaps: s.IntN(2) == 0, Duplicates: s.IntN(2) == 0}
+		bad, acked := false, 0
+		places := func(i int) (all []int) {
+			for at, n := range got {
+				if n == i {
+					all = append(all, at)
+				}
+			}
+			return all
+		}
+		for i := range 7 {
+			at := places(i)
+			if i >= len(ops) || ops[i].Outcome == Fail {
+				bad = bad || len(at) > 0
+				continue
+			}
+			bad = bad || len(at) > 1 && !o.Duplicates
+			if ops[i].Outcome == Info {
+				continue
+			}
+			acked += min(1, len(at))
+			for j := i + 1; j < len(ops); j++ {
+				if later := places(j); ops[j].Client == ops[i].Client && len(later) > 0 && ops[j].Outcome != Fail {
+					bad = bad || len(at) > 0 && later[0] < at[0] || len(at) == 0 && !o.Gaps
+				}
+			}
+		}
+		want := Valid
+		switch {
+		case bad:
+			want = Invalid
+		case acked == 0:
+			want = Unknown
+		}
+		seen[want]++
+		var list List
+		for _, n := range got {
+			list = append(list, Text(fmt.Sprint(n)))
+		}
+		holds(t, Sequence(ops, list, o), want, ops, got, o)
+	}
+	all(t, seen)
+}
+
+// TestNumberedSequence holds what the numbers of what was received tell, and of
+// elements that are the same.
+func TestNumberedSequence(t *testing.T) {
+	list := func(text string) (l List) {
+		for _, s := range strings.Fields(text) {
+			l = append(l, Text(s))
+		}
+		return l
+	}
+	for received, want := range map[string]string{
+		"":                          "nothing was received",
+		"a1 b7 a2 b8 a3":            "5 elements received in sequence",
+		"a008 a009 a010 a011":       "4 elements received in sequence",
+		"-1 0 1":                    "3 elements received in sequence",
+		"a1 a2 a5 a7 b1":            `2 gaps in 5 elements received: "a3–a4", "a6"; first "a3–a4" (number 3)`,
+		"a1 a9223372036854775807":   `1 gap in 2 elements received: "a2–a9223372036854775806" (number 2)`,
+		"a1 a3 a2 a4":               `1 of 4 elements received is out of order: "a2" (number 3)`,
+		"a1 a1 a2":                  `1 of 3 elements received is duplicated: "a1" (number 2)`,
+		"a1 a2 x":                   `1 of 3 elements received is unexpected: "x" (number 3)`,
+		"a1 a99999999999999999999":  `1 of 2 elements received is unexpected: "a99999999999999999999" (number 2)`,
+		"a3 a1 a1 b4 b6 a2 z b6 b5": `1 of 9 elements received is unexpected: "z" (number 7); 3 out of order: a1–a2, b5; first out of order "a1" (number 2); 2 duplicated: a1, b6; first duplicated "a1" (number 3)`,
+	} {
+		r := Sequence(nil, list(received), SequenceOptions{})
+		if got := r.Text(TextOptions{}); got != want || (r.Verdict == Valid) != strings.HasSuffix(want, "in sequence") {
+			t.Errorf("%s: %s: %s, want %s", received, r.Verdict, got, want)
+		}
+	}
+	for received, want := range map[string]Verdict{"x y x": Valid, "x x y": Invalid, "x y": Valid, "x y x x": Invalid, "y x": Invalid} {
+		if r := Sequence(list("x y x"), list(received), SequenceOptions{}); r.Verdict != want {
+			t.Errorf("x y x as %s: %s, want %s", received, r.Text(TextOptions{}), want)
+		}
+	}
+}
+
+// TestSetFullOracle holds SetFull against looking at each read for each element.
+func TestSetFullOracle(t *testing.T) {
+	s := newSmall()
+	some := []string{"0", "1", "2"}
+	seen := map[Verdict]int{}
+	for range 100_000 {
+		var ops []Op
+		for range s.IntN(7) {
+			o := s.op("add", some[s.IntN(2)])
+			if s.IntN(2) == 0 {
+				o = s.op("read", "")
+				if o.Outcome == OK {
+					o.Result = listValue(s.list(3, some[:2+one(s.IntN(10) == 0)]...))
+				}
+			}
+			ops = append(ops, o)
+		}
+		s.timed(ops)
+		s.Shuffle(len(ops)*s.IntN(2), func(i, j int) { ops[i], ops[j] = ops[j], ops[i] })
+		o := SetFullOptions{Once: s.IntN(2) == 0, Linearizable: s.IntN(2) == 0}
+		bad, stable := false, 0
+		for _, e := range some {
+			tries, began := 0, time.Duration(1<<60)
+			known := began
+			for _, a := range ops {
+				if a.F == "add" && string(a.Value) == e && a.Outcome != Fail {
+					tries++
+					began = min(began, a.Invoked)
+					if a.Outcome == OK {
+						known = min(known, a.Completed)
+					}
+				}
+			}
+			has := func(r Op) int {
+				elements, _ := r.Result.List()
+				n := 0
+				for _, x := range elements {
+					n += one(string(x) == e)
+				}
+				return n
+			}
+			var reads []Op
+			isThere := false
+			for _, r := range ops {
+				if r.F != "read" || r.Outcome != OK {
+					continue
+				}
+				reads = append(reads, r)
+				if n := has(r); n > 0 {
+					isThere = true
+					known = min(known, r.Completed)
+					bad = bad || r.Completed < began || tries == 0 || o.Once && n > tries
+				}
+			}
+			lost, stale := false, false
+			for _, r := range reads {
+				if has(r) > 0 || r.Invoked <= known {
+					continue
+				}
+				back := slices.ContainsFunc(reads, func(x Op) bool { return has(x) > 0 && x.Invoked >= r.Invoked })
+				lost = lost || !back
+				stale = stale || back
+			}
+			if tries == 0 {
+				continue
+			}
+			bad = bad || lost || stale && o.Linearizable
+			if isThere && !lost {
+				stable++
+			}
+		}
+		want := Valid
+		switch {
+		case bad:
+			want = Invalid
+		case stable == 0:
+			want = Unknown
+		}
+		seen[want]++
+		holds(t, SetFull(ops, o), want, ops, o)
+	}
+	all(t, seen)
+}
+
+// TestSessionsOracle holds Sessions against all orders of the versions.
+func TestSessionsOracle(t *testing.T) {
+	s := newSmall()
+	seen := map[Verdict]int{}
+	for range 200_000 {
+		var ops []Op
+		writer := map[string]int{}
+		for range s.IntN(9) {
+			o := s.op("write", []string{"1", `"2"`, "3"}[s.IntN(3)])
+			if writer[string(o.Value)] > 0 && s.IntN(8) > 0 || s.IntN(2) == 0 {
+				o = s.op("read", "")
+				if o.Outcome == OK {
+					o.Result = Value([]string{"", "1", "2", `"3"`, "1", "2"}[s.IntN(6)])
+				}
+			}
+			writer[string(o.Value)]++
+			o.Key = Value([]string{`"k"`, `"k"`, ""}[s.IntN(3)])
+			ops = append(ops, o)
+		}
+		s.timed(ops)
+		bad, compared := false, 0
+		written := slices.ContainsFunc(ops, func(o Op) bool { return o.F == "write" })
+		for _, key := range []Value{None, `"k"`} {
+			writes := map[string]int{}
+			for _, o := range ops {
+				if o.F == "write" && o.Key == key && o.Outcome != Fail {
+					writes[o.Value.Text()]++
+				}
+			}
+			var acts []Op // what counts
+			for _, o := range ops {
+				version := o.Value.Text() + o.Result.Text()
+				if o.Key != key || o.F == "read" && o.Outcome != OK || o.Outcome == Fail || writes[version] > 1 {
+					continue
+				}
+				bad = bad || o.F == "read" && version != "" && writes[version] == 0 && written
+				o.Error = version
+				acts = append(acts, o)
+			}
+			holdsIn := func(order []string) bool {
+				at := func(o Op) int { return slices.Index(order, o.Error) }
+				for i, a := range acts {
+					for _, b := range acts[i+1:] {
+						if a.Process == b.Process && at(a) > at(b) && !(a.F == "read" && b.F == "write") {
+							return false
+						}
+					}
+				}
+				return true
+			}
+			fits := false
+			for _, order := range [][]string{{"1", "2", "3"}, {"1", "3", "2"}, {"2", "1", "3"}, {"2", "3", "1"}, {"3", "1", "2"}, {"3", "2", "1"}} {
+				fits = fits || holdsIn(append([]string{""}, order...))
+			}
+			bad = bad || !fits
+			for i, a := range acts {
+				compared += one(a.F == "read" && slices.ContainsFunc(acts[:i], func(b Op) bool { return b.Process == a.Process }))
+			}
+		}
+		want := Valid
+		switch {
+		case bad:
+			want = Invalid
+		case compared == 0:
+			want = Unknown
+		}
+		seen[want]++
+		holds(t, Sessions(ops), want, ops)
+	}
+	all(t, seen)
+}
