@@ -3,6 +3,7 @@ module github.com/dagon-star/dagon-star
 go 1.26.0
 
 require (
+	github.com/anishathalye/porcupine v1.3.1
 	github.com/creack/pty v1.1.24
 	github.com/hypebeast/go-osc v0.0.0-20220308234300-cec5a8a1e5f5
 	github.com/joshdk/go-junit v1.0.0

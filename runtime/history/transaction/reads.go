@@ -1,0 +1,277 @@
+package transaction
+
+import (
+	"fmt"
+	"slices"
+)
+
+// reads looks at each read by itself: whether what it returned can have been there.
+func (c *checker) reads() {
+	for _, k := range c.keys {
+		for _, r := range k.lists {
+			c.list(k, r)
+		}
+		for _, r := range k.values {
+			if r.micro.value != none {
+				c.source(k, r, r.micro.value, true)
+			}
+		}
+	}
+	for i := range c.txns {
+		if c.txns[i].ok() {
+			c.internal(&c.txns[i])
+		}
+	}
+}
+
+// list looks at the elements of a read.
+func (c *checker) list(k *keyed, r reading) {
+	seen := make(map[string]bool, len(r.micro.list))
+	for i, e := range r.micro.list {
+		if seen[e] {
+			t := &c.txns[r.txn]
+			story := fmt.Sprintf("%s read %s of %s with %s twice", t.who(), told(r.micro.list), value(k.name), e)
+			c.note(duplicates, false, false, story, t.point(story))
+			return
+		}
+		seen[e] = true
+		// An element in the middle of a list may be one that its transaction followed
+		// by another: only the last one says that the transaction was not done yet.
+		c.source(k, r, e, i == len(r.micro.list)-1)
+	}
+}
+
+// source looks at who wrote what was read. Last is whether that is what was there
+// last.
+func (c *checker) source(k *keyed, r reading, v string, last bool) {
+	t := &c.txns[r.txn]
+	w := k.writes[v]
+	if w == nil {
+		story := fmt.Sprintf("%s read %s of %s, which nobody wrote", t.who(), v, value(k.name))
+		c.note(garbage, false, false, story, t.point(story))
+		return
+	}
+	w.seen = true
+	c.txns[w.txn].seen = true
+	writer := &c.txns[w.txn]
+	if w.txn == r.txn {
+		return
+	}
+	if writer.op.Outcome == "fail" {
+		story := fmt.Sprintf("%s read %s of %s, which %s wrote", t.who(), v, value(k.name), writer.who())
+		c.note(aborted, false, false, story, t.point(story), writer.point("it failed"))
+	}
+	if last && !w.last {
+		story := fmt.Sprintf("%s read %s of %s, where %s wrote more after it", t.who(), v, value(k.name), writer.who())
+		c.note(intermediate, false, false, story, t.point(story), writer.point("it wrote "+v+", and more after it"))
+	}
+}
+
+// internal looks at what a transaction read of what it had read and written before.
+func (c *checker) internal(t *txn) {
+	if len(t.micros) < 2 {
+		return
+	}
+	type view struct {
+		whole bool     // it is known from its beginning
+		list  []string // what the transaction knows of it; of a register, the value
+	}
+	views := make(map[string]view, len(t.micros))
+	for i := range t.micros {
+		m := &t.micros[i]
+		v := views[m.key]
+		switch {
+		case m.verb == appendKey:
+			v.list = append(slices.Clip(v.list), m.value)
+		case m.verb == writeKey:
+			v.list, v.whole = []string{m.value}, true
+		case !m.known:
+			continue
+		default:
+			got := m.list
+			if !m.isList {
+				got = []string{m.value}
+			}
+			tail := got[max(0, len(got)-len(v.list)):]
+			if v.whole && !slices.Equal(got, v.list) || !slices.Equal(tail, v.list) {
+				story := fmt.Sprintf("%s read %s of %s, where it knew %s", t.who(), told(got), value(m.key), told(v.list))
+				c.note(internal, false, false, story, t.point(story))
+				return
+			}
+			v.list, v.whole = got, true
+		}
+		views[m.key] = v
+	}
+}
+
+// order infers what came before what.
+func (c *checker) order() {
+	for _, k := range c.keys {
+		if len(k.lists) > 0 {
+			c.appends(k)
+		} else {
+			c.versions(k)
+		}
+		c.lost(k)
+	}
+	c.processes()
+}
+
+// appends infers the order of a list's elements from the longest read of it.
+func (c *checker) appends(k *keyed) {
+	var longest reading
+	for _, r := range k.lists {
+		if longest.micro == nil || len(r.micro.list) > len(longest.micro.list) {
+			longest = r
+		}
+	}
+	list := longest.micro.list
+	for i := 1; i < len(list); i++ {
+		c.between(k, ww, k.writes[list[i-1]], k.writes[list[i]], list[i-1], list[i])
+	}
+	// What nobody read but was done came after what was read: it is in no list.
+	var unread []string
+	for _, v := range k.added {
+		if w := k.writes[v]; !w.seen && c.txns[w.txn].done() {
+			unread = append(unread, v)
+		}
+	}
+	if len(list) > 0 {
+		last := list[len(list)-1]
+		for _, v := range unread {
+			c.between(k, ww, k.writes[last], k.writes[v], last, v)
+		}
+	}
+	for _, r := range k.lists {
+		got := r.micro.list
+		if !slices.Equal(got, list[:len(got)]) {
+			a, b := &c.txns[r.txn], &c.txns[longest.txn]
+			at := 0
+			for got[at] == list[at] {
+				at++
+			}
+			story := fmt.Sprintf("of %s, %s read %s, and %s read %s: place %d is %s and %s", value(k.name),
+				a.who(), told(got), b.who(), told(list), at+1, got[at], list[at])
+			c.note(incompatible, false, false, story, a.point(story), b.point(""))
+			continue
+		}
+		for len(got) > 0 { // what it had appended itself it would see in any case
+			if w := k.writes[got[len(got)-1]]; w == nil || w.txn != r.txn {
+				break
+			}
+			got = got[:len(got)-1]
+		}
+		if n := len(got); n > 0 {
+			c.after(k, r, got[n-1])
+		}
+		if n := len(r.micro.list); n < len(list) {
+			c.before(k, r, list[n])
+			continue
+		}
+		for i, v := range unread {
+			if i == mostUnread {
+				break
+			}
+			c.before(k, r, v)
+		}
+	}
+}
+
+// mostUnread is how many of the appends that nobody read are taken to be after each
+// read of all others: as many as clients do at once, and more. All pairs of them
+// would be too many where a list is written more often than it is read.
+const mostUnread = 100
+
+// versions infers the order of a register's values: of one that was read by a
+// transaction and the next that this wrote, and that what was there at first came
+// before all others.
+func (c *checker) versions(k *keyed) {
+	next := map[string][]string{}
+	hasOlder := map[string]bool{}
+	for _, r := range k.values {
+		if r.own {
+			continue
+		}
+		for i := range c.txns[r.txn].micros {
+			// The last of its writes is what others see.
+			if m := &c.txns[r.txn].micros[i]; m.verb == writeKey && m.key == k.name && k.writes[m.value].last && m.value != r.micro.value {
+				if !slices.Contains(next[r.micro.value], m.value) {
+					next[r.micro.value] = append(next[r.micro.value], m.value)
+				}
+				hasOlder[m.value] = true
+			}
+		}
+	}
+	first := next[none]
+	for _, v := range k.added {
+		w := k.writes[v]
+		if !hasOlder[v] && w.last && c.txns[w.txn].done() {
+			first = append(first, v)
+		}
+	}
+	if len(first) > 0 {
+		next[none] = first
+	}
+	for _, v := range k.added {
+		for _, n := range next[v] {
+			c.between(k, ww, k.writes[v], k.writes[n], v, n)
+		}
+	}
+	for _, r := range k.values {
+		if r.micro.value != none {
+			c.after(k, r, r.micro.value)
+		}
+		if r.own {
+			continue
+		}
+		for i, n := range next[r.micro.value] {
+			if i == mostUnread {
+				break
+			}
+			c.before(k, r, n)
+		}
+	}
+}
+
+// lost looks for transactions that read the same version of a key and then wrote it.
+func (c *checker) lost(k *keyed) {
+	type change struct{ first, second int32 }
+	changes := map[string]change{}
+	see := func(r reading, version string) {
+		if r.own {
+			return
+		}
+		writes := false
+		for i := range c.txns[r.txn].micros {
+			m := &c.txns[r.txn].micros[i]
+			writes = writes || m.verb != readKey && m.key == k.name
+		}
+		if !writes {
+			return
+		}
+		ch, ok := changes[version]
+		switch {
+		case !ok:
+			changes[version] = change{r.txn, -1}
+		case ch.first != r.txn && ch.second < 0:
+			changes[version] = change{ch.first, r.txn}
+			a, b := &c.txns[ch.first], &c.txns[r.txn]
+			story := fmt.Sprintf("%s and %s both read %s of %s, and then wrote it", a.who(), b.who(), version, value(k.name))
+			c.note(lostUpdate, false, false, story, a.point(story), b.point(""))
+		}
+	}
+	for _, r := range k.lists {
+		see(r, versionOf(r.micro.list))
+	}
+	for _, r := range k.values {
+		see(r, value(r.micro.value))
+	}
+}
+
+// versionOf names a version of a list, of which its last element says which it is.
+func versionOf(list []string) string {
+	if len(list) == 0 {
+		return "[]"
+	}
+	return "[… " + list[len(list)-1] + "]"
+}
