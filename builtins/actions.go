@@ -14,6 +14,7 @@ import (
 
 	"github.com/dagon-star/dagon-star/runtime"
 	"github.com/dagon-star/dagon-star/runtime/probe"
+	"github.com/dagon-star/dagon-star/runtime/topology"
 )
 
 func actions() family {
@@ -21,6 +22,7 @@ func actions() family {
 	return family{"actions", "Do something to a node from outside of it. An action has an outcome: \"ok\", it was done; \"fail\", it was surely not done, as a connection was refused, the answer was 4xx, or a command exited with another code than 0; \"info\", nobody knows, as there was no answer in time, the connection was reset after something was sent, or the answer was 5xx. One that is not ok is an error, which op() records, wait_until takes for \"not yet\", and catch() returns with kind \"action\" and its outcome. Actions reach a node whatever net.* does to its links.", []builtin{
 		{"http", "node, endpoint, path=\"/\", method=None, json=None, body=None, headers=None, check=True, follow=False, tls=False, timeout=None", "Sends an HTTP request to an endpoint of the node, and returns the answer: a value with status, ok, headers, a dict with lower-case names, body, a string, json, the body decoded, and url. json is a value that is sent as JSON; body is a string. The method is POST where there is one of these, else GET. An answer of 400 and above is an error, unless check=False. No redirect is followed unless follow=True. tls=True speaks HTTPS, tls=\"FILE\" trusts the certificates of a file in the node's folder. Connections are kept. A body may have 16 MiB." + timeout + " Example: check(http(db, \"http\", \"/health\", timeout=\"2s\").json[\"ok\"]).", httpRequest},
 		{"tcp", "node, endpoint, tls=False, timeout=None", "Connects to a TCP endpoint of the node, and returns the connection, which has .send(data), .line(), without its end, .read(n), n bytes, .read_until(delim), with delim at its end, .read_all(), to the end of the connection, and .close(); all that reads returns a string, of up to 16 MiB, and takes a timeout. tls is as for http." + timeout + " Example: c = tcp(db, \"port\").", dial},
+		{"exec", "node, cmd, input=None, env=None, check=True, timeout=None", "Runs a command beside the node, which need not run: in its folder and environment, as its user, and contained as it is. cmd is a line for a shell, or a list of words; placeholders are filled in as in the ini. input is what it reads: a string, or a list of lines. It returns a value with code, ok, out and err, strings of up to 16 MiB each. A code other than 0 is an error, unless check=False. A command is no part of the node: pause, limit and kill leave it alone. When it has ended, or at the timeout, all that it has started is killed." + timeout + " Example: check(exec(leader, \"echo <NAME>\").out == leader.name + \"\\n\").", execute},
 		{"read", "node, file", "The text of a file that the node has written, of up to 64 MiB. A relative path begins in the node's folder. That there is no such file is an action's error. Example: lines = read(db, \"out.txt\").split(\"\\n\").", readFile},
 		{"base64.encode", "data", "Data, a string or bytes, as base64. Example: key = base64.encode(\"x\").", func(c *call) (starlark.Value, error) {
 			data, err := c.data("data")
@@ -372,6 +374,99 @@ func (v *connValue) Attr(name string) (starlark.Value, error) {
 		}}.make(), nil
 	}
 	return nil, nil
+}
+
+func execute(c *call) (starlark.Value, error) {
+	node, err := c.node("node")
+	if err != nil {
+		return nil, err
+	}
+	command := runtime.Command{Check: true}
+	if check := c.arg("check"); check != nil {
+		command.Check = bool(check.Truth())
+	}
+	what := ""
+	switch v := c.arg("cmd").(type) {
+	case starlark.String:
+		command.Line, what = string(v), string(v)
+	default:
+		if command.Argv, err = c.strings("cmd"); err != nil {
+			return nil, err
+		}
+		if len(command.Argv) == 0 {
+			return nil, c.wrong("cmd", "got no words")
+		}
+		what = strings.Join(command.Argv, " ")
+	}
+	if _, isText := c.arg("input").(starlark.Iterable); isText {
+		lines, err := c.strings("input")
+		if err != nil {
+			return nil, err
+		}
+		for i := range lines {
+			lines[i] += "\n"
+		}
+		command.Stdin = strings.Join(lines, "")
+	} else if command.Stdin, err = c.data("input"); err != nil {
+		return nil, err
+	}
+	if command.Env, err = c.variables("env"); err != nil {
+		return nil, err
+	}
+	var out *probe.Output
+	err = c.act(node, "exec "+topology.Brief(what, maxTold), func(ctx context.Context) (err error) {
+		out, err = c.host.run.Exec(ctx, node, command)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return frozenStruct("output", starlark.StringDict{
+		"code": starlark.MakeInt(out.Code), "ok": starlark.Bool(out.Code == 0), "signal": starlark.String(out.Signal),
+		"out": starlark.String(out.Stdout), "err": starlark.String(out.Stderr),
+	}), nil
+}
+
+// maxTold is how much of a command the log tells, in bytes.
+const maxTold = 80
+
+// strings is an argument that is a list of strings.
+func (c *call) strings(name string) ([]string, error) {
+	elements, err := c.sequence(name)
+	if err != nil {
+		return nil, err
+	}
+	texts := make([]string, len(elements))
+	for i, e := range elements {
+		text, ok := starlark.AsString(e)
+		if !ok {
+			return nil, c.wrong(name, "element %d is %s, want a string", i, e.Type())
+		}
+		texts[i] = text
+	}
+	return texts, nil
+}
+
+// variables is an argument that is variables of an environment; nil where it was left out.
+func (c *call) variables(name string) (map[string]string, error) {
+	v := c.arg(name)
+	if v == nil {
+		return nil, nil
+	}
+	d, ok := v.(starlark.IterableMapping)
+	if !ok {
+		return nil, c.wrong(name, "got %s, want a dict of strings", v.Type())
+	}
+	all := map[string]string{}
+	for _, item := range d.Items() {
+		key, isKey := starlark.AsString(item[0])
+		value, isValue := starlark.AsString(item[1])
+		if !isKey || !isValue {
+			return nil, c.wrong(name, "has %s: %s, want strings", shown(item[0]), shown(item[1]))
+		}
+		all[key] = value
+	}
+	return all, nil
 }
 
 func readFile(c *call) (starlark.Value, error) {

@@ -84,35 +84,14 @@ func (c *call) forkOptions() (o runtime.ForkOptions, err error) {
 		}
 		o.Words = append([]string{}, words...) // it was given, if only to have none
 	} else if c.arg("args") != nil {
-		words, err := c.sequence("args")
+		words, err := c.strings("args")
 		if err != nil {
 			return o, err
 		}
-		o.Args = []string{} // it was given, if only to have none
-		for i, w := range words {
-			s, ok := starlark.AsString(w)
-			if !ok {
-				return o, c.wrong("args", "element %d is %s, want a string", i, w.Type())
-			}
-			o.Args = append(o.Args, s)
-		}
+		o.Args = append([]string{}, words...) // it was given, if only to have none
 	}
-	if v := c.arg("env"); v != nil {
-		d, ok := v.(starlark.IterableMapping)
-		if !ok {
-			return o, c.wrong("env", "got %s, want a dict of strings", v.Type())
-		}
-		o.Env = map[string]string{}
-		for _, item := range d.Items() {
-			key, isKey := starlark.AsString(item[0])
-			value, isValue := starlark.AsString(item[1])
-			if !isKey || !isValue {
-				return o, c.wrong("env", "has %s: %s, want strings", shown(item[0]), shown(item[1]))
-			}
-			o.Env[key] = value
-		}
-	}
-	return o, nil
+	o.Env, err = c.variables("env")
+	return o, err
 }
 
 func awaitState(s runtime.State) func(*call) (starlark.Value, error) {

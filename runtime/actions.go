@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"path/filepath"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +14,7 @@ import (
 
 	"github.com/dagon-star/dagon-star/runtime/event"
 	"github.com/dagon-star/dagon-star/runtime/history"
+	"github.com/dagon-star/dagon-star/runtime/node"
 	"github.com/dagon-star/dagon-star/runtime/probe"
 	"github.com/dagon-star/dagon-star/runtime/topology"
 	"github.com/dagon-star/dagon-star/runtime/userfile"
@@ -25,6 +26,8 @@ type actions struct {
 	clients map[probe.Target]*probe.Client
 	conns   map[*probe.Conn]bool
 	closed  bool
+
+	commands sync.WaitGroup
 }
 
 // TLS says how a connection to a node is encrypted. The zero value is not at all.
@@ -35,24 +38,24 @@ type TLS struct {
 
 // target is a TCP endpoint of a node, which is reached itself, whatever a fault does to
 // the links of nodes.
-func (r *Run) target(node, endpoint string, t TLS) (probe.Target, error) {
-	n, err := r.unlocked(node)
+func (r *Run) target(name, endpoint string, t TLS) (probe.Target, error) {
+	n, err := r.unlocked(name)
 	if err != nil {
 		return probe.Target{}, err
 	}
-	target := probe.Target{Node: node, Endpoint: endpoint, TLS: t.On}
+	target := probe.Target{Node: name, Endpoint: endpoint, TLS: t.On}
 	if t.CA != "" {
-		target.CA = r.inFolder(n.Spec, t.CA)
+		target.CA = n.File(t.CA)
 	}
 	i := slices.IndexFunc(n.Spec.Endpoints, func(e topology.Endpoint) bool { return e.Name == endpoint })
 	all := r.addresses.Endpoints(n.Spec)
 	switch {
 	case len(all) == 0:
-		return target, fmt.Errorf("%s has no endpoint %q, as it has none: listen.%s = PORT in its section gives it one", node, endpoint, endpoint)
+		return target, fmt.Errorf("%s has no endpoint %q, as it has none: listen.%s = PORT in its section gives it one", name, endpoint, endpoint)
 	case i < 0:
-		return target, fmt.Errorf("%s has no endpoint %q%s", node, endpoint, oneOf(endpoint, slices.Sorted(maps.Keys(all))))
+		return target, fmt.Errorf("%s has no endpoint %q%s", name, endpoint, oneOf(endpoint, slices.Sorted(maps.Keys(all))))
 	case n.Spec.Endpoints[i].Network != "tcp":
-		return target, fmt.Errorf("endpoint %q of %s is one of %s, and TCP is expected", endpoint, node, n.Spec.Endpoints[i].Network)
+		return target, fmt.Errorf("endpoint %q of %s is one of %s, and TCP is expected", endpoint, name, n.Spec.Endpoints[i].Network)
 	}
 	target.Address = all[endpoint]
 	return target, nil
@@ -64,17 +67,6 @@ func oneOf(name string, names []string) string {
 		return fmt.Sprintf(" (did you mean %q?)", near)
 	}
 	return fmt.Sprintf(" (there is %s)", strings.Join(names, ", "))
-}
-
-// inFolder is the path of a file that is told relative to where a node works.
-func (r *Run) inFolder(n *topology.Node, name string) string {
-	if filepath.IsAbs(name) {
-		return name
-	}
-	if n.Cwd != "" {
-		return filepath.Join(n.Cwd, name)
-	}
-	return filepath.Join(r.NodeFolder(n.Name), name)
 }
 
 // HTTP sends a request to an endpoint of a node, over connections that are kept until the
@@ -135,13 +127,41 @@ func (r *Run) Hangup(conn *probe.Conn) error {
 	return conn.Close()
 }
 
-// close closes all that is open.
+// Command is a command that is run beside a node: see node.Node.Exec.
+type Command = node.Command
+
+// Exec runs a command beside a node, which need not run: in its folder and environment, as
+// its user, and contained as it is. It returns when nothing of it runs any more, at the
+// latest at the end of the run. The error of an action is a *probe.Error.
+func (r *Run) Exec(ctx context.Context, name string, c Command) (*probe.Output, error) {
+	n, err := r.unlocked(name)
+	if err != nil {
+		return nil, err
+	}
+	a := &r.actions
+	a.mu.Lock()
+	if a.closed {
+		a.mu.Unlock()
+		return nil, ErrEnded
+	}
+	a.commands.Add(1)
+	a.mu.Unlock()
+	defer a.commands.Done()
+	bounded, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(r.ended, func() { cancel(ErrEnded) })()
+	return n.Exec(bounded, os.Environ(), c)
+}
+
+// close ends all that is under way, and closes all that is open. The context of the end
+// is done.
 func (a *actions) close() {
 	a.mu.Lock()
 	a.closed = true
 	clients, conns := a.clients, a.conns
 	a.clients, a.conns = nil, nil
 	a.mu.Unlock()
+	a.commands.Wait()
 	for _, client := range clients {
 		client.Close()
 	}
@@ -161,7 +181,7 @@ func (r *Run) ReadFile(node, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, err := userfile.Read(r.inFolder(n.Spec, name), maxFile)
+	data, err := userfile.Read(n.File(name), maxFile)
 	if err != nil {
 		problem := "it cannot be read"
 		if errors.Is(err, fs.ErrNotExist) {

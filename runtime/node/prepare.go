@@ -66,16 +66,8 @@ func (n *Node) surroundings(inherited []string, o ForkOptions, home string, more
 // prepare makes the node's folder and puts into it what the ini says: its templates,
 // and what setup makes where that has not been run since the folder was empty.
 func (n *Node) prepare(ctx context.Context, s surroundings) error {
-	name := n.Spec.Name
-	if s.own {
-		if err := makeFolder(s.dir); err != nil {
-			return fmt.Errorf("%s: cannot make its working folder: %w", name, err)
-		}
-		if s.user != nil {
-			if err := os.Lchown(s.dir, int(s.user.UID), int(s.user.GID)); err != nil {
-				return fmt.Errorf("%s: cannot give its working folder to %s: %w", name, s.user.Name, err)
-			}
-		}
+	if err := n.makeFolder(s); err != nil {
+		return err
 	}
 	n.m.Journal.Lock()
 	setUp := n.Spec.Setup == "" || n.isSetUp
