@@ -75,7 +75,8 @@ func (r *Recorder) Invoke(node, name, f string, key, value Value, at time.Durati
 		r.clients[who{r.name(node), r.name(name)}] = c
 	}
 	if c.open >= 0 {
-		return 0, fmt.Errorf("client %s has not completed its last operation, %s, and cannot invoke %s", quote(name), describe(r.at(c.open)), quote(f))
+		return 0, fmt.Errorf("client %s has not completed its last operation, %s, and cannot invoke %s",
+			quote(name), describe(r.at(c.open)), quote(f))
 	}
 	if c.process < 0 {
 		c.process = r.next
