@@ -34,7 +34,7 @@ func one(is bool) int {
 func TestCounterOracle(t *testing.T) {
 	s := newSmall()
 	seen := map[Verdict]int{}
-	for range 100_000 {
+	for range rounds(100_000) {
 		var ops []Op
 		for range s.IntN(8) {
 			o := s.op("add", []string{"1", `"1"`, "", "-1"}[s.IntN(4)])
@@ -98,7 +98,7 @@ func TestCounterOracle(t *testing.T) {
 func TestBankOracle(t *testing.T) {
 	s := newSmall()
 	seen := map[Verdict]int{}
-	for range 100_000 {
+	for range rounds(100_000) {
 		var ops []Op
 		var totals []int
 		negative := false
@@ -163,7 +163,7 @@ func TestBankOracle(t *testing.T) {
 func TestSequenceOracle(t *testing.T) {
 	s := newSmall()
 	seen := map[Verdict]int{}
-	for range 100_000 {
+	for range rounds(100_000) {
 		var ops Ops
 		for i := range s.IntN(6) {
 			o := s.op("send", fmt.Sprint(i))
@@ -267,7 +267,7 @@ func TestSetFullOracle(t *testing.T) {
 	s := newSmall()
 	some := []string{"0", "1", "2"}
 	seen := map[Verdict]int{}
-	for range 100_000 {
+	for range rounds(100_000) {
 		var ops []Op
 		for range s.IntN(7) {
 			o := s.op("add", some[s.IntN(2)])
@@ -350,7 +350,7 @@ func TestSetFullOracle(t *testing.T) {
 func TestSessionsOracle(t *testing.T) {
 	s := newSmall()
 	seen := map[Verdict]int{}
-	for range 200_000 {
+	for range rounds(200_000) {
 		var ops []Op
 		writer := map[string]int{}
 		for range s.IntN(9) {

@@ -3,6 +3,8 @@ package history
 import (
 	"strings"
 	"testing"
+
+	"github.com/dagon-star/dagon-star/runtime/internal/allocated"
 )
 
 // TestValue holds what values are: texts of which equal ones are the same.
@@ -45,6 +47,23 @@ func TestParseValue(t *testing.T) {
 			t.Errorf("%.20q is %q", in, v)
 		}
 	}
+}
+
+// TestDeepValue: lists in lists cost memory in proportion to their text.
+func TestDeepValue(t *testing.T) {
+	text := strings.Repeat("[", 90) + "0" + strings.Repeat(",0", 50_000) + strings.Repeat("]", 90)
+	for range 3 {
+		took := allocated.By(func() {
+			if _, err := ParseValue([]byte(text)); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if took < 40*uint64(len(text))+allocated.Slack {
+			return
+		}
+		t.Logf("%d bytes for %d", took, len(text))
+	}
+	t.Error("too much memory")
 }
 
 // TestReturned holds which of its two values an operation tells of.

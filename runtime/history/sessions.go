@@ -50,8 +50,13 @@ func Sessions(ops Ops) *Result {
 	for _, i := range g.ambiguous {
 		ambiguous = append(ambiguous, g.point(&ops[i], -1))
 	}
-	for _, group := range []Group{{Name: "monotonic reads", Points: order}, {Name: "read your writes", Points: own}, {Name: "monotonic writes", Points: writes},
-		{Name: "unexpected", Points: g.unexpected}, {Name: "failed but read", Points: g.refused}} {
+	for _, group := range []Group{
+		{Name: "monotonic reads", Points: order},
+		{Name: "read your writes", Points: own},
+		{Name: "monotonic writes", Points: writes},
+		{Name: "unexpected", Points: g.unexpected},
+		{Name: "failed but read", Points: g.refused},
+	} {
 		group.Bad = true
 		r.add(group)
 	}

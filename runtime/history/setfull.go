@@ -49,7 +49,8 @@ func SetFull(ops Ops, o SetFullOptions) *Result {
 	r.add(Group{Name: "lost", Bad: true, Points: lost})
 	r.add(Group{Name: "unexpected", Bad: true, Points: f.unexpected})
 	r.add(Group{Name: "failed but read", Bad: true, Points: f.refused})
-	staleGroup, duplicated := Group{Name: "stale", Bad: o.Linearizable, Points: stale}, Group{Name: "duplicated", Bad: o.Once, Points: f.duplicated}
+	staleGroup := Group{Name: "stale", Bad: o.Linearizable, Points: stale}
+	duplicated := Group{Name: "duplicated", Bad: o.Once, Points: f.duplicated}
 	for _, isBad := range []bool{true, false} {
 		for _, g := range []Group{staleGroup, duplicated} {
 			if g.Bad == isBad {

@@ -46,21 +46,29 @@ func (v Value) List() (elements []Value, ok bool) {
 	if !v.IsList() {
 		return nil, false
 	}
-	if v == "[]" {
+	return v.parts(']')
+}
+
+// parts returns what stands between the commas of a list or an object, which ends in
+// a bracket.
+func (v Value) parts(bracket byte) (parts []Value, ok bool) {
+	if len(v) == 2 && v[1] == bracket {
 		return []Value{}, true
 	}
-	elements = make([]Value, 0, strings.Count(string(v), ",")+1)
+	if strings.IndexAny(string(v[1:]), "[{") < 0 { // of lists in lists each would count all commas
+		parts = make([]Value, 0, strings.Count(string(v), ",")+1)
+	}
 	for rest := string(v[1:]); ; {
 		end := valueEnd(rest)
 		if end <= 0 || end == len(rest) {
 			return nil, false
 		}
-		elements = append(elements, Value(rest[:end]))
+		parts = append(parts, Value(rest[:end]))
 		switch last := len(rest) == end+1; {
 		case rest[end] == ',' && !last:
 			rest = rest[end+1:]
-		case rest[end] == ']' && last:
-			return elements, true
+		case rest[end] == bracket && last:
+			return parts, true
 		default:
 			return nil, false
 		}
@@ -98,10 +106,10 @@ func valueEnd(text string) int {
 // entries returns the keys and values of an object, in the order of the keys; ok is
 // false where the value is none.
 func (v Value) entries() (keys []string, values []Value, ok bool) {
-	if !strings.HasPrefix(string(v), "{") || !strings.HasSuffix(string(v), "}") {
+	if !strings.HasPrefix(string(v), "{") {
 		return nil, nil, false
 	}
-	pairs, ok := ("[" + v[1:len(v)-1] + "]").List()
+	pairs, ok := v.parts('}')
 	for _, pair := range pairs {
 		end := 1
 		for ; end < len(pair) && pair[end] != '"'; end++ {
