@@ -26,6 +26,7 @@ type terminal struct {
 	counts map[string]any // the last that a node has reported, until it is shown
 	floods map[message]*flood
 	hidden []message        // those with messages that were counted and not shown
+	probed map[string]bool  // the nodes of which more than a message tells that they are ready, or nothing
 	faults map[int64]string // what those are that were planned or scheduled, by their ids
 }
 
@@ -64,6 +65,10 @@ func (t *terminal) show(e event.Event) {
 		what = "not applied: " + t.faults[d.ID] + ": " + d.Reason
 	case event.Forked:
 		what = fmt.Sprintf("forked, pid %d", d.PID)
+		if t.probed == nil {
+			t.probed = map[string]bool{}
+		}
+		t.probed[e.Node] = len(d.Ready) > 0
 		if d.Incarnation > 1 {
 			what += fmt.Sprintf(", incarnation %d", d.Incarnation)
 		}
@@ -87,7 +92,7 @@ func (t *terminal) show(e event.Event) {
 		} else if d.Address != "/ready" {
 			m = message{e.Node, strings.TrimPrefix(d.Address, "/")}
 			what = m.address + arguments(e.Node, d.Args)
-		} else {
+		} else if !t.probed[e.Node] {
 			what = "ready"
 		}
 	case event.Sent:
