@@ -284,3 +284,25 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("with a context that is done: %v", err)
 	}
 }
+
+// TestInitial holds what a register has at first: also where that is written again,
+// which zones cannot decide.
+func TestInitial(t *testing.T) {
+	for _, c := range []struct {
+		initial history.Value
+		ops     string
+		want    history.Verdict
+	}{
+		{"7", "0 read - 7 0 10\n0 write 1 - 20 30", history.Valid},
+		{"7", "0 write 1 - 20 30\n0 read - 7 40 50", history.Invalid},
+		{"7", "0 write 1 - 20 30\n0 write 7 - 40 50\n0 read - 7 60 70", history.Valid},
+		{"7", "0 write 1 - 20 30\n0 write 7 - 40 50 info\n0 read - 7 60 70", history.Valid},
+		{"7", "0 read - - 0 10\n0 write 1 - 20 30", history.Invalid},
+		{history.None, "0 write 1 - 20 30\n0 write - - 40 50\n0 read - - 60 70", history.Valid},
+	} {
+		found, err := Check(t.Context(), parse(c.ops), Options{Model: "register", Initial: c.initial})
+		if err != nil || found.Verdict != c.want {
+			t.Errorf("%q: %s, %v; want %s", c.ops, found.Summary, err, c.want)
+		}
+	}
+}

@@ -53,7 +53,7 @@ func (c *checker) before(k *keyed, r reading, v string) {
 	}
 }
 
-// done reports whether a write's transaction was done, for all that is known.
+// done reports whether a write's transaction was done, or may have been.
 func (c *checker) done(w *write) bool { return c.txns[w.txn].op.Outcome != history.Fail }
 
 // processes adds the order of each process, and that in time, where they are asked

@@ -52,7 +52,6 @@ func (c *checker) source(k *keyed, r reading, v string, last bool) {
 		return
 	}
 	w.seen = true
-	c.txns[w.txn].seen = true
 	writer := &c.txns[w.txn]
 	if w.txn == r.txn {
 		return
@@ -129,10 +128,12 @@ func (c *checker) appends(k *keyed) {
 	for i := 1; i < len(list); i++ {
 		c.between(k, ww, k.writes[list[i-1]], k.writes[list[i]], list[i-1], list[i])
 	}
-	// What nobody read but was done came after what was read: it is in no list.
+	// What nobody read came after what was read, if it was done: it is in no list. If
+	// nobody knows whether it was, nothing is known to come after that, and so that is
+	// in no cycle.
 	var unread []string
 	for _, v := range k.added {
-		if w := k.writes[v]; !w.seen && c.txns[w.txn].done() {
+		if w := k.writes[v]; !w.seen && c.done(w) {
 			unread = append(unread, v)
 		}
 	}
@@ -155,16 +156,11 @@ func (c *checker) appends(k *keyed) {
 			c.note(incompatible, false, false, story, a.point(story), b.point(""))
 			continue
 		}
-		for len(got) > 0 { // what it had appended itself it would see in any case
-			if w := k.writes[got[len(got)-1]]; w == nil || w.txn != r.txn {
-				break
-			}
-			got = got[:len(got)-1]
-		}
-		if n := len(got); n > 0 {
+		n := len(got)
+		if n > 0 {
 			c.after(k, r, got[n-1])
 		}
-		if n := len(r.micro.list); n < len(list) {
+		if n < len(list) {
 			c.before(k, r, list[n])
 			continue
 		}
@@ -184,18 +180,20 @@ const mostUnread = 100
 
 // versions infers the order of a register's values: of one that was read by a
 // transaction and the next that this wrote, and that what was there at first came
-// before all others.
+// before all others. That a transaction read a value says already that it came after
+// who wrote that; so all that is new is who read the value before it was replaced.
 func (c *checker) versions(k *keyed) {
 	next := map[string][]string{}
+	known := map[[2]string]bool{}
 	hasOlder := map[string]bool{}
 	for _, r := range k.values {
 		if r.own {
 			continue
 		}
 		for i := range c.txns[r.txn].micros {
-			// The last of its writes is what others see.
-			if m := &c.txns[r.txn].micros[i]; m.verb == writeKey && m.key == k.name && k.writes[m.value].last && m.value != r.micro.value {
-				if !slices.Contains(next[r.micro.value], m.value) {
+			if m := &c.txns[r.txn].micros[i]; m.verb == writeKey && m.key == k.name && m.value != r.micro.value {
+				if step := [2]string{r.micro.value, m.value}; !known[step] {
+					known[step] = true
 					next[r.micro.value] = append(next[r.micro.value], m.value)
 				}
 				hasOlder[m.value] = true
@@ -205,17 +203,12 @@ func (c *checker) versions(k *keyed) {
 	first := next[none]
 	for _, v := range k.added {
 		w := k.writes[v]
-		if !hasOlder[v] && w.last && c.txns[w.txn].done() {
+		if !hasOlder[v] && c.done(w) {
 			first = append(first, v)
 		}
 	}
 	if len(first) > 0 {
 		next[none] = first
-	}
-	for _, v := range k.added {
-		for _, n := range next[v] {
-			c.between(k, ww, k.writes[v], k.writes[n], v, n)
-		}
 	}
 	for _, r := range k.values {
 		if r.micro.value != none {

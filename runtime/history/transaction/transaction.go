@@ -64,7 +64,7 @@ var (
 	internal     = anomaly{"internal", "a transaction does not see what itself read and wrote", RepeatableRead}
 	lostUpdate   = anomaly{"lost update", "two transactions changed the same version", RepeatableRead}
 	gSingle      = anomaly{"G-single", "a cycle with one read of what was then replaced: read skew", RepeatableRead}
-	nonadjacent  = anomaly{"G-nonadjacent", "a cycle that snapshots cannot have: no two reads of what was then replaced follow each other", RepeatableRead}
+	nonadjacent  = anomaly{"G-nonadjacent", "a cycle with reads of what was then replaced, no two in a row: no snapshots have it", RepeatableRead}
 	g2           = anomaly{"G2-item", "a cycle with reads of what was then replaced: write skew", RepeatableRead}
 )
 
@@ -226,11 +226,7 @@ func (c *checker) violated(g *group) Level {
 type txn struct {
 	op     *history.Op
 	micros []micro
-	seen   bool // somebody read what it wrote
 }
-
-// done reports whether it was surely done.
-func (t *txn) done() bool { return t.ok() || t.seen && t.op.Outcome == history.Info }
 
 func (t *txn) ok() bool { return t.op.Outcome == history.OK }
 
