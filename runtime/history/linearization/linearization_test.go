@@ -309,7 +309,7 @@ func TestInitial(t *testing.T) {
 
 // TestLimits holds that a limit makes a verdict unknown, never invalid, and is named.
 func TestLimits(t *testing.T) {
-	ops := sample{model: "queue", ops: 400, processes: 8}.draw(rand.New(rand.NewPCG(10, 11)))
+	ops := sample{model: "queue", ops: 400, processes: 2}.draw(rand.New(rand.NewPCG(10, 11)))
 	for want, o := range map[string]Options{
 		"undecided: the history with its 400 operations: the search would take more than 0 MiB; use fewer clients a key": {MemoryLimit: 400*callSize + 8000},
 		"was not done after 1ns": {TimeLimit: 1},
