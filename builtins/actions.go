@@ -63,11 +63,17 @@ func (c *call) act(node, what string, do func(context.Context) error) error {
 	if err != nil {
 		return err
 	}
-	began := c.host.run.Elapsed()
-	err = c.task.While(func(ctx context.Context) error {
+	return c.task.act(node, what, timeout, do)
+}
+
+// act does an action and logs it: see Act.
+func (t *scriptTask) act(node, what string, timeout time.Duration, do func(context.Context) error) error {
+	run := t.host.run
+	began := run.Elapsed()
+	err := t.While(func(ctx context.Context) error {
 		bounded, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
-		late := c.host.run.Clock().AfterFunc(timeout, func() { cancel(&lateError{timeout}) })
+		late := run.Clock().AfterFunc(timeout, func() { cancel(&lateError{timeout}) })
 		defer late.Stop()
 		_, err := contained(func() (starlark.Value, error) { return nil, do(bounded) })
 		return err
@@ -76,7 +82,7 @@ func (c *call) act(node, what string, do func(context.Context) error) error {
 	if err != nil && !errors.As(err, &not) { // it is no action, or was not let come to its end
 		return err
 	}
-	c.task.acted(node, what, c.host.run.Elapsed()-began, err)
+	t.acted(node, what, run.Elapsed()-began, err)
 	return err
 }
 
@@ -176,7 +182,7 @@ func httpRequest(c *call) (starlark.Value, error) {
 		return err
 	})
 	not := notYet(err)
-	if check := c.arg("check"); not != nil && answer != nil && answer.Status >= http.StatusBadRequest && check != nil && !bool(check.Truth()) {
+	if not != nil && answer != nil && answer.Status >= http.StatusBadRequest && c.isFalse("check") {
 		return &responseValue{answer: answer, outcome: string(not.Outcome)}, nil
 	}
 	if err != nil {
@@ -381,10 +387,7 @@ func execute(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	command := runtime.Command{Check: true}
-	if check := c.arg("check"); check != nil {
-		command.Check = bool(check.Truth())
-	}
+	command := runtime.Command{Check: !c.isFalse("check")}
 	what := ""
 	switch v := c.arg("cmd").(type) {
 	case starlark.String:

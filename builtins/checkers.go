@@ -1,9 +1,16 @@
 package builtins
 
 import (
+	"bytes"
+	"context"
+	"math"
+	"slices"
+	"strings"
+
 	"go.starlark.net/starlark"
 
 	"github.com/dagon-star/dagon-star/runtime/history"
+	"github.com/dagon-star/dagon-star/runtime/history/linearization"
 	"github.com/dagon-star/dagon-star/runtime/record"
 	"github.com/dagon-star/dagon-star/runtime/verdict"
 )
@@ -14,7 +21,126 @@ func checkers() family {
 		{"check_set", "attempts, read=None, duplicates=True, message=None, soft=False", "Fails the run unless everything that was acknowledged is in what was read, and nothing else is but what nobody knows the outcome of. attempts are operations that add an element, or a list; read is a list, or operations of which the last that is ok returned one, and without it the reads among attempts. duplicates=False fails where an element is there more often than it was added." + same + " Example: check_set(ops(\"add\"), output(leader).split(\"\\n\")).", checkSet},
 		{"check_queue", "enqueued, dequeued=None, duplicates=True, message=None, soft=False", "Fails the run unless everything that was put into a queue and acknowledged came out of it, as often, and nothing else did but what nobody knows the outcome of. What is still in it counts as lost: drain it first. Both are operations or lists; without dequeued they are operations with \"dequeue\" and \"drain\" among them. duplicates is as for check_set." + same + " Example: check_queue(ops(), soft=True).", checkQueue},
 		{"check_unique", "given, message=None, soft=False", "Fails the run if the system has given the same out more than once, such as an id. given are operations or a list." + same + " Example: check_unique(ops(\"new_id\")).", checkUnique},
+		{"check_set_full", "history, linearizable=False, duplicates=True, message=None, soft=False", "Looks at each element of a set over time: operations called \"read\" return all that is there, all others add their value. It fails where an element is lost or was never added; with linearizable=True also where it is stale, known and missing in a read that began later." + same + " Example: check_set_full(ops(), soft=True).", checkHistory(func(c *call, ops history.Ops) (*history.Result, error) {
+			return history.SetFull(ops, history.SetFullOptions{Once: c.isFalse("duplicates"), Linearizable: c.truth("linearizable")}), nil
+		})},
+		{"check_sequence", "sent, received=None, gaps=False, duplicates=False, message=None, soft=False", "Fails the run unless what each sender has sent was received in its order, without gaps and once; gaps=True and duplicates=True allow these. A sender is a client of operations; a list has one. Where only one list is given it is what was received, and its numbers are the sequence: m1, m2, m3." + same + " Example: check_sequence(ops(\"send\"), output(leader).split(\"\\n\"), gaps=True).", checkSequence},
+		{"check_counter", "history, start=0, message=None, soft=False", "Fails the run unless every read of a counter, one for each key, is at least what had surely been added when it began, and at most what may have been when it ended. Operations called \"read\" return a whole number; all others add their value, 1 where they have none." + same + " Example: check_counter(ops(), soft=True).", checkHistory(func(c *call, ops history.Ops) (*history.Result, error) {
+			start, err := c.integer("start", 0, math.MinInt64)
+			return history.Counter(ops, history.CounterOptions{Start: start}), err
+		})},
+		{"check_bank", "history, total=None, negative=False, message=None, soft=False", "Fails the run unless every read of a bank sums to the total, by default that of the first read, and no balance is below zero, unless negative=True. Operations called \"read\" return a dict, account to balance, or a list of balances." + same + " Example: check_bank(ops(), total=100, soft=True).", checkHistory(func(c *call, ops history.Ops) (*history.Result, error) {
+			total, err := c.value("total")
+			return history.Bank(ops, history.BankOptions{Total: total, AllowNegative: c.truth("negative")}), err
+		})},
+		{"check_sessions", "history, message=None, soft=False", "Fails the run unless there is an order of the values that were written for each key in which every process reads nothing older than what it has read or written before, and writes in its own order. Operations are called \"read\" and \"write\"; each value is to be written once." + same + " Example: check_sessions(ops(), soft=True).", checkHistory(func(_ *call, ops history.Ops) (*history.Result, error) { return history.Sessions(ops), nil })},
+		{"check_linearizable", "history, model=\"register\", initial=None, key=None, time_limit=\"1m\", memory_mb=1024, message=None, soft=False", "Fails the run unless each operation can have been done at one instant while it was under way, each key for itself, or the given one alone. model is register (read, write), cas-register (and cas, whose value is [expected, new]), queue (enqueue, dequeue), stack (push, pop), mutex (acquire, release) or set (add, remove, contains, read); initial is a register's value before the first write. Registers of which each value is written once are decided at once; all else is a search, which time_limit and memory_mb bound: the run is inconclusive where it comes to one. Other tasks run meanwhile. Where it fails, a picture of the key is in the run's folder, linearizability.html." + same + " Example: check_linearizable(ops(), soft=True).", checkLinearizable},
 	}}
+}
+
+// isFalse reports whether an argument was given that is false.
+func (c *call) isFalse(name string) bool {
+	v := c.arg(name)
+	return v != nil && !bool(v.Truth())
+}
+
+// checkHistory calls a checker of operations.
+func checkHistory(check func(c *call, ops history.Ops) (*history.Result, error)) func(*call) (starlark.Value, error) {
+	return func(c *call) (starlark.Value, error) {
+		ops, err := c.history("history")
+		if err != nil {
+			return nil, err
+		}
+		r, err := check(c, ops)
+		if err != nil {
+			return nil, err
+		}
+		return c.checked(r)
+	}
+}
+
+func checkSequence(c *call) (starlark.Value, error) {
+	sent, err := c.toCompare("sent")
+	if err != nil {
+		return nil, err
+	}
+	received, err := c.toCompare("received")
+	if err != nil {
+		return nil, err
+	}
+	if received == nil {
+		sent, received = nil, sent
+	}
+	return c.checked(history.Sequence(sent, received, history.SequenceOptions{Gaps: c.truth("gaps"), Duplicates: c.truth("duplicates")}))
+}
+
+func checkLinearizable(c *call) (starlark.Value, error) {
+	ops, err := c.history("history")
+	if err != nil {
+		return nil, err
+	}
+	var o linearization.Options
+	if o.Model, err = c.text("model", "register"); err != nil {
+		return nil, err
+	}
+	if !slices.Contains(linearization.Models(), o.Model) {
+		return nil, c.wrong("model", "got %q, want %s", o.Model, strings.Join(linearization.Models(), ", "))
+	}
+	if o.Initial, err = c.value("initial"); err != nil {
+		return nil, err
+	}
+	if o.TimeLimit, err = c.duration("time_limit", linearization.DefaultTimeLimit); err != nil {
+		return nil, err
+	}
+	megabytes, err := c.integer("memory_mb", linearization.DefaultMemoryLimit>>20, 1)
+	if err != nil {
+		return nil, err
+	}
+	o.MemoryLimit = min(megabytes, 1<<40) << 20
+	if c.arg("key") != nil {
+		key, err := c.value("key")
+		if err != nil {
+			return nil, err
+		}
+		ops = slices.DeleteFunc(slices.Clone(ops), func(o history.Op) bool { return o.Key != key })
+	}
+	var f *linearization.Finding
+	var picture bytes.Buffer
+	faults := c.host.faults()
+	err = c.task.While(func(ctx context.Context) (err error) {
+		if f, err = linearization.Check(ctx, ops, o); err != nil || f.Verdict != history.Invalid {
+			return err
+		}
+		if err := f.Picture(ctx, &picture, faults); err != nil {
+			picture.Reset() // it is none that anybody could read
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if picture.Len() > 0 {
+		if err := c.host.run.WriteFile("linearizability.html", picture.Bytes()); err != nil {
+			return nil, err
+		}
+	}
+	return c.checked(&f.Result)
+}
+
+// faults are those that have stayed in force for a while, for a picture.
+func (h *Host) faults() (all []linearization.Fault) {
+	lives := h.run.Faults()
+	for _, f := range lives.Records() {
+		if !f.Lasting || !f.Applied {
+			continue
+		}
+		until := f.HealedAt
+		if !f.Healed {
+			until = h.run.Elapsed()
+		}
+		all = append(all, linearization.Fault{Name: f.Title(), From: f.AppliedAt, To: until})
+	}
+	return all
 }
 
 // toCompare is an argument that a checker compares: operations, records, or a list of
@@ -130,9 +256,7 @@ func checkOf(attempts, found string, check func(a, f history.Elements, o history
 		if _, ok := a.(history.Ops); f == nil && !ok {
 			return nil, c.wrong(found, "it may be left out only where %s are operations", attempts)
 		}
-		duplicates := c.arg("duplicates")
-		o := history.SetOptions{Once: duplicates != nil && !bool(duplicates.Truth())}
-		return c.checked(check(a, f, o))
+		return c.checked(check(a, f, history.SetOptions{Once: c.isFalse("duplicates")}))
 	}
 }
 

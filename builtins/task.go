@@ -1,6 +1,7 @@
 package builtins
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/dagon-star/dagon-star/runtime"
 	"github.com/dagon-star/dagon-star/runtime/fault"
+	"github.com/dagon-star/dagon-star/runtime/history"
 	"github.com/dagon-star/dagon-star/runtime/task"
 	"github.com/dagon-star/dagon-star/runtime/verdict"
 )
@@ -159,6 +161,36 @@ func (t *scriptTask) briefly(fn func(context.Context) error) error {
 		_, err := contained(func() (starlark.Value, error) { return nil, fn(ctx) })
 		return err
 	})
+}
+
+// Act does an action on a node, as http and exec do: other tasks run while do does; its
+// context is done when the timeout has passed, which 0 makes that of the run. The log has
+// what was done, and its outcome, which do tells by a *probe.Error. It is how an
+// embedder's own action acts.
+func Act(thread *starlark.Thread, node, what string, timeout time.Duration, do func(context.Context) error) error {
+	_, t, err := hostOf(thread)
+	if err != nil {
+		return err
+	}
+	return t.act(node, what, cmp.Or(timeout, t.host.run.Settings().Timeout), do)
+}
+
+// Checked is what a checker found, as check_set has it: it fails the run where the history
+// is invalid, makes it inconclusive where it is unknown, and returns what the script gets.
+// It is how an embedder's own checker ends.
+func Checked(thread *starlark.Thread, r *history.Result) (starlark.Value, error) {
+	h, t, err := hostOf(thread)
+	if err != nil {
+		return nil, err
+	}
+	return (&call{name: r.Checker, thread: thread, host: h, task: t}).checked(r)
+}
+
+// OpsOf are the operations that a script has given an embedder's own checker: what ops()
+// returns; false where it is another value.
+func OpsOf(v starlark.Value) (history.Ops, bool) {
+	l, ok := v.(opList)
+	return history.Ops(l), ok
 }
 
 // taskValue is a task as a script has it.

@@ -3,6 +3,7 @@ package builtins
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"go.starlark.net/starlark"
@@ -108,7 +109,7 @@ func (c *call) assert(holds bool, format string, args ...any) (starlark.Value, e
 			}
 		}
 	}
-	if !c.truth("soft") {
+	if !c.isSoft() {
 		return nil, &FailError{reason}
 	}
 	f := verdict.Of(&FailError{reason})
@@ -116,6 +117,11 @@ func (c *call) assert(holds bool, format string, args ...any) (starlark.Value, e
 	c.host.run.Find(f)
 	c.host.print(c.task, "soft failure: "+f.String())
 	return nil, nil
+}
+
+// isSoft reports whether the call has the parameter soft, and it is true.
+func (c *call) isSoft() bool {
+	return slices.ContainsFunc(c.params, func(p Param) bool { return p.Name == "soft" }) && c.truth("soft")
 }
 
 // condition is the argument of that name. A function is always true: it was to be

@@ -177,6 +177,9 @@ func (r *Run) conclude() (*Result, error) {
 	r.stopOnDone()
 	released := r.release()
 	r.healing.Wait()
+	if err := r.writeHistory(); err != nil {
+		released = append(released, err)
+	}
 
 	r.j.Lock()
 	if r.j.Lost() == nil { // which tells more

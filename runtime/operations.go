@@ -2,8 +2,11 @@ package runtime
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
+	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -263,6 +266,24 @@ func (r *Run) History() history.Ops {
 	r.j.Lock()
 	defer r.j.Unlock()
 	return r.operations.Ops(nil)
+}
+
+// writeHistory writes the operations into the run's folder, where there are any, as
+// history.Write does.
+func (r *Run) writeHistory() error {
+	ops := r.History()
+	if len(ops) == 0 {
+		return nil
+	}
+	path := filepath.Join(r.folder.Path, "history.jsonl")
+	f, err := os.Create(path)
+	if err != nil {
+		return &LogError{Err: err}
+	}
+	if err := errors.Join(history.Write(f, ops, r.Elapsed()), f.Close()); err != nil {
+		return &LogError{Err: fmt.Errorf("%s: %w", path, err)}
+	}
+	return nil
 }
 
 // FaultsAt returns the titles of the faults that were in force at a time of the run.

@@ -34,6 +34,7 @@ import (
 
 	"github.com/dagon-star/dagon-star/builtins"
 	"github.com/dagon-star/dagon-star/runtime"
+	"github.com/dagon-star/dagon-star/runtime/history"
 	"github.com/dagon-star/dagon-star/runtime/event"
 	"github.com/dagon-star/dagon-star/runtime/process"
 	"github.com/dagon-star/dagon-star/runtime/verdict"
@@ -282,3 +283,18 @@ func printer(w io.Writer) func(string) {
 	}
 	return func(text string) { fmt.Fprintln(w, text) } // a closed terminal ends no run
 }
+
+// Act does an action on a node, for an embedder's own builtins, as http and exec do: see
+// builtins.Act.
+func Act(thread *starlark.Thread, node, what string, timeout time.Duration, do func(context.Context) error) error {
+	return builtins.Act(thread, node, what, timeout, do)
+}
+
+// Checked ends an embedder's own checker, as check_set ends: see builtins.Checked.
+func Checked(thread *starlark.Thread, r *history.Result) (starlark.Value, error) {
+	return builtins.Checked(thread, r)
+}
+
+// OpsOf are the operations that a script has given an embedder's own checker: what ops()
+// returns; false where it is another value.
+func OpsOf(v starlark.Value) (history.Ops, bool) { return builtins.OpsOf(v) }

@@ -306,3 +306,21 @@ func TestInitial(t *testing.T) {
 		}
 	}
 }
+
+// TestLimits holds that a limit makes a verdict unknown, never invalid, and is named.
+func TestLimits(t *testing.T) {
+	ops := sample{model: "queue", ops: 400, processes: 2}.draw(rand.New(rand.NewPCG(10, 11)))
+	for want, o := range map[string]Options{
+		"undecided: the history with its 400 operations: the search would take more than 0 MiB; use fewer clients a key": {MemoryLimit: 400*callSize + 8000},
+		"was not done after 1ns": {TimeLimit: 1},
+	} {
+		o.Model = "queue"
+		found, err := Check(t.Context(), ops, o)
+		if err != nil || found.Verdict != history.Unknown || !strings.Contains(found.Summary, want) {
+			t.Errorf("%+v, %v; want %s", found, err, want)
+		}
+	}
+	if found, err := Check(t.Context(), ops, Options{Model: "queue"}); err != nil || found.Verdict != history.Valid {
+		t.Errorf("without a limit: %+v, %v", found, err)
+	}
+}
