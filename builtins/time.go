@@ -168,7 +168,9 @@ func waitUntil(c *call) (starlark.Value, error) {
 	for last := timeout == 0; ; {
 		change := c.host.run.Change(time.Hour)
 		v, err := starlark.Call(c.thread, fn, nil, nil)
-		not = notYet(err)
+		if !isCut(err) {
+			not = notYet(err)
+		}
 		switch {
 		case isCut(err), err == nil && c.task.Cut() == limit: // or it has caught that
 			return nil, late(CallIn(err))
