@@ -18,7 +18,7 @@ import (
 func operations() family {
 	return family{"history", "What clients do to the system under test, as operations with outcomes: \"ok\", it was done; \"fail\", it was surely not done; \"info\", nobody knows. The operations of a run are in its folder, history.jsonl, as Jepsen and Elle read them.", []builtin{
 		{"op", "f, fn, value=None, key=None, client=None", "Calls fn and records that as an operation f of a client, and returns it: a value with f, key, value, client, process, outcome, ok, error, result, invoked and completed, in seconds since the start, index and node. " +
-			"Give value to an operation that changes something: it is what was written; without one the operation is a read, and its value is what fn returned. The outcome is that of the action in which fn failed; info where a wait in it was not met in time; fail where fn returned False; else ok. Any other error is the script's. " +
+			"Give value to an operation that changes something: it is what was written; without one the operation is a read, and its value is what fn returned, of an answer its body, of a command what it wrote. The outcome is that of the action in which fn failed; info where a wait in it was not met in time; fail where fn returned False; else ok. Any other error is the script's. " +
 			"client is by default the task that the call is in. A client does one operation at a time, and goes on as a new process after one that ended in info. Example: o = op(\"add\", lambda: send(leader, \"/add\", 5), value=5).", operation},
 		{"ops", "f=None, outcome=None, key=None, client=None, node=None", "The operations so far, in the order in which they began, as a sequence; only those with this f, outcome, key, client or node where it is given. Those that nodes have told of are among them. Example: acknowledged = ops(\"add\", outcome=\"ok\").", operationsOf},
 		{"workload", "fn, clients=4, pause=0, times=None", "Starts clients, each a task that calls fn(client, i) again and again with its number, from 0, and i counting its calls from 0; pause is a duration between two calls. They go on until .stop() is called on what is returned, which waits for the calls under way, or as often as times says: .wait(timeout=None) waits for that. The end of the main part cancels them. Example: w = workload(lambda c, i: op(\"add\", lambda: send(leader, \"/add\", i), value=i), clients=5).", workload},
@@ -61,18 +61,27 @@ func (c *call) fromValue(v history.Value) (starlark.Value, error) {
 	return x, err
 }
 
-// toResult is the result of an operation whose function has returned something; none where
-// that is no value of an operation.
-func (c *call) toResult(returned starlark.Value) history.Value {
-	switch returned.(type) {
+// toResult is the result of an operation whose function has returned something. Of one
+// that asks it is what was read: of an answer its body, of a command what it wrote. It is
+// an error if it is no value of an operation; of one that does not ask it is none then.
+func (c *call) toResult(returned starlark.Value, asks bool) (history.Value, error) {
+	switch v := returned.(type) {
 	case *responseValue:
-		return history.None
+		if asks {
+			return history.Text(string(v.answer.Body)), nil
+		}
+		return history.None, nil
+	case *outputValue:
+		if asks {
+			return history.Text(string(v.out.Stdout)), nil
+		}
+		return history.None, nil
 	}
 	v, err := c.toValue(returned)
-	if err != nil {
-		return history.None
+	if err != nil && asks {
+		return v, fmt.Errorf("fn returned %s, which is no value of an operation: %w", returned.Type(), err)
 	}
-	return v
+	return v, nil
 }
 
 // value is a parameter that an operation has.
@@ -117,13 +126,16 @@ func operation(c *call) (starlark.Value, error) {
 	}
 	returned, failed := starlark.Call(c.thread, fn, nil, nil)
 	outcome, why, isActions := c.outcome(returned, failed)
-	result := history.None
+	result, noValue := history.None, error(nil)
 	if outcome == history.OK {
-		result = c.toResult(returned)
+		result, noValue = c.toResult(returned, value.IsNone())
 	}
 	o, err := c.host.run.Complete(index, outcome, result, why)
-	if failed != nil && !isActions {
+	switch {
+	case failed != nil && !isActions:
 		return nil, failed
+	case noValue != nil:
+		return nil, noValue
 	}
 	if err != nil {
 		return nil, err
