@@ -3,6 +3,7 @@ package builtins
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/dagon-star/dagon-star/runtime"
 	"github.com/dagon-star/dagon-star/runtime/history"
+	"github.com/dagon-star/dagon-star/runtime/topology"
 )
 
 func operations() family {
@@ -237,10 +239,7 @@ var (
 	_ starlark.Comparable = opValue{}
 )
 
-func (v opValue) String() string {
-	return fmt.Sprintf("operation(index = %d, process = %d, f = %s, value = %s, outcome = %q)",
-		v.o.Index, v.o.Process, starlark.String(v.o.F), plainValue(v.o.Returned()), string(v.o.Outcome))
-}
+func (v opValue) String() string        { return v.text(math.MaxInt) }
 func (v opValue) Type() string          { return "operation" }
 func (v opValue) Freeze()               {}
 func (v opValue) Truth() starlark.Bool  { return true }
@@ -251,11 +250,15 @@ func (v opValue) CompareSameType(op syntax.Token, y starlark.Value, _ int) (bool
 	return equality(op, *v.o == *y.(opValue).o, "operations")
 }
 
-func plainValue(v history.Value) string {
-	if v.IsNone() {
-		return "None"
+// text is the operation as the language would write it, with at most so many bytes of its
+// value.
+func (v opValue) text(most int) string {
+	value := string(v.o.Returned())
+	if v.o.Returned().IsNone() {
+		value = "None"
 	}
-	return string(v)
+	return fmt.Sprintf("operation(index = %d, process = %d, f = %s, value = %s, outcome = %q)",
+		v.o.Index, v.o.Process, starlark.String(v.o.F), topology.Brief(value, most), string(v.o.Outcome))
 }
 
 // opAttribute is an attribute of an operation.
