@@ -13,6 +13,7 @@ import (
 	"go.starlark.net/starlark"
 
 	"github.com/dagon-star/dagon-star/runtime"
+	"github.com/dagon-star/dagon-star/runtime/history"
 	"github.com/dagon-star/dagon-star/runtime/probe"
 	"github.com/dagon-star/dagon-star/runtime/topology"
 )
@@ -119,6 +120,9 @@ type polled struct {
 
 // acted logs an action, or counts it where a wait tries it.
 func (t *scriptTask) acted(node, what string, took time.Duration, err error) {
+	if probe.OutcomeOf(err) == history.Info {
+		t.unsure++
+	}
 	if t.polls == nil {
 		t.host.run.Acted(node, what, 1, took, err)
 		return

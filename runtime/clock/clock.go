@@ -34,11 +34,11 @@ const (
 type Clock struct {
 	began     time.Time
 	monotonic int64 // what Monotonic read then; 0 where there is none
-	pulse atomic.Pointer[pulse]
-	news  chan struct{} // the first timer is another
-	quit  chan struct{}
-	ended chan struct{}
-	wake  *time.Timer // of the clock's own goroutine
+	pulse     atomic.Pointer[pulse]
+	news      chan struct{} // the first timer is another
+	quit      chan struct{}
+	ended     chan struct{}
+	wake      *time.Timer // of the clock's own goroutine
 
 	mu          sync.Mutex
 	left        map[<-chan struct{}]func() // functions that it has gone on without, by what is closed when they return
