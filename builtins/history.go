@@ -216,9 +216,11 @@ func operationsOf(c *call) (starlark.Value, error) {
 type opList []history.Op
 
 var (
-	_ starlark.Sequence  = opList(nil)
-	_ starlark.Sliceable = opList(nil)
-	_ starlark.HasBinary = opList(nil)
+	_ starlark.Sequence   = opList(nil)
+	_ starlark.Sliceable  = opList(nil)
+	_ starlark.HasBinary  = opList(nil)
+	_ starlark.Comparable = opList(nil)
+	_ starlark.Container  = opList(nil)
 )
 
 func (l opList) String() string             { return shown(l) }
@@ -239,12 +241,23 @@ func (l opList) Iterate() starlark.Iterator {
 	return &iterator[history.Op]{left: l, value: func(o *history.Op) starlark.Value { return opValue{o} }}
 }
 
-// Binary adds operations to others.
+// Binary adds operations to others, or to a list.
 func (l opList) Binary(op syntax.Token, y starlark.Value, side starlark.Side) (starlark.Value, error) {
-	if other, ok := y.(opList); ok && op == syntax.PLUS && side == starlark.Left {
-		return slices.Concat(l, other), nil
+	if y, ok := y.(opList); ok && op == syntax.PLUS {
+		return slices.Concat(l, y), nil // it is on the left
 	}
-	return nil, nil
+	return plus(op, l, y, side)
+}
+
+// Has reports whether an operation is there.
+func (l opList) Has(y starlark.Value) (bool, error) {
+	v, ok := y.(opValue)
+	return ok && slices.Contains(l, *v.o), nil
+}
+
+// CompareSameType compares operations with others: they are equal or not.
+func (l opList) CompareSameType(op syntax.Token, y starlark.Value, _ int) (bool, error) {
+	return equality(op, slices.Equal(l, y.(opList)), "operations")
 }
 
 // opValue is an operation as a script has it.
