@@ -55,8 +55,6 @@ func show(b *strings.Builder, v starlark.Value, depth int) {
 		b.WriteString("record(payload = ")
 		show(b, starlark.String(v.r.Payload), depth+1)
 		fmt.Fprintf(b, ", time_us = %d)", v.r.Time)
-	case opList:
-		within("[", "]", len(v), func(i int) { show(b, v.Index(i), depth+1) })
 	case opValue:
 		b.WriteString(v.text(shownMax))
 	case starlark.Tuple:
