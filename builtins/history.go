@@ -3,6 +3,7 @@ package builtins
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/dagon-star/dagon-star/runtime"
 	"github.com/dagon-star/dagon-star/runtime/history"
+	"github.com/dagon-star/dagon-star/runtime/topology"
 )
 
 func operations() family {
@@ -23,7 +25,7 @@ a second; a node can tell of more by the messages /invoke, /ok, /fail and /info,
 value, outcome, ok, error, result and more; see operation. Give value to an operation that changes something: it is
 what was written. An operation without one is a read, and its value is what fn returned, of an answer its body, of a
 command what it wrote. The outcome is that of the action in which fn failed, or of the answer that it returned with
-check=False; "info" if a wait in it was not met in time; "fail" if fn returned False; else "ok". Any other error is
+check=False, and "info" if fn has caught an action of that outcome before; "info" if a wait in it was not met in time; "fail" if fn returned False; else "ok". Any other error is
 the script's. key is what it was done to, if the system has several. client is by default the task that the call is
 in. A client does one operation at a time, and goes on as a new process after one that ended in "info", which may
 still be done later.
@@ -149,8 +151,12 @@ func operation(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
+	unsure := c.task.unsure
 	returned, failed := starlark.Call(c.thread, fn, nil, nil)
 	outcome, why, isActions := c.outcome(returned, failed)
+	if outcome == history.Fail && c.task.unsure > unsure { // fn caught that, as one that tries another node does
+		outcome, why = history.Info, why+"; an action before it had come to info"
+	}
 	result, noValue := history.None, error(nil)
 	if outcome == history.OK {
 		result, noValue = c.toResult(returned, value.IsNone())
@@ -287,10 +293,7 @@ var (
 	_ starlark.Comparable = opValue{}
 )
 
-func (v opValue) String() string {
-	return fmt.Sprintf("operation(index = %d, process = %d, f = %s, value = %s, outcome = %q)",
-		v.o.Index, v.o.Process, starlark.String(v.o.F), plainValue(v.o.Returned()), string(v.o.Outcome))
-}
+func (v opValue) String() string        { return v.text(math.MaxInt) }
 func (v opValue) Type() string          { return "operation" }
 func (v opValue) Freeze()               {}
 func (v opValue) Truth() starlark.Bool  { return true }
@@ -301,11 +304,15 @@ func (v opValue) CompareSameType(op syntax.Token, y starlark.Value, _ int) (bool
 	return equality(op, *v.o == *y.(opValue).o, "operations")
 }
 
-func plainValue(v history.Value) string {
-	if v.IsNone() {
-		return "None"
+// text is the operation as the language would write it, with at most so many bytes of its
+// value.
+func (v opValue) text(most int) string {
+	value := string(v.o.Returned())
+	if v.o.Returned().IsNone() {
+		value = "None"
 	}
-	return string(v)
+	return fmt.Sprintf("operation(index = %d, process = %d, f = %s, value = %s, outcome = %q)",
+		v.o.Index, v.o.Process, starlark.String(v.o.F), topology.Brief(value, most), string(v.o.Outcome))
 }
 
 // opAttribute is an attribute of an operation.

@@ -268,19 +268,6 @@ func (c *call) compares(records []record.Record) recordElements {
 	return recordElements{records, c.host.run.Clock().Time(0)}
 }
 
-// compared fails if a comparison found a difference. One that had nothing to compare
-// is a finding, once for each place.
-func (c *call) compared(r *history.Result) (starlark.Value, error) {
-	switch r.Verdict {
-	case history.Unknown:
-		c.host.inconclusive(c.name+" compared no records", c.place(), c.task.phase.during)
-		return nil, nil
-	case history.Valid:
-		return nil, nil
-	}
-	return c.assert(false, "%s", r.Text(history.TextOptions{Began: c.host.run.Clock().Time(0)}))
-}
-
 func checkSame(c *call) (starlark.Value, error) {
 	sent, err := c.transformed("sent")
 	if err != nil {
@@ -290,7 +277,7 @@ func checkSame(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.compared(history.Same(c.compares(sent), c.compares(received), c.truth("ordered")))
+	return c.checked(history.Same(c.compares(sent), c.compares(received), c.truth("ordered")))
 }
 
 func checkSubset(c *call) (starlark.Value, error) {
@@ -302,7 +289,7 @@ func checkSubset(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.compared(history.Subset(c.compares(part), c.compares(whole)))
+	return c.checked(history.Subset(c.compares(part), c.compares(whole)))
 }
 
 func checkNoDuplicates(c *call) (starlark.Value, error) {
@@ -310,7 +297,7 @@ func checkNoDuplicates(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.compared(history.NoDuplicates(c.compares(all)))
+	return c.checked(history.NoDuplicates(c.compares(all)))
 }
 
 // maxCompared bounds how many records a comparison takes from a list, or from a

@@ -55,6 +55,8 @@ func show(b *strings.Builder, v starlark.Value, depth int) {
 		b.WriteString("record(payload = ")
 		show(b, starlark.String(v.r.Payload), depth+1)
 		fmt.Fprintf(b, ", time_us = %d)", v.r.Time)
+	case opValue:
+		b.WriteString(v.text(shownMax))
 	case starlark.Tuple:
 		shut := ")"
 		if len(v) == 1 {
