@@ -38,7 +38,7 @@ func TestPlaceholders(t *testing.T) {
 		"<none>": unknown("<none>", "none") + " (write << for a <)", "<none:data>": unknown("<none:data>", "none"), "<_x>": unknown("<_x>", "_x"),
 		"<b:none>": "t.ini:4: k has the placeholder <b:none>, and [b] has no listen.none", "<SELF:data>": "t.ini:4: k has the placeholder <SELF:data>, and [b] has no listen.data",
 		"<b:own:prt>": "t.ini:4: k has the placeholder <b:own:prt>, and an address has no part \"prt\": host or port was expected (write << for a <)",
-		"<self>": unknown("<self>", "self") + ": did you mean <SELF>?", "<14 days>": unknown("<14 days>", "14 days"), "<NAME:own>": unknown("<NAME:own>", "NAME"),
+		"<self>":      unknown("<self>", "self") + ": did you mean <SELF>?", "<14 days>": unknown("<14 days>", "14 days"), "<NAME:own>": unknown("<NAME:own>", "NAME"),
 	} {
 		top, err := Parse("t.ini", []byte("[b]\npath = x\nlisten.own = 1\nk = `"+value+"`\n"+others.String()))
 		if err != nil {
