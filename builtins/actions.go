@@ -13,6 +13,7 @@ import (
 	"go.starlark.net/starlark"
 
 	"github.com/dagon-star/dagon-star/runtime"
+	"github.com/dagon-star/dagon-star/runtime/history"
 	"github.com/dagon-star/dagon-star/runtime/probe"
 	"github.com/dagon-star/dagon-star/runtime/topology"
 )
@@ -69,6 +70,9 @@ func (c *call) act(node, what string, do func(context.Context) error) error {
 // act does an action and logs it: see Act.
 func (t *scriptTask) act(node, what string, timeout time.Duration, do func(context.Context) error) error {
 	run := t.host.run
+	if err := t.Err(); err != nil {
+		return err
+	}
 	began := run.Elapsed()
 	err := t.While(func(ctx context.Context) error {
 		bounded, cancel := context.WithCancelCause(ctx)
@@ -78,12 +82,27 @@ func (t *scriptTask) act(node, what string, timeout time.Duration, do func(conte
 		_, err := contained(func() (starlark.Value, error) { return nil, do(bounded) })
 		return err
 	})
-	var not *probe.Error
-	if err != nil && !errors.As(err, &not) { // it is no action, or was not let come to its end
+	told := err
+	switch {
+	case err == nil, notYet(err) != nil:
+	case t.isEnding():
+		told = &givenUpError{node: node, what: what, why: err}
+	default: // there was none: it names no endpoint
 		return err
 	}
-	t.acted(node, what, run.Elapsed()-began, err)
+	t.acted(node, what, run.Elapsed()-began, told)
 	return err
+}
+
+// givenUpError is an action that was under way when its task was ended, or when the time
+// of what it is part of had passed: nobody knows whether it was done.
+type givenUpError struct {
+	node, what string
+	why        error
+}
+
+func (e *givenUpError) Error() string {
+	return fmt.Sprintf("%s on %s was given up: %v [info: nobody knows whether it was done]", e.what, e.node, e.why)
 }
 
 // lateError is why an action is given up: its time has passed.
@@ -101,6 +120,9 @@ type polled struct {
 
 // acted logs an action, or counts it where a wait tries it.
 func (t *scriptTask) acted(node, what string, took time.Duration, err error) {
+	if probe.OutcomeOf(err) == history.Info {
+		t.unsure++
+	}
 	if t.polls == nil {
 		t.host.run.Acted(node, what, 1, took, err)
 		return
@@ -108,7 +130,10 @@ func (t *scriptTask) acted(node, what string, took time.Duration, err error) {
 	for i := range *t.polls {
 		if p := &(*t.polls)[i]; p.node == node && p.what == what {
 			p.tries++
-			p.took, p.err = took, err
+			var gaveUp *givenUpError
+			if !errors.As(err, &gaveUp) { // what the one before came to tells more
+				p.took, p.err = took, err
+			}
 			return
 		}
 	}
