@@ -13,6 +13,7 @@ import (
 	"go.starlark.net/starlark"
 
 	"github.com/dagon-star/dagon-star/runtime"
+	"github.com/dagon-star/dagon-star/runtime/history"
 	"github.com/dagon-star/dagon-star/runtime/probe"
 	"github.com/dagon-star/dagon-star/runtime/topology"
 )
@@ -22,7 +23,7 @@ func actions() family {
 	return family{"actions", "Do something to a node from outside of it. An action has an outcome: \"ok\", it was done; \"fail\", it was surely not done, as a connection was refused, the answer was 4xx, or a command exited with another code than 0; \"info\", nobody knows, as there was no answer in time, the connection was reset after something was sent, or the answer was 5xx. One that is not ok is an error, which op() records, wait_until takes for \"not yet\", and catch() returns with kind \"action\" and its outcome. Actions reach a node whatever net.* does to its links.", []builtin{
 		{"http", "node, endpoint, path=\"/\", method=None, json=None, body=None, headers=None, check=True, follow=False, tls=False, timeout=None", "Sends an HTTP request to an endpoint of the node, and returns the answer: a value with status, ok, headers, a dict with lower-case names, body, a string, json, the body decoded, and url. json is a value that is sent as JSON; body is a string. The method is POST where there is one of these, else GET. An answer of 400 and above is an error, unless check=False. No redirect is followed unless follow=True. tls=True speaks HTTPS, tls=\"FILE\" trusts the certificates of a file in the node's folder. Connections are kept. A body may have 16 MiB." + timeout + " Example: check(http(db, \"http\", \"/health\", timeout=\"2s\").json[\"ok\"]).", httpRequest},
 		{"tcp", "node, endpoint, tls=False, timeout=None", "Connects to a TCP endpoint of the node, and returns the connection, which has .send(data), .line(), without its end, .read(n), n bytes, .read_until(delim), with delim at its end, .read_all(), to the end of the connection, and .close(); all that reads returns a string, of up to 16 MiB, and takes a timeout. tls is as for http." + timeout + " Example: c = tcp(db, \"port\").", dial},
-		{"exec", "node, cmd, input=None, env=None, check=True, timeout=None", "Runs a command beside the node, which need not run: in its folder and environment, as its user, and contained as it is. cmd is a line for a shell, or a list of words; placeholders are filled in as in the ini. input is what it reads: a string, or a list of lines. It returns a value with code, ok, out and err, strings of up to 16 MiB each. A code other than 0 is an error, unless check=False. A command is no part of the node: pause, limit and kill leave it alone. When it has ended, or at the timeout, all that it has started is killed." + timeout + " Example: check(exec(leader, \"echo <NAME>\").out == leader.name + \"\\n\").", execute},
+		{"exec", "node, cmd, input=None, env=None, check=True, timeout=None", "Runs a command beside the node, which need not run: in its folder and environment, as its user, and contained as it is. cmd is a line for a shell, or a list of words; placeholders are filled in as in the ini. input is what it reads: a string, or a list of lines. It returns a value with code, -1 where a signal ended it, ok, signal, and out and err, strings of up to 16 MiB each. A code other than 0 is an error, unless check=False. A command is no part of the node: pause, limit and kill leave it alone. When it has ended, or at the timeout, all that it has started is killed." + timeout + " Example: check(exec(leader, \"echo <NAME>\").out == leader.name + \"\\n\").", execute},
 		{"read", "node, file", "The text of a file that the node has written, of up to 64 MiB. A relative path begins in the node's folder. That there is no such file is an action's error. Example: lines = read(db, \"out.txt\").split(\"\\n\").", readFile},
 		{"base64.encode", "data", "Data, a string or bytes, as base64. Example: key = base64.encode(\"x\").", func(c *call) (starlark.Value, error) {
 			data, err := c.data("data")
@@ -69,6 +70,9 @@ func (c *call) act(node, what string, do func(context.Context) error) error {
 // act does an action and logs it: see Act.
 func (t *scriptTask) act(node, what string, timeout time.Duration, do func(context.Context) error) error {
 	run := t.host.run
+	if err := t.Err(); err != nil {
+		return err
+	}
 	began := run.Elapsed()
 	err := t.While(func(ctx context.Context) error {
 		bounded, cancel := context.WithCancelCause(ctx)
@@ -78,12 +82,27 @@ func (t *scriptTask) act(node, what string, timeout time.Duration, do func(conte
 		_, err := contained(func() (starlark.Value, error) { return nil, do(bounded) })
 		return err
 	})
-	var not *probe.Error
-	if err != nil && !errors.As(err, &not) { // it is no action, or was not let come to its end
+	told := err
+	switch {
+	case err == nil, notYet(err) != nil:
+	case t.isEnding():
+		told = &givenUpError{node: node, what: what, why: err}
+	default: // there was none: it names no endpoint
 		return err
 	}
-	t.acted(node, what, run.Elapsed()-began, err)
+	t.acted(node, what, run.Elapsed()-began, told)
 	return err
+}
+
+// givenUpError is an action that was under way when its task was ended, or when the time
+// of what it is part of had passed: nobody knows whether it was done.
+type givenUpError struct {
+	node, what string
+	why        error
+}
+
+func (e *givenUpError) Error() string {
+	return fmt.Sprintf("%s on %s was given up: %v [info: nobody knows whether it was done]", e.what, e.node, e.why)
 }
 
 // lateError is why an action is given up: its time has passed.
@@ -101,6 +120,9 @@ type polled struct {
 
 // acted logs an action, or counts it where a wait tries it.
 func (t *scriptTask) acted(node, what string, took time.Duration, err error) {
+	if probe.OutcomeOf(err) == history.Info {
+		t.unsure++
+	}
 	if t.polls == nil {
 		t.host.run.Acted(node, what, 1, took, err)
 		return
@@ -108,7 +130,10 @@ func (t *scriptTask) acted(node, what string, took time.Duration, err error) {
 	for i := range *t.polls {
 		if p := &(*t.polls)[i]; p.node == node && p.what == what {
 			p.tries++
-			p.took, p.err = took, err
+			var gaveUp *givenUpError
+			if !errors.As(err, &gaveUp) { // what the one before came to tells more
+				p.took, p.err = took, err
+			}
 			return
 		}
 	}
@@ -424,10 +449,38 @@ func execute(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	return frozenStruct("output", starlark.StringDict{
-		"code": starlark.MakeInt(out.Code), "ok": starlark.Bool(out.Code == 0), "signal": starlark.String(out.Signal),
-		"out": starlark.String(out.Stdout), "err": starlark.String(out.Stderr),
-	}), nil
+	return &outputValue{out}, nil
+}
+
+// outputValue is what a command came to as a script has it.
+type outputValue struct{ out *probe.Output }
+
+var _ starlark.HasAttrs = (*outputValue)(nil)
+
+func (v *outputValue) String() string {
+	return fmt.Sprintf("output(code = %d, out = %s, err = %s)", v.out.Code, starlark.String(v.out.Stdout), starlark.String(v.out.Stderr))
+}
+func (v *outputValue) Type() string          { return "output" }
+func (v *outputValue) Freeze()               {}
+func (v *outputValue) Truth() starlark.Bool  { return true }
+func (v *outputValue) Hash() (uint32, error) { return 0, fmt.Errorf("unhashable: output") }
+func (v *outputValue) AttrNames() []string   { return []string{"code", "err", "ok", "out", "signal"} }
+
+// Attr is an attribute of what a command came to.
+func (v *outputValue) Attr(name string) (starlark.Value, error) {
+	switch name {
+	case "code":
+		return starlark.MakeInt(v.out.Code), nil
+	case "err":
+		return starlark.String(v.out.Stderr), nil
+	case "ok":
+		return starlark.Bool(v.out.Code == 0), nil
+	case "out":
+		return starlark.String(v.out.Stdout), nil
+	case "signal":
+		return starlark.String(v.out.Signal), nil
+	}
+	return nil, nil
 }
 
 // maxTold is how much of a command the log tells, in bytes.

@@ -96,6 +96,9 @@ func TestCatalogue(t *testing.T) {
 	for _, a := range (&responseValue{}).AttrNames() {
 		known["response."+a] = true
 	}
+	for _, a := range (&outputValue{}).AttrNames() {
+		known["output."+a] = true
+	}
 	for _, a := range (&connValue{}).AttrNames() {
 		known["connection."+a] = true
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/dagon-star/dagon-star/runtime/history"
 	"github.com/dagon-star/dagon-star/runtime/history/linearization"
+	"github.com/dagon-star/dagon-star/runtime/history/transaction"
 	"github.com/dagon-star/dagon-star/runtime/record"
 	"github.com/dagon-star/dagon-star/runtime/verdict"
 )
@@ -35,6 +36,7 @@ func checkers() family {
 		})},
 		{"check_sessions", "history, message=None, soft=False", "Fails the run unless there is an order of the values that were written for each key in which every process reads nothing older than what it has read or written before, and writes in its own order. Operations are called \"read\" and \"write\"; each value is to be written once." + same + " Example: check_sessions(ops(), soft=True).", checkHistory(func(_ *call, ops history.Ops) (*history.Result, error) { return history.Sessions(ops), nil })},
 		{"check_linearizable", "history, model=\"register\", initial=None, key=None, time_limit=\"1m\", memory_mb=1024, message=None, soft=False", "Fails the run unless each operation can have been done at one instant while it was under way, each key for itself, or the given one alone. model is register (read, write), cas-register (and cas, whose value is [expected, new]), queue (enqueue, dequeue), stack (push, pop), mutex (acquire, release) or set (add, remove, contains, read); initial is a register's value before the first write. Registers of which each value is written once are decided at once; all else is a search, which time_limit and memory_mb bound: the run is inconclusive where it comes to one. Other tasks run meanwhile. Where it fails, a picture of the key is in the run's folder, linearizability.html." + same + " Example: check_linearizable(ops(), soft=True).", checkLinearizable},
+		{"check_transactions", "history, level=\"serializable\", process=False, message=None, soft=False", "Fails the run where transactions have read what the level of isolation forbids, and tells the cycle in words. The value of one is a list of micro-operations, [\"append\", key, element] and [\"r\", key, None], or [\"w\", key, value] for registers, and its result is that list with what was read; every element and value is written once. level is read-uncommitted, read-committed, repeatable-read, snapshot-isolation, serializable or strict-serializable; process=True demands too that each process sees its own in their order. That nothing is found does not prove isolation. Other tasks run meanwhile." + same + " Example: check_transactions(ops(\"txn\"), soft=True).", checkTransactions},
 	}}
 }
 
@@ -125,6 +127,27 @@ func checkLinearizable(c *call) (starlark.Value, error) {
 		}
 	}
 	return c.checked(&f.Result)
+}
+
+func checkTransactions(c *call) (starlark.Value, error) {
+	ops, err := c.history("history")
+	if err != nil {
+		return nil, err
+	}
+	level, err := c.text("level", string(transaction.Serializable))
+	if err != nil {
+		return nil, err
+	}
+	o := transaction.Options{Level: transaction.Level(level), Process: c.truth("process")}
+	var r *history.Result
+	err = c.task.While(func(context.Context) (err error) {
+		r, err = transaction.Check(ops, o)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c.checked(r)
 }
 
 // faults are those that have stayed in force for a while, for a picture.

@@ -3,6 +3,7 @@ package builtins
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -13,12 +14,13 @@ import (
 
 	"github.com/dagon-star/dagon-star/runtime"
 	"github.com/dagon-star/dagon-star/runtime/history"
+	"github.com/dagon-star/dagon-star/runtime/topology"
 )
 
 func operations() family {
 	return family{"history", "What clients do to the system under test, as operations with outcomes: \"ok\", it was done; \"fail\", it was surely not done; \"info\", nobody knows. The operations of a run are in its folder, history.jsonl, as Jepsen and Elle read them.", []builtin{
 		{"op", "f, fn, value=None, key=None, client=None", "Calls fn and records that as an operation f of a client, and returns it: a value with f, key, value, client, process, outcome, ok, error, result, invoked and completed, in seconds since the start, index and node. " +
-			"Give value to an operation that changes something: it is what was written; without one the operation is a read, and its value is what fn returned. The outcome is that of the action in which fn failed; info where a wait in it was not met in time; fail where fn returned False; else ok. Any other error is the script's. " +
+			"Give value to an operation that changes something: it is what was written; without one the operation is a read, and its value is what fn returned, of an answer its body, of a command what it wrote. The outcome is that of the action in which fn failed, but info where it has caught one of that outcome before; info where a wait in it was not met in time; fail where fn returned False; else ok. Any other error is the script's. " +
 			"client is by default the task that the call is in. A client does one operation at a time, and goes on as a new process after one that ended in info. Example: o = op(\"add\", lambda: send(leader, \"/add\", 5), value=5).", operation},
 		{"ops", "f=None, outcome=None, key=None, client=None, node=None", "The operations so far, in the order in which they began, as a sequence; only those with this f, outcome, key, client or node where it is given. Those that nodes have told of are among them. Example: acknowledged = ops(\"add\", outcome=\"ok\").", operationsOf},
 		{"workload", "fn, clients=4, pause=0, times=None", "Starts clients, each a task that calls fn(client, i) again and again with its number, from 0, and i counting its calls from 0; pause is a duration between two calls. They go on until .stop() is called on what is returned, which waits for the calls under way, or as often as times says: .wait(timeout=None) waits for that. The end of the main part cancels them. Example: w = workload(lambda c, i: op(\"add\", lambda: send(leader, \"/add\", i), value=i), clients=5).", workload},
@@ -61,18 +63,27 @@ func (c *call) fromValue(v history.Value) (starlark.Value, error) {
 	return x, err
 }
 
-// toResult is the result of an operation whose function has returned something; none where
-// that is no value of an operation.
-func (c *call) toResult(returned starlark.Value) history.Value {
-	switch returned.(type) {
+// toResult is the result of an operation whose function has returned something. Of one
+// that asks it is what was read: of an answer its body, of a command what it wrote. It is
+// an error if it is no value of an operation; of one that does not ask it is none then.
+func (c *call) toResult(returned starlark.Value, asks bool) (history.Value, error) {
+	switch v := returned.(type) {
 	case *responseValue:
-		return history.None
+		if asks {
+			return history.Text(string(v.answer.Body)), nil
+		}
+		return history.None, nil
+	case *outputValue:
+		if asks {
+			return history.Text(string(v.out.Stdout)), nil
+		}
+		return history.None, nil
 	}
 	v, err := c.toValue(returned)
-	if err != nil {
-		return history.None
+	if err != nil && asks {
+		return v, fmt.Errorf("fn returned %s, which is no value of an operation: %w", returned.Type(), err)
 	}
-	return v
+	return v, nil
 }
 
 // value is a parameter that an operation has.
@@ -115,15 +126,22 @@ func operation(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
+	unsure := c.task.unsure
 	returned, failed := starlark.Call(c.thread, fn, nil, nil)
 	outcome, why, isActions := c.outcome(returned, failed)
-	result := history.None
+	if outcome == history.Fail && c.task.unsure > unsure { // fn caught that, as one that tries another node does
+		outcome, why = history.Info, why+"; an action before it had come to info"
+	}
+	result, noValue := history.None, error(nil)
 	if outcome == history.OK {
-		result = c.toResult(returned)
+		result, noValue = c.toResult(returned, value.IsNone())
 	}
 	o, err := c.host.run.Complete(index, outcome, result, why)
-	if failed != nil && !isActions {
+	switch {
+	case failed != nil && !isActions:
 		return nil, failed
+	case noValue != nil:
+		return nil, noValue
 	}
 	if err != nil {
 		return nil, err
@@ -198,9 +216,11 @@ func operationsOf(c *call) (starlark.Value, error) {
 type opList []history.Op
 
 var (
-	_ starlark.Sequence  = opList(nil)
-	_ starlark.Sliceable = opList(nil)
-	_ starlark.HasBinary = opList(nil)
+	_ starlark.Sequence   = opList(nil)
+	_ starlark.Sliceable  = opList(nil)
+	_ starlark.HasBinary  = opList(nil)
+	_ starlark.Comparable = opList(nil)
+	_ starlark.Container  = opList(nil)
 )
 
 func (l opList) String() string             { return shown(l) }
@@ -221,12 +241,23 @@ func (l opList) Iterate() starlark.Iterator {
 	return &iterator[history.Op]{left: l, value: func(o *history.Op) starlark.Value { return opValue{o} }}
 }
 
-// Binary adds operations to others.
+// Binary adds operations to others, or to a list.
 func (l opList) Binary(op syntax.Token, y starlark.Value, side starlark.Side) (starlark.Value, error) {
-	if other, ok := y.(opList); ok && op == syntax.PLUS && side == starlark.Left {
-		return slices.Concat(l, other), nil
+	if y, ok := y.(opList); ok && op == syntax.PLUS {
+		return slices.Concat(l, y), nil // it is on the left
 	}
-	return nil, nil
+	return plus(op, l, y, side)
+}
+
+// Has reports whether an operation is there.
+func (l opList) Has(y starlark.Value) (bool, error) {
+	v, ok := y.(opValue)
+	return ok && slices.Contains(l, *v.o), nil
+}
+
+// CompareSameType compares operations with others: they are equal or not.
+func (l opList) CompareSameType(op syntax.Token, y starlark.Value, _ int) (bool, error) {
+	return equality(op, slices.Equal(l, y.(opList)), "operations")
 }
 
 // opValue is an operation as a script has it.
@@ -237,10 +268,7 @@ var (
 	_ starlark.Comparable = opValue{}
 )
 
-func (v opValue) String() string {
-	return fmt.Sprintf("operation(index = %d, process = %d, f = %s, value = %s, outcome = %q)",
-		v.o.Index, v.o.Process, starlark.String(v.o.F), plainValue(v.o.Returned()), string(v.o.Outcome))
-}
+func (v opValue) String() string        { return v.text(math.MaxInt) }
 func (v opValue) Type() string          { return "operation" }
 func (v opValue) Freeze()               {}
 func (v opValue) Truth() starlark.Bool  { return true }
@@ -251,11 +279,15 @@ func (v opValue) CompareSameType(op syntax.Token, y starlark.Value, _ int) (bool
 	return equality(op, *v.o == *y.(opValue).o, "operations")
 }
 
-func plainValue(v history.Value) string {
-	if v.IsNone() {
-		return "None"
+// text is the operation as the language would write it, with at most so many bytes of its
+// value.
+func (v opValue) text(most int) string {
+	value := string(v.o.Returned())
+	if v.o.Returned().IsNone() {
+		value = "None"
 	}
-	return string(v)
+	return fmt.Sprintf("operation(index = %d, process = %d, f = %s, value = %s, outcome = %q)",
+		v.o.Index, v.o.Process, starlark.String(v.o.F), topology.Brief(value, most), string(v.o.Outcome))
 }
 
 // opAttribute is an attribute of an operation.

@@ -161,6 +161,7 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 	r.faults = fault.NewBook(r.j)
 	r.work, r.abortWork = context.WithCancelCause(context.WithoutCancel(ctx))
 	r.forks, r.endForks = context.WithCancelCause(r.work)
+	r.actions.ended, r.actions.end = context.WithCancelCause(context.WithoutCancel(ctx))
 	r.ended, r.endEnded = context.WithCancel(context.WithoutCancel(ctx))
 
 	swept := make(chan folder.SweepResult, 1)

@@ -168,7 +168,9 @@ func docs(name string) (string, bool) {
 		title := false
 		names = append(names, f[0])
 		for _, d := range builtins.Catalogue() {
-			names = append(names, d.Name)
+			if d.Family == f[0] {
+				names = append(names, d.Name)
+			}
 			if d.Family != f[0] || !all && name != f[0] && name != d.Name && !strings.HasPrefix(d.Name, name+".") {
 				continue
 			}

@@ -125,6 +125,7 @@ type Server struct {
 	places   chan struct{} // one for each that is not identified, until the last of it is done
 	over     sync.Once     // what is to be done when all have ended
 	ownClock bool
+	telling  sync.Mutex // held from counted refusals being taken until they are told
 
 	mu        sync.Mutex
 	closed    bool
