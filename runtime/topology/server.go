@@ -245,7 +245,9 @@ func (r keyReader) template(name string) {
 		var text []byte
 		var err error
 		if t.files != nil {
-			text, err = fs.ReadFile(t.files, path.Join(path.Dir(t.Path), k.value))
+			if text, err = fs.ReadFile(t.files, path.Join(path.Dir(t.Path), k.value)); len(text) > maxTemplate {
+				err = fmt.Errorf("it has over %d MiB", maxTemplate>>20)
+			}
 		} else {
 			one.Source = t.abs(k.value)
 			text, err = userfile.Read(one.Source, maxTemplate)
