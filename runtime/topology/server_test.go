@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 )
 
 // put writes files into a new folder, and returns it.
@@ -548,6 +549,31 @@ func TestExamples(t *testing.T) {
 			if !strings.Contains(m.Text, "only root") {
 				t.Errorf("%s: %v", k.Name, m)
 			}
+		}
+	}
+}
+
+// The files of an ini that is not on the disk are not either.
+func TestParseIn(t *testing.T) {
+	files := fstest.MapFS{
+		"a/conf/x.conf": {Data: []byte("at <SELF:p:port>\n")},
+		"a/large":       {Data: make([]byte, maxTemplate+1)},
+		"conf/x.conf":   {Data: []byte("another\n")},
+	}
+	top, err := ParseIn(files, "a/s.ini", []byte("[s]\ncommand = true\nlisten.p = 7000\ntemplate.y = conf/x.conf\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if one := top.Nodes[0].Templates[0]; one.Text != "at <SELF:p:port>\n" || one.Source != "" {
+		t.Errorf("the template is %+v", one)
+	}
+	if files := top.Files(); len(files) > 0 {
+		t.Errorf("it names the files %q of the disk", files)
+	}
+	for _, wrong := range []string{"none", "large", "/etc/passwd", "../../../../etc/passwd"} {
+		if _, err := ParseIn(files, "a/s.ini", []byte("[s]\ncommand = true\ntemplate.y = "+wrong+"\n")); err == nil ||
+			!strings.Contains(err.Error(), "a/s.ini:3: template.y is") {
+			t.Errorf("%s: %v", wrong, err)
 		}
 	}
 }
