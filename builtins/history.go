@@ -1,6 +1,7 @@
 package builtins
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -10,6 +11,7 @@ import (
 
 	"go.starlark.net/lib/json"
 	"go.starlark.net/starlark"
+	"go.starlark.net/starlarkstruct"
 	"go.starlark.net/syntax"
 
 	"github.com/dagon-star/dagon-star/runtime"
@@ -24,9 +26,9 @@ a second; a node can tell of more by the messages /invoke, /ok, /fail and /info,
 		{"op", "f, fn, value=None, key=None, client=None", `Calls fn and records that as an operation f of a client, and returns it, also if it is not ok: a value with f, key,
 value, outcome, ok, error, result and more; see operation. Give value to an operation that changes something: it is
 what was written. An operation without one is a read, and its value is what fn returned, of an answer its body, of a
-command what it wrote. The outcome is that of the action in which fn failed, or of the answer that it returned with
-check=False, and "info" if fn has caught an action of that outcome before; "info" if a wait in it was not met in time; "fail" if fn returned False; else "ok". Any other error is
-the script's. key is what it was done to, if the system has several. client is by default the task that the call is
+command what it wrote. The outcome is that of the action in which fn failed, or of the answer, the exit code
+of a command or the error of catch that it returned, and "info" if fn has caught an action of that outcome before;
+"info" if a wait in it was not met in time; "fail" if fn returned False; else "ok". Any other error is the script's. key is what it was done to, if the system has several. client is by default the task that the call is
 in. A client does one operation at a time, and goes on as a new process after one that ended in "info", which may
 still be done later.
 Example:
@@ -178,10 +180,12 @@ func operation(c *call) (starlark.Value, error) {
 // action's where the error is one of the script.
 func (c *call) outcome(returned starlark.Value, failed error) (o history.Outcome, why string, isActions bool) {
 	var late *runtime.TimeoutError
-	answer, isAnswer := returned.(*responseValue)
+	if failed == nil {
+		if o, why := outcomeIn(returned); o != history.OK {
+			return o, why, true
+		}
+	}
 	switch {
-	case failed == nil && isAnswer && answer.outcome != string(history.OK):
-		return history.Outcome(answer.outcome), fmt.Sprintf("status %d", answer.answer.Status), true
 	case failed == nil && returned == starlark.False:
 		return history.Fail, "it returned False", true
 	case failed == nil:
@@ -194,6 +198,27 @@ func (c *call) outcome(returned starlark.Value, failed error) (o history.Outcome
 		return history.Info, failed.Error(), true
 	}
 	return history.Info, failed.Error(), false
+}
+
+// outcomeIn is the outcome that is told by what a function has returned: an answer, what
+// a command came to, or an error that it has caught. Of one that is no action's nobody
+// knows.
+func outcomeIn(returned starlark.Value) (o history.Outcome, why string) {
+	switch v := returned.(type) {
+	case *responseValue:
+		return history.Outcome(v.outcome), fmt.Sprintf("status %d", v.answer.Status)
+	case *outputValue:
+		return v.out.Outcome(), fmt.Sprintf("exit code %d", v.out.Code)
+	case *starlarkstruct.Struct:
+		if v.Constructor() != starlark.String(caughtError) {
+			break
+		}
+		outcome, _ := v.Attr("outcome")
+		message, _ := v.Attr("message")
+		text, _ := starlark.AsString(outcome)
+		return cmp.Or(history.Outcome(text), history.Info), plainText(message)
+	}
+	return history.OK, ""
 }
 
 func operationsOf(c *call) (starlark.Value, error) {

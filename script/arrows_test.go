@@ -103,11 +103,11 @@ func TestArrows(t *testing.T) {
 }
 
 // TestOneJudge: package verdict alone sets the outcome of a run. What has no run,
-// such as a test whose script is broken, cmd names by itself. Operations have outcomes of
-// their own, in package history.
+// such as a test whose script is broken, cmd names by itself. Actions and operations
+// have outcomes of their own, in packages probe and history.
 func TestOneJudge(t *testing.T) {
 	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() && (d.Name() == ".git" || path == filepath.Join("..", "runtime", "verdict") || path == filepath.Join("..", "runtime", "history")) {
+		if err != nil || d.IsDir() && (d.Name() == ".git" || path == filepath.Join("..", "runtime", "verdict") || path == filepath.Join("..", "runtime", "history") || path == filepath.Join("..", "runtime", "probe")) {
 			return orSkip(err)
 		}
 		if d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {

@@ -49,6 +49,7 @@ func TestTextOfReads(t *testing.T) {
 		{Counter(append(Plain("add", []Value{"1", "2"}, 0), Plain("read", []Value{"3", "4"}, 1)...), CounterOptions{}), `1 of 2 reads is out of bounds; 1 too high: "4" (number 2, read where 3 to 3 was possible)`},
 		{Bank(bank, BankOptions{}), `4 of 5 reads are not of a sound bank; 2 wrong total: 95, 99.9; first wrong total "95" (client c1, read instead of 100 at 0.003000s); 1 negative: "-5" (client c1, read of account 2 at 0.005000s); 1 no balance: "null" (client c1, read of account b at 0.007000s)`},
 		{Bank(bank[:1], BankOptions{Total: "100"}), `1 read sums to 100`},
+		{Bank(append(Ops{{F: "transfer", Outcome: Fail}}, bank[:1]...), BankOptions{}), `of 1 transfer none is OK`},
 		{Bank(bank, BankOptions{Total: `"all"`}), `the total is "all", which is no number`},
 		{Bank(Plain("read", []Value{"[1,2]", "[3,1]"}, 0), BankOptions{}), `1 of 2 reads is not of a sound bank; 1 wrong total: "4" (number 2, read instead of 3)`},
 		{SetFull(set, SetFullOptions{}), `1 of 4 elements is lost: "1" (client c1, last read at 0.041000s); 2 stale: 2–3; first stale "2" (client c1, missing for 0.001000s in a read begun at 0.021000s); 1 duplicated: "2" (client c1, read at 0.041000s); 1 never read: "4" (client c0, acknowledged at 0.061000s)`},
@@ -60,10 +61,10 @@ func TestTextOfReads(t *testing.T) {
 		{SetFull(append(Ops{{F: "add", Value: "9", Outcome: Fail}}, did(1, "read", None, "[9]", 1, 2)), SetFullOptions{}), `1 element read is of an attempt that failed: "9" (client c1, read at 0.002000s)`},
 		{Sessions(Ops{{F: "write", Value: "9", Outcome: Fail}, did(1, "read", None, "9", 1, 2)}), `1 of 1 read is not of a session; 1 failed but read: "9" (client c1, read at 0.002000s)`},
 		{Sessions(sessions), `3 of 5 reads are not of a session; 1 read your writes: "1" (client c0, read after "2" at 0.009000s); 1 monotonic writes: "1" (client c1, read after "2" at 0.007000s); 1 unexpected: "7" (client c2, read at 0.013000s)`},
-		{Sessions(sessions[:3]), `no process has read after it had read or written`},
+		{Sessions(sessions[:3]), `no process has read a value after it had read or written`},
 		{Sessions(forth), `2 of 4 reads are not of a session; 2 monotonic reads: "1", "null"; first monotonic reads "1" (client c0, read after "2" at 0.005000s)`},
 		{Sessions(forth[:2]), `2 reads keep to the order of sessions`},
-		{Sessions(Ops{did(0, "write", "1", None, 0, 1), did(0, "write", "1", None, 2, 3), did(0, "read", None, "1", 4, 5)}), `no process has read after it had read or written; 1 ambiguous: "1" (client c0, read at 0.005000s)`},
+		{Sessions(Ops{did(0, "write", "1", None, 0, 1), did(0, "write", "1", None, 2, 3), did(0, "read", None, "1", 4, 5)}), `no process has read a value after it had read or written; 1 ambiguous: "1" (client c0, read at 0.005000s)`},
 	} {
 		if got := c.r.Text(TextOptions{Began: began}); got != c.want {
 			t.Errorf("\n got %s\nwant %s", got, c.want)

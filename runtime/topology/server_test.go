@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/fstest"
 )
@@ -576,4 +577,30 @@ func TestParseIn(t *testing.T) {
 			t.Errorf("%s: %v", wrong, err)
 		}
 	}
+}
+
+// TestExpandTogether holds that what scripts have nodes do at the same time finds all
+// nodes of a prefix, though the ini itself refers to none.
+func TestExpandTogether(t *testing.T) {
+	var text strings.Builder
+	for i := 999; i > 0; i-- {
+		fmt.Fprintf(&text, "[n%d]\ncommand = x\nlisten.a = 1\n", i)
+	}
+	top, err := Parse("t.ini", []byte(text.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	begin := make(chan struct{})
+	for range 8 {
+		all.Go(func() {
+			<-begin
+			got, err := top.Expand(top.Nodes[0], places{}.place(), "<n*>")
+			if n := strings.Count(got, ",") + 1; n != 999 || err != nil {
+				t.Errorf("%d nodes, %v", n, err)
+			}
+		})
+	}
+	close(begin)
+	all.Wait()
 }

@@ -47,6 +47,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/userfile"
@@ -77,7 +78,8 @@ type Topology struct {
 	files             fs.FS // that templates are read from; nil for the disk
 	byName, bySection map[string]*Node
 	byGroup           map[string]*Group
-	sorted            []*Node         // by name; made when first asked for
+	sorted            []*Node // by name; made by sorting, when first asked for
+	sorting           sync.Once
 	relative          map[string]bool // paths that the ini gives relative to its folder
 
 	patterns    map[string]*regexp.Regexp // of ready.log
