@@ -56,7 +56,7 @@ When it has ended, or at the timeout, all that it has started is killed. timeout
 Example:
 exec(web, "cat >> list.txt", input=["a", "b"])
 check(exec(web, ["wc", "-l", "list.txt"]).out == "2 list.txt\n")
-check(exec(web, "curl -s http://<SELF:http>/nope || exit 3", check=False).code in (0, 3))`, execute},
+check(exec(web, "echo <NAME> at <SELF:http> >&2; exit 3", check=False).code == 3)`, execute},
 		{"read", "node, file", `The text of a file that the node has written, of up to 64 MiB. A relative path begins in the node's folder. That there
 is no such file is an action's error.
 Example:
