@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/dagon-star/dagon-star/runtime/internal/openfiles"
 	"github.com/dagon-star/dagon-star/runtime/osc"
 )
 
@@ -192,10 +193,10 @@ func lacksListeners(doors []*door) error {
 	for _, d := range doors {
 		need = append(need, d.needs()...)
 	}
-	if left, limit := filesLeft(); len(need) > left {
+	if open, limit, known := openfiles.Count(); known && len(need) > limit-open {
 		return fmt.Errorf("links that do not refuse calls take a listener each, such as the one from %s to %s: "+
 			"%d are needed, and of the %d files that the process may have open (ulimit -n) %d are left",
-			need[0].From, need[0].To, len(need), limit, max(left, 0))
+			need[0].From, need[0].To, len(need), limit, max(limit-open, 0))
 	}
 	return nil
 }
