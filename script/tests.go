@@ -97,7 +97,7 @@ func Test(t *testing.T, c Config) {
 	}
 }
 
-// IsUnsupported tells whether a run was not started, or ended, only because this
+// IsUnsupported reports whether a run was not started, or ended, only because this
 // machine cannot do a fault.
 func IsUnsupported(err error) bool {
 	var mistakes Mistakes
