@@ -395,7 +395,7 @@ func orphans(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// groupAlive tells whether a process group has a process that is no zombie.
+// groupAlive reports whether a process group has a process that is no zombie.
 func groupAlive(pgid int) bool {
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, file := range stats {

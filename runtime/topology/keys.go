@@ -417,7 +417,7 @@ func (t *Topology) abs(path string) string {
 	return path
 }
 
-// Relative tells whether the ini names the file of an absolute path relative to
+// Relative reports whether the ini names the file of an absolute path relative to
 // its own folder.
 func (t *Topology) Relative(path string) bool { return t.relative[path] }
 
