@@ -474,6 +474,9 @@ func (i Incarnation) httpTrial(h topology.HTTPProbe) *trial {
 		if answer != nil && (answer.Status < 200 || answer.Status > 399) {
 			return errors.New(strings.TrimSpace(fmt.Sprintf("%d %s", answer.Status, firstLine(answer.Body))))
 		}
+		if answer != nil && len(answer.Body) == maxAnswer { // a page that is longer is an answer too
+			return nil
+		}
 		return problemOf(err)
 	}
 	return t
