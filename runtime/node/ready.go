@@ -300,7 +300,7 @@ func (n *Node) CanReach(s roster.State) error {
 	case s == roster.StateReady && ready.IsZero():
 		return cannot("%s does not say when it is ready. Give it ready.log = REGEX, ready.port = ENDPOINT, ready.http = ENDPOINT/PATH, "+
 			"ready.exec = SHELL, ready.notify = true or ready.message = true", place)
-	case (s == roster.StateDone || s == roster.StateStarted) && !ready.Message && !n.Phoned:
+	case (s == roster.StateDone || s == roster.StateStarted) && n.Spec.Words != nil && !ready.Message && !n.Phoned:
 		return cannot("%s is no program that speaks OSC, so that it never says it: await_output and await_exit see what it does, "+
 			"and ready.message = true says that it speaks OSC", place)
 	}
