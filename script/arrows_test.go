@@ -31,7 +31,7 @@ var mayTouch = map[string]string{
 	"runtime/internal/lines":        "",
 	"runtime/history/linearization": "runtime/history",
 	"runtime/history/transaction":   "runtime/history",
-	"runtime/probe":                 "runtime/history runtime/process runtime/journal",
+	"runtime/probe":                 "runtime/history runtime/process runtime/journal runtime/userfile",
 	"runtime/fault":                 "runtime/clock runtime/event runtime/journal runtime/verdict",
 	"runtime/report":                "runtime/event runtime/fault runtime/exact",
 	"runtime/link":                  "runtime/clock runtime/internal/openfiles runtime/osc",
