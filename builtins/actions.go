@@ -453,8 +453,11 @@ func execute(c *call) (starlark.Value, error) {
 	what := ""
 	switch v := c.arg("cmd").(type) {
 	case starlark.String:
+		if strings.TrimSpace(string(v)) == "" {
+			return nil, c.wrong("cmd", "got no command")
+		}
 		command.Line, what = string(v), string(v)
-	default:
+	case starlark.Iterable:
 		if command.Argv, err = c.strings("cmd"); err != nil {
 			return nil, err
 		}
@@ -462,6 +465,8 @@ func execute(c *call) (starlark.Value, error) {
 			return nil, c.wrong("cmd", "got no words")
 		}
 		what = strings.Join(command.Argv, " ")
+	default:
+		return nil, c.wrong("cmd", "got %s, want a line for a shell, or a list of words", v.Type())
 	}
 	if _, isText := c.arg("input").(starlark.Iterable); isText {
 		lines, err := c.strings("input")
@@ -556,6 +561,9 @@ func (c *call) variables(name string) (map[string]string, error) {
 		value, isValue := starlark.AsString(item[1])
 		if !isKey || !isValue {
 			return nil, c.wrong(name, "has %s: %s, want strings", shown(item[0]), shown(item[1]))
+		}
+		if key == "" || strings.ContainsAny(key, "=\x00") {
+			return nil, c.wrong(name, "has %s, which is no name of a variable", shown(item[0]))
 		}
 		all[key] = value
 	}

@@ -83,7 +83,7 @@ func (f *file) told(line int, format string, args []any) *Mistake {
 	return &Mistake{File: f.path, Line: line, Text: Brief(fmt.Sprintf(format, args...), maxText)}
 }
 
-// full tells whether no more mistakes are told: there is no use in looking for
+// full reports whether no more mistakes are told: there is no use in looking for
 // what was meant.
 func (f *file) full() bool { return len(f.mistakes) == maxMistakes }
 

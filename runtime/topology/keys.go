@@ -66,7 +66,7 @@ func (t *Topology) read() {
 		t.file.notice(docker, "[docker], [docker-env] and docker.* keys are skipped: nodes run as processes of this machine")
 	}
 	if len(t.Nodes) == 0 && len(t.file.mistakes) == 0 {
-		t.file.mistake(0, "no node: a section such as [leader] with path = or component = was expected")
+		t.file.mistake(0, "no node: a section such as [leader] with command =, path = or component = was expected")
 	}
 	t.checkNames()
 	for _, n := range t.sectionNodes() {
@@ -417,7 +417,7 @@ func (t *Topology) abs(path string) string {
 	return path
 }
 
-// Relative tells whether the ini names the file of an absolute path relative to
+// Relative reports whether the ini names the file of an absolute path relative to
 // its own folder.
 func (t *Topology) Relative(path string) bool { return t.relative[path] }
 
