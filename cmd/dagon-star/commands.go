@@ -108,7 +108,8 @@ func runComponent(c command) int {
 		if len(c.args) == 0 {
 			out, code = c.stderr, exitMistake
 		}
-		fmt.Fprintf(out, "Usage:\n  dagon-star component NAME [FLAG...]\n\nRuns a built-in component as this process:\n%s\n\"dagon-star component NAME --help\" tells its flags.\n", buffy.Summaries())
+		fmt.Fprintf(out, "Usage:\n  dagon-star component NAME [FLAG...]\n\nRuns a built-in component as this process:\n"+
+			"%s\n\"dagon-star component NAME --help\" tells its flags.\n", buffy.Summaries())
 		return code
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -208,7 +209,10 @@ func docs(name string) (string, bool) {
 }
 
 const (
-	iniText = "A section is a node. Any server runs unchanged with command = its whole command line. With path = or component = instead, the keys that are not in the list below are passed to the program as --key=value, in the order of the file. A value ends at \" #\" and \" ;\", which begin a comment; back quotes around a value keep them. These stand for something in values, in templates, and in what a script has a node do:"
+	iniText = "A section is a node. Any server runs unchanged with command = its whole command line. With path = or " +
+		"component = instead, the keys that are not in the list below are passed to the program as --key=value, in the " +
+		"order of the file. A value ends at \" #\" and \" ;\", which begin a comment; back quotes around a value keep " +
+		"them. These stand for something in values, in templates, and in what a script has a node do:"
 
 	placeholders = `  <SELF>            the node's own address
   <NAME>            its name

@@ -34,8 +34,10 @@ func SettingKeys() []Key {
 		{"grace", "DURATION", fmt.Sprintf("for a node to end before it is killed, %s", d.Grace), ""},
 		{"time_limit", "DURATION", fmt.Sprintf("of the run, %s", d.TimeLimit), ""},
 		{"seed", "NUMBER", "of all that is drawn; without it each run has a new one", ""},
-		{"links", "auto|proxy|direct", "how nodes reach each other by <node:NAME>: through a link that faults act on, or directly; auto is proxy where the script's text has net faults", ""},
-		{"contain", "auto|sealed|cgroup|supervised", "how surely nothing outlives the run: the rung of the containment ladder that it must be on, or the highest that the machine gives", ""},
+		{"links", "auto|proxy|direct", "how nodes reach each other by <node:NAME>: through a link that faults act on, or " +
+			"directly; auto is proxy where the script's text has net faults", ""},
+		{"contain", "auto|sealed|cgroup|supervised", "how surely nothing outlives the run: the rung of the containment " +
+			"ladder that it must be on, or the highest that the machine gives", ""},
 	}
 }
 
@@ -246,7 +248,8 @@ func (t *Topology) checkProgram(n *Node) {
 	slices.SortFunc(given, func(a, b string) int { return n.lines[a] - n.lines[b] })
 	switch {
 	case len(given) == 0:
-		t.file.mistake(n.Line, "[%s] says nothing to run: path = a program, component = the name of a built-in one, or command = a whole command line was expected", n.Section)
+		t.file.mistake(n.Line, "[%s] says nothing to run: path = a program, component = the name of a built-in one, or "+
+			"command = a whole command line was expected", n.Section)
 	case len(given) > 1:
 		for _, key := range given[1:] {
 			t.file.mistake(n.lines[key], "[%s] has both %s and %s: one of them was expected", n.Section, given[0], key)

@@ -41,7 +41,8 @@ func FindUser(name string) (User, error) {
 	}
 	own := os.Geteuid()
 	if u.IsOwn = own == int(u.UID); !u.IsOwn && own != 0 {
-		return User{}, fmt.Errorf("only root can run a node as another user, and this is the user with the id %d: run it as root, or as %s, or leave user out", own, name)
+		return User{}, fmt.Errorf("only root can run a node as another user, and this is the user with the id %d: run it "+
+			"as root, or as %s, or leave user out", own, name)
 	}
 	groups, err := found.GroupIds()
 	if err != nil && !u.IsOwn {
