@@ -93,6 +93,7 @@ func TestObserverStays(t *testing.T) {
 		"hurry":               {time.Hour, true},
 		"hurry, no patience":  {50 * time.Millisecond, true},
 		"for ever, but hurry": {-1, true},
+		"almost none":         {1, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			goOn, gone := make(chan struct{}), make(chan struct{})

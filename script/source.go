@@ -188,7 +188,7 @@ func (c *Config) findTopology(script *source) (*source, error) {
 	own := strings.TrimSuffix(base, filepath.Ext(base)) + ".ini"
 	for _, name := range []string{own, "topology.ini"} {
 		if script.shipped {
-			if s := openShipped(name); s != nil {
+			if s := openShipped(dir + name); s != nil {
 				return s, nil
 			}
 			continue
@@ -202,8 +202,10 @@ func (c *Config) findTopology(script *source) (*source, error) {
 		}
 	}
 	return nil, Mistakes{{File: script.name, Text: fmt.Sprintf("it has no topology beside it: %s or topology.ini was "+
-		"expected there, or one on the command line", own)}}
+		"expected there, or one on the command line", own), Err: errNoTopology}}
 }
+
+var errNoTopology = errors.New("no topology")
 
 // cause is an error without the path that messages have already.
 func cause(err error) error {

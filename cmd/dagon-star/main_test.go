@@ -37,6 +37,7 @@ func TestMain(m *testing.M) {
 		"dagon-star": main,
 		"child":      func() { os.Exit(child(os.Args[1:])) },
 		"foreign":    func() { os.Exit(foreignProgram(os.Args[1:])) },
+		"server":     func() { os.Exit(server(os.Args[1:])) },
 	})
 }
 

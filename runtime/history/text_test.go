@@ -58,6 +58,7 @@ func TestTextOfReads(t *testing.T) {
 			`"95" (client c1, read instead of 100 at 0.003000s); 1 negative: "-5" (client c1, read of account 2 at ` +
 			`0.005000s); 1 no balance: "null" (client c1, read of account b at 0.007000s)`},
 		{Bank(bank[:1], BankOptions{Total: "100"}), `1 read sums to 100`},
+		{Bank(append(Ops{{F: "transfer", Outcome: Fail}}, bank[:1]...), BankOptions{}), `of 1 transfer none is OK`},
 		{Bank(bank, BankOptions{Total: `"all"`}), `the total is "all", which is no number`},
 		{Bank(Plain("read", []Value{"[1,2]", "[3,1]"}, 0), BankOptions{}),
 			`1 of 2 reads is not of a sound bank; 1 wrong total: "4" (number 2, read instead of 3)`},
@@ -83,12 +84,12 @@ func TestTextOfReads(t *testing.T) {
 			`1 of 1 read is not of a session; 1 failed but read: "9" (client c1, read at 0.002000s)`},
 		{Sessions(sessions), `3 of 5 reads are not of a session; 1 read your writes: "1" (client c0, read after "2" at ` +
 			`0.009000s); 1 monotonic writes: "1" (client c1, read after "2" at 0.007000s); 1 unexpected: "7" (client c2, read at 0.013000s)`},
-		{Sessions(sessions[:3]), `no process has read after it had read or written`},
+		{Sessions(sessions[:3]), `no process has read a value after it had read or written`},
 		{Sessions(forth), `2 of 4 reads are not of a session; 2 monotonic reads: "1", "null"; first monotonic reads "1" ` +
 			`(client c0, read after "2" at 0.005000s)`},
 		{Sessions(forth[:2]), `2 reads keep to the order of sessions`},
 		{Sessions(Ops{did(0, "write", "1", None, 0, 1), did(0, "write", "1", None, 2, 3), did(0, "read", None, "1", 4, 5)}),
-			`no process has read after it had read or written; 1 ambiguous: "1" (client c0, read at 0.005000s)`},
+			`no process has read a value after it had read or written; 1 ambiguous: "1" (client c0, read at 0.005000s)`},
 	} {
 		if got := c.r.Text(TextOptions{Began: began}); got != c.want {
 			t.Errorf("\n got %s\nwant %s", got, c.want)

@@ -406,7 +406,29 @@ func ownAddress(n *Node, endpoint string) string {
 	return n.m.Addresses.Endpoints(n.Spec)[endpoint]
 }
 
-// connects reports whether a connection is accepted.
+// squatted is an error if somebody accepts connections already where a probe is to find
+// the node: one who would be taken for it, such as a server of the machine that listens on
+// that port of all addresses. The node does not run yet.
+func (n *Node) squatted(ctx context.Context) error {
+	r := n.Spec.Ready
+	for _, of := range []struct{ key, endpoint string }{{"ready.port", r.Port}, {"ready.http", r.HTTP.Endpoint}} {
+		if of.endpoint == "" {
+			continue
+		}
+		at := ownAddress(n, of.endpoint)
+		bounded, cancel := context.WithTimeout(ctx, firstTry)
+		err := connects(bounded, at)
+		cancel()
+		if err == nil {
+			return fmt.Errorf("%s: %s (%s) would take another program for it, which listens at %s already: end that one, or "+
+				"give listen.%s another port, or auto",
+				n.Spec.Name, of.key, n.where(of.key), at, of.endpoint)
+		}
+	}
+	return nil
+}
+
+// connects returns why no connection is accepted, or nil.
 func connects(ctx context.Context, to string) error {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", to)

@@ -433,6 +433,10 @@ func TestFollow(t *testing.T) {
 			http.Redirect(w, r, "/loop", http.StatusTemporaryRedirect)
 		case r.URL.Path == "/nowhere":
 			w.WriteHeader(http.StatusFound)
+		case r.URL.Path == "/gone":
+			w.WriteHeader(http.StatusNotFound)
+		case strings.HasSuffix(r.URL.Path, "/gone"):
+			http.Redirect(w, r, "/gone", code)
 		case strings.HasSuffix(r.URL.Path, "/other"):
 			http.Redirect(w, r, other.URL+"/there", code)
 		case code != 0:
@@ -468,6 +472,11 @@ func TestFollow(t *testing.T) {
 	}
 	_, err = client.Do(within(t, patience), Request{Path: "/nowhere", Follow: true})
 	wants(t, err, history.Fail, "a Location")
+	// what a POST has done before its redirect, a 404 behind that does not undo
+	for path, want := range map[string]history.Outcome{"/303/gone": history.Info, "/307/gone": history.Fail, "/nowhere": history.Info} {
+		_, err = client.Do(within(t, patience), Request{Method: "POST", Path: path, Body: []byte("x"), Follow: true})
+		wants(t, err, want)
+	}
 	response, err = client.Do(within(t, patience), Request{Path: "/307"})
 	if err != nil || response.Status != http.StatusTemporaryRedirect {
 		t.Errorf("%v, %v", response, err)

@@ -80,16 +80,16 @@ func (s *Scheduler) awaitEnd(first *Task, patience time.Duration, hurry <-chan s
 		if stuck != nil {
 			return &StuckError{stuck}
 		}
-		timer := time.NewTimer(patience)
+		late, stop := s.clock.After(patience)
 		select {
 		case <-first.done:
-			timer.Stop()
+			stop()
 			return nil
 		case <-hurry:
 			hurry, patience, turn = nil, brief, -1
-		case <-timer.C:
+		case <-late:
 		}
-		timer.Stop()
+		stop()
 	}
 }
 

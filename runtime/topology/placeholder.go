@@ -122,10 +122,10 @@ func (t *Topology) members(name string) []*Node {
 	if g := t.byGroup[name]; g != nil {
 		return g.Nodes
 	}
-	if t.sorted == nil {
+	t.sorting.Do(func() { // what a script has two nodes do may ask for it at the same time
 		t.sorted = slices.Clone(t.Nodes)
 		slices.SortStableFunc(t.sorted, func(a, b *Node) int { return strings.Compare(a.Name, b.Name) })
-	}
+	})
 	first, _ := slices.BinarySearchFunc(t.sorted, name, func(n *Node, name string) int { return strings.Compare(n.Name, name) })
 	last := first
 	for last < len(t.sorted) && strings.HasPrefix(t.sorted[last].Name, name) {

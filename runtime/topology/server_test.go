@@ -9,7 +9,9 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/fstest"
 )
 
 // put writes files into a new folder, and returns it.
@@ -569,4 +571,55 @@ func TestExamples(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The files of an ini that is not on the disk are not either.
+func TestParseIn(t *testing.T) {
+	files := fstest.MapFS{
+		"a/conf/x.conf": {Data: []byte("at <SELF:p:port>\n")},
+		"a/large":       {Data: make([]byte, maxTemplate+1)},
+		"conf/x.conf":   {Data: []byte("another\n")},
+	}
+	top, err := ParseIn(files, "a/s.ini", []byte("[s]\ncommand = true\nlisten.p = 7000\ntemplate.y = conf/x.conf\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if one := top.Nodes[0].Templates[0]; one.Text != "at <SELF:p:port>\n" || one.Source != "" {
+		t.Errorf("the template is %+v", one)
+	}
+	if files := top.Files(); len(files) > 0 {
+		t.Errorf("it names the files %q of the disk", files)
+	}
+	for _, wrong := range []string{"none", "large", "/etc/passwd", "../../../../etc/passwd"} {
+		if _, err := ParseIn(files, "a/s.ini", []byte("[s]\ncommand = true\ntemplate.y = "+wrong+"\n")); err == nil ||
+			!strings.Contains(err.Error(), "a/s.ini:3: template.y is") {
+			t.Errorf("%s: %v", wrong, err)
+		}
+	}
+}
+
+// TestExpandTogether holds that what scripts have nodes do at the same time finds all
+// nodes of a prefix, though the ini itself refers to none.
+func TestExpandTogether(t *testing.T) {
+	var text strings.Builder
+	for i := 999; i > 0; i-- {
+		fmt.Fprintf(&text, "[n%d]\ncommand = x\nlisten.a = 1\n", i)
+	}
+	top, err := Parse("t.ini", []byte(text.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	begin := make(chan struct{})
+	for range 8 {
+		all.Go(func() {
+			<-begin
+			got, err := top.Expand(top.Nodes[0], places{}.place(), "<n*>")
+			if n := strings.Count(got, ",") + 1; n != 999 || err != nil {
+				t.Errorf("%d nodes, %v", n, err)
+			}
+		})
+	}
+	close(begin)
+	all.Wait()
 }
