@@ -386,7 +386,8 @@ func dial(c *call) (starlark.Value, error) {
 
 // reader is a method that reads.
 func (v *connValue) reader(name, params string, read func(*call, context.Context) ([]byte, error)) *starlark.Builtin {
-	return builtin{name: "connection." + name, params: strings.TrimPrefix(params+", timeout=None", ", "), call: func(c *call) (starlark.Value, error) {
+	params = strings.TrimPrefix(params+", timeout=None", ", ")
+	return builtin{name: "connection." + name, params: params, call: func(c *call) (starlark.Value, error) {
 		var data []byte
 		err := c.act(v.node, name+" "+v.endpoint, func(ctx context.Context) (err error) {
 			data, err = read(c, ctx)

@@ -350,7 +350,8 @@ func (h *Host) inconclusive(reason, where, during string) {
 }
 
 // checkOf calls a checker of what was attempted and what was found.
-func checkOf(attempts, found string, check func(a, f history.Elements, o history.SetOptions) *history.Result) func(*call) (starlark.Value, error) {
+func checkOf(attempts, found string, check func(a, f history.Elements, o history.SetOptions) *history.Result,
+) func(*call) (starlark.Value, error) {
 	return func(c *call) (starlark.Value, error) {
 		a, err := c.toCompare(attempts)
 		if err != nil {

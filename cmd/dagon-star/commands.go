@@ -108,7 +108,8 @@ func runComponent(c command) int {
 		if len(c.args) == 0 {
 			out, code = c.stderr, exitMistake
 		}
-		fmt.Fprintf(out, "Usage:\n  dagon-star component NAME [FLAG...]\n\nRuns a built-in component as this process:\n%s\n\"dagon-star component NAME --help\" tells its flags.\n", buffy.Summaries())
+		fmt.Fprintf(out, "Usage:\n  dagon-star component NAME [FLAG...]\n\nRuns a built-in component as this process:\n"+
+			"%s\n\"dagon-star component NAME --help\" tells its flags.\n", buffy.Summaries())
 		return code
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

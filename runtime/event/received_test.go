@@ -28,7 +28,8 @@ func FuzzReceived(f *testing.F) {
 		if blob == nil {
 			blob = []byte{}
 		}
-		for _, args := range []event.Args{{}, {text}, {small}, {large, text}, {fraction}, {blob, nil, true}, {text, small, large, fraction, false}} {
+		for _, args := range []event.Args{{}, {text}, {small}, {large, text}, {fraction}, {blob, nil, true},
+			{text, small, large, fraction, false}} {
 			e := event.Event{Seq: 12, T: 3*time.Second + 45*time.Microsecond, Node: node,
 				Detail: event.Received{Address: address, Args: args, Packet: packet}}
 			line, err := e.MarshalJSON()
@@ -92,7 +93,8 @@ func TestExact(t *testing.T) {
 }
 
 func BenchmarkReceived(b *testing.B) {
-	e := event.Event{Seq: 1234567, T: 12 * time.Second, Node: "worker-1", Detail: event.Received{Address: "/progress", Args: event.Args{int32(12345), "some text"}}}
+	e := event.Event{Seq: 1234567, T: 12 * time.Second, Node: "worker-1", Detail: event.Received{Address: "/progress",
+		Args: event.Args{int32(12345), "some text"}}}
 	line, _ := e.MarshalJSON()
 	b.Run("write", func(b *testing.B) {
 		w := event.NewWriter(&bytes.Buffer{})
