@@ -186,6 +186,8 @@ func child(args []string) int {
 				home.Send(osc.NewMessage("/echo"+m.Address, m.Arguments...))
 			}
 		}()
+	case "operating":
+		operate(home)
 	case "counting":
 		go func() {
 			for i := 0; ; i++ {
