@@ -188,6 +188,8 @@ func child(args []string) int {
 		}()
 	case "operating":
 		operate(home)
+	case "loading":
+		load(home, steps)
 	case "counting":
 		go func() {
 			for i := 0; ; i++ {

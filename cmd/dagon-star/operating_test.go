@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"sync/atomic"
 
@@ -50,5 +51,32 @@ func operate(home *component.Home) {
 	all.Wait()
 	do("q", "write", "open", int32(1))
 	do("p", "write", "open", int32(2))
+	home.Send(osc.NewMessage("/told"))
+}
+
+// load does as many operations as it is told to, shared among four processes, as fast as
+// it can tell of them.
+func load(home *component.Home, operations string) {
+	n, err := strconv.Atoi(operations)
+	if err != nil {
+		panic(err)
+	}
+	<-home.Started()
+	var all sync.WaitGroup
+	for p := range 4 {
+		all.Go(func() {
+			process := fmt.Sprint(p)
+			for i := range n / 4 {
+				o, err := home.Invoke(process, "write", "x", int64(i))
+				if err == nil {
+					err = o.OK(nil)
+				}
+				if err != nil {
+					panic(err)
+				}
+			}
+		})
+	}
+	all.Wait()
 	home.Send(osc.NewMessage("/told"))
 }
