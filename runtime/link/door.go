@@ -154,6 +154,9 @@ func (d *door) adjust() error {
 func retire(over []*osc.Listener) {
 	var quiet []*osc.Listener
 	for _, l := range over {
+		// It also takes a while, in which calls get through that the kernel is just giving to
+		// listeners that are mute already. One that finds its listener closed is lost, and is
+		// made again a second later.
 		l.Settle() // where it fails, there is nothing to be accepted
 		if raw, err := l.Listener.(*net.TCPListener).SyscallConn(); err != nil || mute(raw) != nil {
 			l.Close()
