@@ -160,8 +160,8 @@ func (i Incarnation) probe() {
 		if failed == nil && i.hold(began) || p.ctx.Err() != nil {
 			break
 		}
-		if late && 2*bound <= max(m.Timeout, firstTry) {
-			bound *= 2
+		if late {
+			bound = min(2*bound, max(m.Timeout, firstTry))
 		}
 		var due <-chan struct{} // never, where what is awaited wakes it
 		stop := func() bool { return false }

@@ -385,3 +385,11 @@ func TestText(t *testing.T) {
 		t.Errorf("%d bytes: %s", len(text), text)
 	}
 }
+
+// TestTextNone holds that a register which has the text None is not one that nobody wrote.
+func TestTextNone(t *testing.T) {
+	ops := numbered(did(1, 2, `[["r","x",null],["w","x",1]]`), did(3, 4, `[["w","x","None"]]`), did(5, 6, `[["r","x","None"],["w","x",2]]`))
+	if r, err := Check(ops, Options{}); err != nil || r.Verdict != history.Valid {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
