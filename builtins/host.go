@@ -159,7 +159,7 @@ func Vocabulary() starlark.StringDict {
 	d := predeclared()
 	for name, v := range starlark.Universe {
 		if b, ok := v.(*starlark.Builtin); ok && d[name] == nil {
-			d[name] = told("", name, b)
+			d[name] = told("", name, bounded(b))
 		}
 	}
 	d["json"] = jsonModule()

@@ -50,6 +50,32 @@ func (t *scriptTask) enter(thread *starlark.Thread, of, name string) (leave func
 	}
 }
 
+// maxMade is how many elements a builtin of the language may be given. A list of so many
+// takes a GiB; a range has any number of them, and takes nothing.
+const maxMade = 1 << 26
+
+// bounded makes a builtin of the language one that refuses what memory cannot hold: to run
+// out of it ends the program, the nodes of the run without a verdict among it.
+func bounded(b *starlark.Builtin) *starlark.Builtin {
+	switch b.Name() {
+	case "bytes", "dict", "enumerate", "list", "reversed", "set", "sorted", "tuple", "zip":
+	default:
+		return b
+	}
+	return starlark.NewBuiltin(b.Name(), func(thread *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple,
+		kwargs []starlark.Tuple) (starlark.Value, error) {
+		for _, arg := range args {
+			if _, ok := arg.(starlark.Iterable); !ok {
+				continue
+			}
+			if n := starlark.Len(arg); n > maxMade {
+				return nil, fmt.Errorf("%s: %s has %d elements, want at most %d", b.Name(), arg.Type(), n, maxMade)
+			}
+		}
+		return b.CallInternal(thread, args, kwargs)
+	})
+}
+
 // told makes a builtin of the language, or of an embedder, one that tells the task that
 // it is in it. of is the type whose method it is, or "".
 //

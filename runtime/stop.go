@@ -33,8 +33,13 @@ func (r *Run) ShutdownTopology(ctx context.Context) error {
 	if ended != nil && !ending {
 		return ended
 	}
-	r.stopAll(ctx, context.Background(), "script")
-	return context.Cause(ctx)
+	leave, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if !ending { // by the time that the run ends, End does it, and may be in a hurry
+		defer context.AfterFunc(r.forks, func() { cancel(context.Cause(r.forks)) })()
+	}
+	r.stopAll(leave, context.Background(), "script")
+	return context.Cause(leave)
 }
 
 // stopAll ends what runs. It leaves it when leave is done, and kills it at once

@@ -19,7 +19,7 @@ type outlets struct {
 
 func newOutlets() *outlets { return &outlets{ending: make(chan struct{})} }
 
-// end has no write wait for its reader any longer than a second.
+// end has the writes to an outlet wait for its reader for no longer than a second in all.
 func (o *outlets) end() { o.endOnce.Do(func() { close(o.ending) }) }
 
 // outlet is one of them.
@@ -28,13 +28,14 @@ type outlet struct {
 	w   io.Writer
 
 	mu      sync.Mutex
-	stalled bool  // a write does not end
-	lost    error // why something was not written; nil where its reader had gone, or nobody read
+	stalled bool          // a write does not end
+	waited  time.Duration // in writes since the program is to end
+	lost    error         // why something was not written; nil where its reader had gone, or nobody read
 }
 
 var errStalled = errors.New("nobody reads what is printed")
 
-// lastWrite is how long a write may take when the program is to end.
+// lastWrite is how long writes may take, in all, when the program is to end.
 const lastWrite = time.Second
 
 // Write writes p, and returns errStalled where nobody reads and the program is to end.
@@ -76,7 +77,9 @@ func (o *outlet) write(p []byte) (int, error) {
 		return r.n, r.err
 	case <-o.all.ending:
 	}
-	timer := time.NewTimer(lastWrite)
+	began := time.Now()
+	defer func() { o.waited += time.Since(began) }()
+	timer := time.NewTimer(lastWrite - o.waited)
 	defer timer.Stop()
 	select {
 	case r := <-done:

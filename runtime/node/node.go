@@ -69,6 +69,17 @@ func (m *Means) Place() topology.Place {
 	return topology.Place{Addresses: m.Addresses, Folder: m.Folder}
 }
 
+// within returns a context that is done when a duration of the run's time has passed, for
+// a cause.
+func (m *Means) within(ctx context.Context, d time.Duration, late error) (context.Context, context.CancelFunc) {
+	bounded, cancel := context.WithCancelCause(ctx)
+	timer := m.Clock.AfterFunc(d, func() { cancel(late) })
+	return bounded, func() {
+		timer.Stop()
+		cancel(nil)
+	}
+}
+
 // Node is one node.
 type Node struct {
 	*roster.Node                // what is known of it

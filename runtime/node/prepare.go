@@ -175,7 +175,7 @@ func (n *Node) setUp(ctx context.Context, s surroundings) error {
 		return &SetupError{Node: name, Where: n.where("setup"), Err: err}
 	}
 	timeout := m.Timeout
-	bounded, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("it did not end within %s, and was killed", timeout))
+	bounded, cancel := m.within(ctx, timeout, fmt.Errorf("it did not end within %s, and was killed", timeout))
 	defer cancel()
 	began := m.Clock.Now()
 	out, err := probe.Exec(bounded, m.Processes, probe.Command{Node: name, Argv: probe.Shell(text), Env: s.env, Dir: s.dir,

@@ -55,6 +55,7 @@ func readyKeys(spec *topology.Node) (keys []string) {
 // of them must hold, one after the other without one that does not: those that cost
 // nothing come first, and none is tried before those that come before it hold.
 type prober struct {
+	m    *Means
 	ctx  context.Context // of the incarnation
 	stop context.CancelFunc
 	over chan struct{} // closed when it has ended
@@ -122,7 +123,7 @@ func (b *Birth) newProber(in *surroundings) (*prober, error) {
 		}
 		in.env = append(in.env, probe.NotifyVariable+"="+says.Address())
 	}
-	p := &prober{over: make(chan struct{}), wake: make(chan struct{}, 1), in: *in, says: says}
+	p := &prober{m: b.Node.m, over: make(chan struct{}), wake: make(chan struct{}, 1), in: *in, says: says}
 	p.ctx, p.stop = context.WithCancel(b.Node.m.Ended)
 	return p, nil
 }
@@ -185,7 +186,7 @@ func (p *prober) pass(bound time.Duration, now func() float64) (failed *trial, l
 	for _, t := range p.probes {
 		ctx, cancel := p.ctx, context.CancelFunc(func() {})
 		if !t.awaited {
-			ctx, cancel = context.WithTimeoutCause(p.ctx, bound, fmt.Errorf("no answer within %s", bound))
+			ctx, cancel = p.m.within(p.ctx, bound, fmt.Errorf("no answer within %s", bound))
 		}
 		err := t.try(ctx)
 		late = ctx.Err() != nil
