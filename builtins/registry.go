@@ -7,7 +7,8 @@
 // bound by that signature, and Catalogue, the documentation and the static
 // checks read the same.
 //
-// It is package script's, and no API for embedders, who find Wait and RunOf there.
+// It is package script's, and no API for embedders, who find Wait, RunOf, Act, OpsOf and
+// Checked there.
 // What it exports is for three callers:
 //
 //   - script runs a script by NewHost, Options and Host.
@@ -34,6 +35,7 @@ type Doc struct {
 	Family    string // "lifecycle", …
 	Signature string // "fork(nodes, args=None, env=None)"; an attribute is its name
 	Text      string // what it does, in sentences
+	Example   string // lines of a script that use it; "" where it speaks for itself
 	Params    []Param
 	Callable  bool
 }
@@ -62,7 +64,8 @@ type family struct {
 
 // families are all tables, in the order of the documentation.
 func families() []family {
-	return []family{lifecycle(), processFaults(), networkFaults(), looking(), actions(), operations(), checkers(), timeAndTasks(), chance(), verdicts()}
+	return []family{lifecycle(), actions(), looking(), processFaults(), networkFaults(), timeAndTasks(), chance(), operations(), checkers(),
+		verdicts()}
 }
 
 // standard are the modules of go.starlark.net, which documents them.
@@ -89,8 +92,10 @@ func Catalogue() []Doc {
 	var docs []Doc
 	for _, f := range families() {
 		for _, b := range f.builtins {
+			text, example, _ := strings.Cut(b.text, "Example:")
 			docs = append(docs, Doc{Name: b.name, Family: f.name, Signature: b.name + "(" + b.params + ")",
-				Text: b.text, Params: parseParams(b.params), Callable: true})
+				Text: strings.TrimSpace(text), Example: strings.TrimSuffix(strings.TrimSpace(example), "."),
+				Params: parseParams(b.params), Callable: true})
 		}
 	}
 	docs = append(docs, valueDocs()...)

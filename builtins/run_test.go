@@ -249,11 +249,9 @@ func TestExamples(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("m = None\n")
 	for _, d := range builtins.Catalogue() {
-		if _, example, ok := strings.Cut(d.Text, "Example: "); ok {
-			b.WriteString(strings.TrimSuffix(example, ".") + "\n")
-		}
+		b.WriteString(d.Example + "\n")
 	}
-	err := script.Check(script.Config{Source: []byte(b.String()), TopologySource: tied(t, "worker-1", "leader", "db", "sender", "giles-sender")})
+	err := script.Check(script.Config{Source: []byte(b.String()), TopologySource: tied(t, "worker-1", "leader", "web", "db", "sender", "giles-sender")})
 	if err != nil {
 		t.Errorf("%v in\n%s", err, b.String())
 	}

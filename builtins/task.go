@@ -32,6 +32,7 @@ type scriptTask struct {
 	random   *rand.Rand
 	schedule *fault.Schedule          // of the fault that it is to do; nil where it does something else
 	polls    *[]polled                // the actions that a wait tries again and again; nil where none does
+	unsure   int                      // how many of its actions have come to info
 	calls    atomic.Pointer[callSite] // the innermost call of a builtin that it is in, or nil
 	in       atomic.Pointer[callSite] // that, when its phase was to end at once
 	last     atomic.Pointer[callSite] // the call that it has come back from last, or nil

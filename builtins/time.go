@@ -153,7 +153,10 @@ func waitUntil(c *call) (starlark.Value, error) {
 		if during != "" {
 			what += ", which was in " + during
 		}
-		if not != nil {
+		switch {
+		case not != nil && during != "":
+			what += ", and before that came " + not.Error()
+		case not != nil:
 			what += ", whose last try was " + not.Error()
 		}
 		return &runtime.TimeoutError{What: what, Timeout: timeout}
@@ -168,7 +171,9 @@ func waitUntil(c *call) (starlark.Value, error) {
 	for last := timeout == 0; ; {
 		change := c.host.run.Change(time.Hour)
 		v, err := starlark.Call(c.thread, fn, nil, nil)
-		not = notYet(err)
+		if n := notYet(err); n != nil || !isCut(err) { // one that is cut short says nothing
+			not = n
+		}
 		switch {
 		case isCut(err), err == nil && c.task.Cut() == limit: // or it has caught that
 			return nil, late(CallIn(err))

@@ -7,10 +7,10 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
-	"github.com/dagon-star/dagon-star/runtime/clock"
 	"github.com/dagon-star/dagon-star/runtime/control"
 	"github.com/dagon-star/dagon-star/runtime/event"
 	"github.com/dagon-star/dagon-star/runtime/history"
@@ -156,23 +156,31 @@ func (r *Run) findMissing(node string, err error) {
 // abandonOperations records that nobody knows what became of the operations that a node's
 // incarnation has begun, which has ended. The lock is held.
 func (r *Run) abandonOperations(node string) {
+	var all []int
 	for number, index := range r.operations.open {
 		if number.node == node {
 			delete(r.operations.open, number)
-			_ = r.complete(index, history.Info, history.None, node+" ended before it had completed", 0) // it is open
+			all = append(all, index)
 		}
+	}
+	slices.Sort(all)
+	for _, index := range all {
+		_ = r.complete(index, history.Info, history.None, node+" ended before it had completed", 0) // it is open
 	}
 }
 
 // toldAt is the time of the run, in seconds, that a node tells on the machine's monotonic
 // clock, in nanoseconds: not after now. It is 0 where the node tells none, or this machine
-// has no such clock that processes share.
+// has no such clock that processes share. What two nodes tell has the order in which it was
+// on the machine's clock, however late either is heard.
 func (r *Run) toldAt(machine int64) float64 {
-	now := clock.Monotonic()
-	if machine == 0 || now == 0 {
+	if machine == 0 {
 		return 0
 	}
-	at := r.Elapsed() - time.Duration(max(now-machine, 0))
+	at, ok := r.clock.At(machine)
+	if !ok {
+		return 0
+	}
 	return max(at, time.Microsecond).Truncate(time.Microsecond).Seconds()
 }
 

@@ -178,7 +178,8 @@ func docs(name string) (string, bool) {
 				fmt.Fprintf(&b, "%s\n\n%s\n", strings.ToUpper(f[0]), wrap(f[1], ""))
 			}
 			title = true
-			fmt.Fprintf(&b, "  %s\n%s\n", d.Signature, wrap(d.Text, "      "))
+			signature := strings.TrimSpace(wrap(d.Signature, "      "))
+			fmt.Fprintf(&b, "  %s\n%s\n%s", signature, wrap(d.Text, "      "), example(d.Example))
 		}
 	}
 	for _, k := range topology.Keys() {
@@ -229,16 +230,21 @@ is closed further on, such as <name>x</name>.
 // keyDoc is the documentation of a key of the ini.
 func keyDoc(k topology.Key) string {
 	text := fmt.Sprintf("  %s = %s\n%s", k.Name, k.Value, wrap(k.Text, "      "))
-	for line := range strings.Lines(k.Example) {
-		if line = strings.TrimRight(line, "\n"); line != "" {
-			line = "          " + line
-		}
-		text += line + "\n"
+	if k.Example == "" {
+		return text
 	}
-	if k.Example != "" {
-		text += "\n"
+	return text + "\n" + example(strings.TrimSpace(k.Example))
+}
+
+// example is an example as the documentation shows it, or nothing.
+func example(code string) (text string) {
+	if code == "" {
+		return ""
 	}
-	return text
+	for line := range strings.SplitSeq(code, "\n") {
+		text += strings.TrimRight("          "+line, " ") + "\n"
+	}
+	return text + "\n"
 }
 
 // wrap breaks a text into lines of 80 characters.

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	goruntime "runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,6 +37,7 @@ func TestMain(m *testing.M) {
 		"dagon-star": main,
 		"child":      func() { os.Exit(child(os.Args[1:])) },
 		"foreign":    func() { os.Exit(foreignProgram(os.Args[1:])) },
+		"server":     func() { os.Exit(server(os.Args[1:])) },
 	})
 }
 
@@ -50,6 +52,7 @@ func scriptParams(t *testing.T) testscript.Params {
 			"mktopology": makeTopology,
 			"waitline":   waitLine,
 			"signal":     signalBackground,
+			"computed":   computed,
 			"shows":      showsNothing,
 			"junit":      readsJUnit,
 			"readme":     readmeBlock,
@@ -58,6 +61,9 @@ func scriptParams(t *testing.T) testscript.Params {
 		Condition: func(cond string) (bool, error) {
 			// [has:oscsend] is true where the program is installed; under CI it
 			// must be, so that nothing is passed over in silence.
+			if cond == "rung:cgroup" { // control groups are root's
+				return goruntime.GOOS == "linux" && os.Geteuid() == 0, nil
+			}
 			if fault, ok := strings.CutPrefix(cond, "can:"); ok {
 				return runtime.Can(nil, fault) == nil, nil
 			}
@@ -389,7 +395,7 @@ func orphans(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// groupAlive tells whether a process group has a process that is no zombie.
+// groupAlive reports whether a process group has a process that is no zombie.
 func groupAlive(pgid int) bool {
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, file := range stats {
@@ -414,6 +420,27 @@ func waitLine(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("no line with %q in %s", args[1], args[0])
+}
+
+// computed waits until the only background command has computed for so long, and longer
+// than what comes before it takes: computed 500ms. The system does not tell when it has,
+// so it looks again. What Linux alone tells is not waited for elsewhere.
+func computed(ts *testscript.TestScript, neg bool, args []string) {
+	least, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	for _, c := range ts.BackgroundCmds() {
+		for used := time.Duration(0); used < least; time.Sleep(5 * time.Millisecond) {
+			stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.Process.Pid))
+			if err != nil && goruntime.GOOS != "linux" {
+				return
+			}
+			ts.Check(err)
+			_, rest, _ := strings.Cut(string(stat), ") ") // what is behind its name: proc_pid_stat(5)
+			ticks, err := strconv.Atoi(strings.Fields(rest)[11])
+			ts.Check(err)
+			used = time.Duration(ticks) * 10 * time.Millisecond
+		}
+	}
 }
 
 // signalBackground sends a signal to the only background command: signal INT.

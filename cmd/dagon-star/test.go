@@ -25,13 +25,20 @@ import (
 )
 
 const testMore = `
-PATH is a script, or a folder of them. Every function test_* of a script is a
+PATH is a script, or a folder of them; where there is no such file, a shipped one,
+such as systems. Every function test_* of a script is a
 test, in a run of its own: setup() is called before it where the script has one,
 and teardown() at the end of the run, however it ended; a test that passed fails
 where its teardown does. A function that load() gives the script is as its own.
 cases, a dict of lists by the names of functions, has a function called once for
 each case. A script without such functions is one test itself, if its top level
-does something.
+does something; or one for each key of its verdicts, a dict from parameters to the
+verdict that the run is to come to with them, and to nothing else beside it:
+
+  verdicts = {"": "failed: acknowledged .* lost", "sync=true": "passed"}
+
+requires, a list of programs, has the tests of a script skipped where one of them is
+not there.
 
 A test that the machine cannot do is skipped. What became of the tests is in
 tests.json in the folder of the runs; --rerun-failed reads it, and runs those that

@@ -16,6 +16,7 @@ import (
 	"github.com/dagon-star/dagon-star/runtime/exact"
 	"github.com/dagon-star/dagon-star/runtime/report"
 	"github.com/dagon-star/dagon-star/runtime/userfile"
+	"github.com/dagon-star/dagon-star/scenarios"
 	"github.com/dagon-star/dagon-star/script"
 )
 
@@ -27,6 +28,12 @@ func scriptsIn(paths []string, runs string) (files []string, err error) {
 			return nil, fmt.Errorf("dagon-star test: %s is an ini, and a script was expected in its place: --topology %[1]s has it be that of every script", path)
 		}
 		info, err := os.Stat(path)
+		if err != nil {
+			if shipped := shippedIn(path); len(shipped) > 0 {
+				files = append(files, shipped...)
+				continue
+			}
+		}
 		if err != nil || !info.IsDir() { // it may be a shipped one, or Tests says what is wrong
 			files = append(files, path)
 			continue
@@ -51,6 +58,16 @@ func scriptsIn(paths []string, runs string) (files []string, err error) {
 		}
 	}
 	return files, nil
+}
+
+// shippedIn are the shipped scripts in a shipped folder, such as "systems".
+func shippedIn(folder string) (files []string) {
+	for _, name := range scenarios.Names() {
+		if strings.HasPrefix(name, strings.TrimSuffix(folder, "/")+"/") && filepath.Ext(name) == ".star" {
+			files = append(files, name)
+		}
+	}
+	return files
 }
 
 // lastTime reads the summary that --rerun-failed takes up, unless other flags say

@@ -32,12 +32,13 @@ const (
 
 // Clock is the clock of a run. Its methods may be called from any goroutine.
 type Clock struct {
-	began time.Time
-	pulse atomic.Pointer[pulse]
-	news  chan struct{} // the first timer is another
-	quit  chan struct{}
-	ended chan struct{}
-	wake  *time.Timer // of the clock's own goroutine
+	began     time.Time
+	monotonic int64 // what Monotonic read then; 0 where there is none
+	pulse     atomic.Pointer[pulse]
+	news      chan struct{} // the first timer is another
+	quit      chan struct{}
+	ended     chan struct{}
+	wake      *time.Timer // of the clock's own goroutine
 
 	mu          sync.Mutex
 	left        map[<-chan struct{}]func() // functions that it has gone on without, by what is closed when they return
@@ -64,7 +65,8 @@ func New() *Clock {
 
 // unwound is a clock that does not beat yet.
 func unwound() *Clock {
-	c := &Clock{began: time.Now(), news: make(chan struct{}, 1), quit: make(chan struct{}), ended: make(chan struct{}),
+	began, monotonic := readTogether()
+	c := &Clock{began: began, monotonic: monotonic, news: make(chan struct{}, 1), quit: make(chan struct{}), ended: make(chan struct{}),
 		wake: time.NewTimer(beatEvery), left: map[<-chan struct{}]func(){}}
 	c.pulse.Store(&pulse{})
 	return c
@@ -101,6 +103,41 @@ func (c *Clock) Time(t time.Duration) time.Time {
 		}
 	}
 	return c.began.Add(machine)
+}
+
+// At is the instant of the run at which Monotonic read so many nanoseconds, which may have
+// been in another process: not after now. It is the same whenever it is asked for, so that
+// readings keep their order. ok is false where this machine has no such clock.
+func (c *Clock) At(monotonic int64) (at time.Duration, ok bool) {
+	if c.monotonic == 0 {
+		return 0, false
+	}
+	since := time.Duration(monotonic - c.monotonic)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var lost time.Duration
+	for _, s := range c.suspensions {
+		if since <= s.at+lost {
+			break
+		}
+		lost += min(s.took, since-s.at-lost) // one during a suspension was at its instant
+	}
+	return min(since-lost, c.Now()), true
+}
+
+// readTogether reads Monotonic and the time at one moment, as nearly as it can: of a few
+// tries the one that took the least time counts.
+func readTogether() (now time.Time, monotonic int64) {
+	const tries = 16
+	shortest := int64(math.MaxInt64)
+	for range tries {
+		before := Monotonic()
+		t := time.Now()
+		if took := Monotonic() - before; took < shortest {
+			now, monotonic, shortest = t, before, took
+		}
+	}
+	return now, monotonic
 }
 
 // Timer is a call that is to be made.

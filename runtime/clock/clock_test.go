@@ -1,6 +1,7 @@
 package clock
 
 import (
+	"math"
 	"math/rand/v2"
 	goruntime "runtime"
 	"slices"
@@ -156,4 +157,50 @@ func TestBlocked(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 	})
+}
+
+// TestAt: a reading of the machine's clock has its instant of the run, which is the same
+// whenever it is asked for; of a suspension all readings have the one at which it was.
+func TestAt(t *testing.T) {
+	const s = time.Second
+	c := unwound()
+	c.monotonic, c.began = 1000, time.Now().Add(-100*s)
+	c.pulse.Store(&pulse{seen: 1 << 62, lost: 30 * s})
+	c.suspensions = []suspension{{at: 10 * s, took: 20 * s}, {at: 40 * s, took: 10 * s}}
+	for machine, want := range map[time.Duration]time.Duration{
+		-5 * s: -5 * s, 0: 0, 9 * s: 9 * s, 10 * s: 10 * s, 20 * s: 10 * s, 30 * s: 10 * s, 31 * s: 11 * s, 60 * s: 40 * s, 65 * s: 40 * s,
+		70 * s: 40 * s, 80 * s: 50 * s,
+	} {
+		if at, ok := c.At(1000 + int64(machine)); !ok || at != want {
+			t.Errorf("at %s of the machine it was %s, %t, want %s", machine, at, ok, want)
+		}
+		if back := c.Time(want).Sub(c.began); machine < 10*s && back != machine {
+			t.Errorf("%s of the run is %s of the machine, want %s", want, back, machine)
+		}
+	}
+	if at, _ := c.At(1000 + int64(1000*s)); at < 69*s || at > c.Now() {
+		t.Errorf("what is to come is at %s, want now", at)
+	}
+	for _, far := range []int64{math.MinInt64, math.MaxInt64} {
+		if at, _ := c.At(far); at > c.Now() {
+			t.Errorf("%d is at %s", far, at)
+		}
+	}
+	if c.monotonic = 0; !func() bool { _, ok := c.At(1000); return !ok }() {
+		t.Error("there is no such clock, and an instant")
+	}
+}
+
+// TestReadTogether: the two clocks of a run are read at one moment, whatever comes between.
+func TestReadTogether(t *testing.T) {
+	if Monotonic() == 0 {
+		t.Skip("processes share no clock here")
+	}
+	a, m := readTogether()
+	for range 100 {
+		b, n := readTogether()
+		if apart := b.Sub(a) - time.Duration(n-m); apart.Abs() > 100*time.Microsecond {
+			t.Errorf("the clocks are %s apart", apart)
+		}
+	}
 }

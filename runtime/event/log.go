@@ -148,7 +148,7 @@ func Parse(line []byte) (Event, error) {
 	return e, err
 }
 
-// Finished tells whether a log's run came to its end.
+// Finished reports whether a log's run came to its end.
 func Finished(events []Event) bool {
 	return len(events) > 0 && events[len(events)-1].Kind() == KindRunFinished
 }

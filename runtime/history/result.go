@@ -35,6 +35,9 @@ type Group struct {
 	Name   string // "lost", "unexpected", "duplicated", "recovered", "stale"
 	Bad    bool   // it makes the history invalid
 	Points []Point
+	// Told is that the Summary has told what the first of Points did: Text adds to it
+	// who that was, when, and which faults were in force then, and no more of the group.
+	Told bool
 
 	inSummary bool   // the Summary has told how many there are
 	before    *Point // what the first of Points repeats

@@ -9,8 +9,7 @@ func Same(sent, received Elements, inOrder bool) *Result {
 	n := counted(sent.Len(), "record")
 	differs := firstDifferent(sent, received)
 	if differs < 0 {
-		r.Summary = "received is the same as sent: " + n
-		return r.judge(sent.Len() > 0)
+		return r.compared("received is the same as sent: "+n, sent.Len())
 	}
 	c := compare(sent, received)
 	missing := c.missing()
@@ -27,8 +26,7 @@ func Same(sent, received Elements, inOrder bool) *Result {
 	case inOrder:
 		r.Summary = "received is not in the order of sent"
 	default:
-		r.Summary = "received is the same as sent: " + n
-		return r.judge(true)
+		return r.compared("received is the same as sent: "+n, sent.Len())
 	}
 	if inOrder {
 		r.differ = true
@@ -36,6 +34,14 @@ func Same(sent, received Elements, inOrder bool) *Result {
 	}
 	r.Verdict = Invalid
 	return r
+}
+
+// compared is the result of a comparison of so many that found no difference.
+func (r *Result) compared(summary string, n int) *Result {
+	if r.Summary = summary; n == 0 {
+		r.Summary = "it compared no records"
+	}
+	return r.judge(n > 0)
 }
 
 // firstDifferent is the index of the first text that is not the same in two lists, or
@@ -68,8 +74,7 @@ func Subset(part, whole Elements) *Result {
 	c := compare(whole, part)
 	n := len(c.extra) + len(c.duplicated)
 	if n == 0 {
-		r.Summary = "part is in whole: " + counted(part.Len(), "record")
-		return r.judge(part.Len() > 0)
+		return r.compared("part is in whole: "+counted(part.Len(), "record"), part.Len())
 	}
 	r.Summary = fmt.Sprintf("part is not in whole: %s of its %s %s not among the %s",
 		thousands(n), counted(part.Len(), "record"), plural(n, "is", "are"), thousands(whole.Len()))
@@ -79,7 +84,12 @@ func Subset(part, whole Elements) *Result {
 }
 
 // NoDuplicates looks for elements that are there more than once. Of none it is Unknown.
-func NoDuplicates(of Elements) *Result { return unique("check_no_duplicates", of, "record") }
+func NoDuplicates(of Elements) *Result {
+	if of.Len() == 0 {
+		return (&Result{Checker: "check_no_duplicates"}).compared("", 0)
+	}
+	return unique("check_no_duplicates", of, "record")
+}
 
 // Unique looks for elements that were given out more than once: in a plain list, or by
 // operations, of which those that are OK gave out what they returned, or each element

@@ -49,6 +49,10 @@ func (w *writer) group(g Group) {
 		w.add("; none %s", g.Name)
 		return
 	}
+	if g.Told {
+		w.add(" (%s)", w.place(g.Points[0]))
+		return
+	}
 	name := g.Name + " "
 	if g.inSummary {
 		name = ""
@@ -256,6 +260,9 @@ func quote(text string) string {
 	}
 	return strconv.Quote(text)
 }
+
+// Clipped is a text that is shown without quotes: its first 60 bytes, where it is longer.
+func Clipped(text string) string { return clipped(text) }
 
 // clipped is a name that is shown without quotes.
 func clipped(name string) string {

@@ -41,6 +41,7 @@ func (i Incarnation) watch() {
 		n.drain(port.Heard(), limit)
 	}
 	n.hearOut(limit)
+	m.Control.TellRefused(n.Name)
 	output := n.Log.Tail(tailLines)
 
 	n.asking.Lock()

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,8 +22,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // ticks is a clock that goes on by 1.5 ms at each look.
 func ticks() func() time.Duration {
-	now := time.Duration(0)
-	return func() time.Duration { now += 1500 * time.Microsecond; return now }
+	var now atomic.Int64
+	return func() time.Duration { return time.Duration(now.Add(int64(1500 * time.Microsecond))) }
 }
 
 func newLog(t testing.TB, now func() time.Duration) (*Log, string) {

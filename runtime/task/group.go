@@ -79,16 +79,16 @@ func (s *Scheduler) awaitEnd(first *Task, patience time.Duration, hurry <-chan s
 		if stuck != nil {
 			return &StuckError{stuck}
 		}
-		timer := time.NewTimer(patience)
+		late, stop := s.clock.After(patience)
 		select {
 		case <-first.done:
-			timer.Stop()
+			stop()
 			return nil
 		case <-hurry:
 			hurry, patience, turn = nil, brief, -1
-		case <-timer.C:
+		case <-late:
 		}
-		timer.Stop()
+		stop()
 	}
 }
 
@@ -103,8 +103,10 @@ func (s *Scheduler) abandon(stuck *Task) {
 func (g *Group) end() {
 	for _, t := range g.inOrder() {
 		t.owner.Interrupt(context.Cause(g.ctx))
-		t.rank = sleeps // it does not wait for its fault
-		t.wake(t.waiting, sleeps)
+		if t.waiting != 0 { // else it keeps its place
+			t.rank = sleeps // it does not wait for its fault
+			t.wake(t.waiting, sleeps)
+		}
 	}
 }
 

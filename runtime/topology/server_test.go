@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/fstest"
 )
 
 // put writes files into a new folder, and returns it.
@@ -228,7 +229,7 @@ cwd = <SELF:v>
 		`32: command has the placeholder <b1:x:port>, and value.x of [b] is a text, which has no port`,
 		`35: cwd has the placeholder <FOLDER>, and it is what cwd says`,
 		`36: template.x is put into the folder that the run gives to the node, and [n] has cwd at line 35 instead of one: take one of them away`,
-		`38: command is "x 'y\nz": words as a shell has them: invalid command line string was expected`,
+		`38: command is "x 'y\nz": words as a shell has them, with every quote closed was expected`,
 		`41: the line is indented as one of command at line 38, which the comment at line 40 has ended: indent that comment too, or take it away`,
 		`42: ready.exec is "": a command of the shell was expected`,
 		`43: ready.http is "web": [c] has no listen.web`,
@@ -549,6 +550,31 @@ func TestExamples(t *testing.T) {
 			if !strings.Contains(m.Text, "only root") {
 				t.Errorf("%s: %v", k.Name, m)
 			}
+		}
+	}
+}
+
+// The files of an ini that is not on the disk are not either.
+func TestParseIn(t *testing.T) {
+	files := fstest.MapFS{
+		"a/conf/x.conf": {Data: []byte("at <SELF:p:port>\n")},
+		"a/large":       {Data: make([]byte, maxTemplate+1)},
+		"conf/x.conf":   {Data: []byte("another\n")},
+	}
+	top, err := ParseIn(files, "a/s.ini", []byte("[s]\ncommand = true\nlisten.p = 7000\ntemplate.y = conf/x.conf\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if one := top.Nodes[0].Templates[0]; one.Text != "at <SELF:p:port>\n" || one.Source != "" {
+		t.Errorf("the template is %+v", one)
+	}
+	if files := top.Files(); len(files) > 0 {
+		t.Errorf("it names the files %q of the disk", files)
+	}
+	for _, wrong := range []string{"none", "large", "/etc/passwd", "../../../../etc/passwd"} {
+		if _, err := ParseIn(files, "a/s.ini", []byte("[s]\ncommand = true\ntemplate.y = "+wrong+"\n")); err == nil ||
+			!strings.Contains(err.Error(), "a/s.ini:3: template.y is") {
+			t.Errorf("%s: %v", wrong, err)
 		}
 	}
 }

@@ -19,32 +19,25 @@ func (c *checker) breached(k *key, breaches []breach) {
 		c.more++
 		return
 	}
-	var why string
+	culprit, why := breaches[0].tell(c.Initial)
+	c.group(k, breaches[0].rule.name(), []history.Point{point(culprit)})
 	for r := neverWritten; r <= stale; r++ {
 		var points []history.Point
-		for _, b := range breaches {
+		for _, b := range breaches[1:] {
 			if b.rule != r || len(points) == mostTold {
 				continue
 			}
-			culprit, text := b.tell(c.Initial)
-			points = append(points, point(culprit, text))
-			if b == breaches[0] {
-				why = whole(culprit) + " " + text
-			}
+			other, _ := b.tell(c.Initial)
+			points = append(points, point(other))
 		}
-		if points == nil {
-			continue
+		if points != nil {
+			c.group(k, "more: "+r.name(), points)
 		}
-		told := r.name()
-		if !k.name.IsNone() {
-			told += ", " + k.String()
-		}
-		c.finding.Groups = append(c.finding.Groups, history.Group{Name: told, Bad: true, Points: points})
 	}
 	if c.finding.picture == nil {
 		c.finding.machine, c.finding.picture = about(k.ops, breaches[0], c.Initial)
 	}
-	c.failed = append(c.failed, inKey(k, why))
+	c.failed = append(c.failed, inKey(k, whole(culprit)+" "+why))
 }
 
 // tell returns the operation that cannot be placed, and why it cannot.
@@ -77,8 +70,8 @@ func (b breach) tell(initial history.Value) (culprit *history.Op, why string) {
 // whole tells an operation with who did it.
 func whole(op *history.Op) string { return what(op, op.Outcome != history.OK) + " " + op.Who() }
 
-func point(op *history.Op, detail string) history.Point {
-	return history.Point{Element: whole(op), Op: op, At: op.Invoked, Detail: detail}
+func point(op *history.Op) history.Point {
+	return history.Point{Element: whole(op), Op: op, At: op.Invoked}
 }
 
 // mostDrawn is how many operations a picture can have, and how many neighbours in
@@ -156,20 +149,7 @@ func (c *checker) stuck(k *key, s *search, calls []call) {
 			c.finding.machine, c.finding.picture = s.machine, prefix
 		}
 	}
-	points := []history.Point{point(bad.op, why)}
-	var before []history.Point
-	for i := range prefix {
-		switch n := &prefix[i]; {
-		case i == culprit:
-		case n.to < bad.from:
-			before = append(before, point(n.op, "complete before it began"))
-		case len(points) < mostTold:
-			points = append(points, point(n.op, "at the same time"))
-		}
-	}
-	slices.SortStableFunc(before, func(a, b history.Point) int { return int(b.Op.Completed - a.Op.Completed) })
-	points = append(points, before[:min(len(before), 5)]...)
-	c.fail(k, inKey(k, whole(bad.op)+", "+why), "no order fits", points)
+	c.fail(k, inKey(k, whole(bad.op)+", "+why), "operation that no order fits", []history.Point{point(bad.op)})
 }
 
 func inKey(k *key, why string) string {

@@ -212,11 +212,17 @@ func (c *checker) fail(k *key, why, name string, points []history.Point) {
 		c.more++
 		return
 	}
+	c.group(k, name, points)
+	c.failed = append(c.failed, why)
+}
+
+// group adds what is alike of a key that failed; the first of all is in the sentence.
+func (c *checker) group(k *key, name string, points []history.Point) {
 	if !k.name.IsNone() {
 		name += ", " + k.String()
 	}
-	c.failed = append(c.failed, why)
-	c.finding.Groups = append(c.finding.Groups, history.Group{Name: name, Bad: true, Points: points})
+	told := len(c.finding.Groups) == 0
+	c.finding.Groups = append(c.finding.Groups, history.Group{Name: name, Bad: true, Points: points, Told: told})
 }
 
 // conclude makes the verdict and the sentence.

@@ -83,7 +83,7 @@ func culprits(t *testing.T, model string, ops []history.Op, found *Finding) {
 	if len(found.Groups) == 0 || len(found.Groups[0].Points) == 0 || found.Groups[0].Points[0].Op == nil {
 		t.Fatalf("%s tells of no operation\n%s", found.Summary, show(ops))
 	}
-	if found.Groups[0].Name != "no order fits" {
+	if found.Groups[0].Name != "operation that no order fits" {
 		return
 	}
 	culprit := found.Groups[0].Points[0].Op

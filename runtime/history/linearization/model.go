@@ -300,7 +300,7 @@ func tell(v history.Value) string {
 	case v == `""`:
 		return `""`
 	}
-	return v.Text()
+	return history.Clipped(v.Text())
 }
 
 // mostElements is how many elements of a state are told.

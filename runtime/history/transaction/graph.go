@@ -345,13 +345,13 @@ func (c *checker) cycle(g *graph, s search, toldOf []bool) {
 		if a == g2 && reads == 1 { // the search for those was given up
 			a = gSingle
 		}
-		story, points := c.tell(cycle)
-		c.note(a, s.realtime, s.process, story, points...)
+		story, of := c.tell(cycle)
+		c.note(a, s.realtime, s.process, story, of...)
 	}
 }
 
 // tell tells a cycle.
-func (c *checker) tell(cycle []*edge) (story string, points []history.Point) {
+func (c *checker) tell(cycle []*edge) (story string, of []*txn) {
 	n := int32(len(c.txns))
 	for cycle[0].from >= n { // it begins with a transaction
 		cycle = append(cycle[1:], cycle[0])
@@ -376,19 +376,22 @@ func (c *checker) tell(cycle []*edge) (story string, points []history.Point) {
 		part := ""
 		switch e.kind {
 		case ww:
-			part = fmt.Sprintf("%s wrote %s to %s, and %s then %s", from, e.old, value(e.key.name), to, e.new)
+			part = fmt.Sprintf("%s wrote %s to %s, and %s then %s", from, value(e.old), value(e.key.name), to, value(e.new))
 		case wr:
-			part = fmt.Sprintf("%s wrote %s to %s, which %s read", from, e.new, value(e.key.name), to)
+			part = fmt.Sprintf("%s wrote %s to %s, which %s read", from, value(e.new), value(e.key.name), to)
 		case rw:
-			part = fmt.Sprintf("%s read %s of %s, without %s, which %s wrote", from, e.old, value(e.key.name), e.new, to)
+			part = fmt.Sprintf("%s read %s of %s, without %s, which %s wrote", from, value(e.old), value(e.key.name), value(e.new), to)
 		case process:
 			part = fmt.Sprintf("%s was done by the same process before %s", from, to)
 		case realtime:
 			part = fmt.Sprintf("%s was complete before %s began", from, to)
 		}
 		parts = append(parts, part)
-		points = append(points, c.txns[e.from].point(part))
+		of = append(of, &c.txns[e.from])
 	}
 	first := c.txns[cycle[0].from].String()
-	return strings.Join(parts, "; ") + fmt.Sprintf("; so %s came before itself", first), points
+	if n := len(parts); n > mostTold {
+		parts = slices.Insert(parts[:mostTold-1:mostTold-1], mostTold-1, fmt.Sprintf("and so on, %d steps", n-mostTold), parts[n-1])
+	}
+	return strings.Join(parts, "; ") + fmt.Sprintf("; so %s came before itself", first), of
 }

@@ -30,8 +30,8 @@ func (c *checker) list(k *keyed, r reading) {
 	for i, e := range r.micro.list {
 		if seen[e] {
 			t := &c.txns[r.txn]
-			story := fmt.Sprintf("%s read %s of %s with %s twice", t.who(), told(r.micro.list), value(k.name), e)
-			c.note(duplicates, false, false, story, t.point(story))
+			story := fmt.Sprintf("%s read %s of %s with %s twice", t.who(), told(r.micro.list), value(k.name), value(e))
+			c.note(duplicates, false, false, story, t)
 			return
 		}
 		seen[e] = true
@@ -47,8 +47,8 @@ func (c *checker) source(k *keyed, r reading, v string, last bool) {
 	t := &c.txns[r.txn]
 	w := k.writes[v]
 	if w == nil {
-		story := fmt.Sprintf("%s read %s of %s, which nobody wrote", t.who(), v, value(k.name))
-		c.note(garbage, false, false, story, t.point(story))
+		story := fmt.Sprintf("%s read %s of %s, which nobody wrote", t.who(), value(v), value(k.name))
+		c.note(garbage, false, false, story, t)
 		return
 	}
 	w.seen = true
@@ -57,12 +57,12 @@ func (c *checker) source(k *keyed, r reading, v string, last bool) {
 		return
 	}
 	if writer.op.Outcome == "fail" {
-		story := fmt.Sprintf("%s read %s of %s, which %s wrote", t.who(), v, value(k.name), writer.who())
-		c.note(aborted, false, false, story, t.point(story), writer.point("it failed"))
+		story := fmt.Sprintf("%s read %s of %s, which %s wrote", t.who(), value(v), value(k.name), writer.who())
+		c.note(aborted, false, false, story, t, writer)
 	}
 	if last && !w.last {
-		story := fmt.Sprintf("%s read %s of %s, where %s wrote more after it", t.who(), v, value(k.name), writer.who())
-		c.note(intermediate, false, false, story, t.point(story), writer.point("it wrote "+v+", and more after it"))
+		story := fmt.Sprintf("%s read %s of %s, where %s wrote more after it", t.who(), value(v), value(k.name), writer.who())
+		c.note(intermediate, false, false, story, t, writer)
 	}
 }
 
@@ -94,7 +94,7 @@ func (c *checker) internal(t *txn) {
 			tail := got[max(0, len(got)-len(v.list)):]
 			if v.whole && !slices.Equal(got, v.list) || !slices.Equal(tail, v.list) {
 				story := fmt.Sprintf("%s read %s of %s, where it knew %s", t.who(), told(got), value(m.key), told(v.list))
-				c.note(internal, false, false, story, t.point(story))
+				c.note(internal, false, false, story, t)
 				return
 			}
 			v.list, v.whole = got, true
@@ -152,8 +152,8 @@ func (c *checker) appends(k *keyed) {
 				at++
 			}
 			story := fmt.Sprintf("of %s, %s read %s, and %s read %s: place %d is %s and %s", value(k.name),
-				a.who(), told(got), b.who(), told(list), at+1, got[at], list[at])
-			c.note(incompatible, false, false, story, a.point(story), b.point(""))
+				a.who(), told(got), b.who(), told(list), at+1, value(got[at]), value(list[at]))
+			c.note(incompatible, false, false, story, a, b)
 			continue
 		}
 		n := len(got)
@@ -230,7 +230,7 @@ func (c *checker) versions(k *keyed) {
 func (c *checker) lost(k *keyed) {
 	type change struct{ first, second int32 }
 	changes := map[string]change{}
-	see := func(r reading, version, name string) {
+	see := func(r reading, version string) {
 		if r.own {
 			return
 		}
@@ -249,16 +249,15 @@ func (c *checker) lost(k *keyed) {
 		case ch.first != r.txn && ch.second < 0:
 			changes[version] = change{ch.first, r.txn}
 			a, b := &c.txns[ch.first], &c.txns[r.txn]
-			story := fmt.Sprintf("%s and %s both read %s of %s, and then wrote it", a.who(), b.who(), name, value(k.name))
-			c.note(lostUpdate, false, false, story, a.point(story), b.point(""))
+			story := fmt.Sprintf("%s and %s both read %s of %s, and then wrote it", a.who(), b.who(), value(version), value(k.name))
+			c.note(lostUpdate, false, false, story, a, b)
 		}
 	}
 	for _, r := range k.lists {
-		version := versionOf(r.micro.list)
-		see(r, version, version)
+		see(r, versionOf(r.micro.list))
 	}
 	for _, r := range k.values {
-		see(r, r.micro.value, value(r.micro.value)) // a text may be "None"
+		see(r, r.micro.value) // a text may be "None"
 	}
 }
 
@@ -267,5 +266,5 @@ func versionOf(list []string) string {
 	if len(list) == 0 {
 		return "[]"
 	}
-	return "[… " + list[len(list)-1] + "]"
+	return "[… " + value(list[len(list)-1]) + "]"
 }

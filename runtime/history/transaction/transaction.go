@@ -85,8 +85,8 @@ func (l Level) forbids(a anomaly, time bool) bool {
 	return slices.Index(Levels(), l) >= slices.Index(Levels(), a.weakest)
 }
 
-// mostTold is how many findings are told of each kind.
-const mostTold = 10
+// mostTold is how many transactions and how many steps of a cycle are told.
+const mostTold = 8
 
 // Check looks for what a level forbids in the transactions of a history. The value
 // of one is a list of micro-operations, ["append", key, element] and ["r", key,
@@ -102,7 +102,7 @@ func Check(ops []history.Op, o Options) (*history.Result, error) {
 		o.Level = Serializable
 	}
 	if !slices.Contains(Levels(), o.Level) {
-		return nil, fmt.Errorf("there is no level %q: it is one of %v", o.Level, Levels())
+		return nil, fmt.Errorf("there is no level %q: it is one of %s", o.Level, strings.Trim(strings.ReplaceAll(fmt.Sprint(Levels()), " ", ", "), "[]"))
 	}
 	h, err := newHistory(ops)
 	if err != nil {
@@ -121,8 +121,7 @@ type group struct {
 	name    string // with what it needs: "G-single in time"
 	time    bool   // the order in time
 	process bool   // the order of a process
-	count   int
-	stories []string
+	story   string // of the first
 	points  []history.Point
 }
 
@@ -134,8 +133,9 @@ type checker struct {
 	edges []edge
 }
 
-// note notes a finding, as a sentence, and by points.
-func (c *checker) note(a anomaly, time, process bool, story string, points ...history.Point) {
+// note notes a finding, as a sentence, and the transactions that it is about, of which
+// the first is the one that it begins with.
+func (c *checker) note(a anomaly, time, process bool, story string, of ...*txn) {
 	name := a.name
 	if process {
 		name += "-process"
@@ -145,23 +145,24 @@ func (c *checker) note(a anomaly, time, process bool, story string, points ...hi
 	}
 	g := c.found[name]
 	if g == nil {
-		g = &group{anomaly: a, name: name, time: time, process: process}
+		g = &group{anomaly: a, name: name, time: time, process: process, story: story}
 		c.found[name] = g
 	}
-	g.count++
-	if g.count > mostTold {
-		return
+	var names []string
+	for i, t := range of {
+		if i == mostTold {
+			names = append(names, "…")
+			break
+		}
+		names = append(names, t.String())
 	}
-	g.stories = append(g.stories, story)
-	g.points = append(g.points, points...)
+	g.points = append(g.points, history.Point{Element: strings.Join(names, ", "), Op: of[0].op, At: of[0].op.Invoked})
 }
 
 // conclude makes the verdict of what was found.
 func (c *checker) conclude() *history.Result {
 	r := &history.Result{Checker: "check_transactions", Verdict: history.Valid}
 	var first *group
-	more := 0
-	weakest := ""
 	for _, a := range anomalies() {
 		for _, suffix := range []string{"", "-process", "-realtime", "-process-realtime"} {
 			g := c.found[a.name+suffix]
@@ -169,37 +170,34 @@ func (c *checker) conclude() *history.Result {
 				continue
 			}
 			bad := c.Level.forbids(a, g.time)
-			r.Groups = append(r.Groups, history.Group{Name: g.name + ": " + a.meaning, Bad: bad, Points: g.points})
-			if !bad {
-				continue
-			}
-			if first == nil {
+			name := g.name
+			if bad && first == nil {
 				first = g
-				weakest = string(c.violated(g))
-			} else {
-				more++
+				r.Groups = append(r.Groups, history.Group{Name: name, Bad: true, Points: g.points[:1], Told: true})
+				if g.points = g.points[1:]; len(g.points) == 0 {
+					continue
+				}
+				name = "more " + name
 			}
+			r.Groups = append(r.Groups, history.Group{Name: name, Bad: bad, Points: g.points})
 		}
 	}
 	slices.SortStableFunc(r.Groups, func(a, b history.Group) int {
-		switch {
-		case a.Bad == b.Bad:
-			return 0
-		case a.Bad:
-			return -1
+		rank := func(g history.Group) int {
+			switch {
+			case g.Told:
+				return 0
+			case g.Bad:
+				return 1
+			}
+			return 2
 		}
-		return 1
+		return rank(a) - rank(b)
 	})
 	switch {
 	case first != nil:
 		r.Verdict = history.Invalid
-		r.Summary = fmt.Sprintf("the transactions are not %s: %s (%s)", weakest, first.name, first.stories[0])
-		if first.count > 1 {
-			r.Summary += fmt.Sprintf("; %d more like it", first.count-1)
-		}
-		if more > 0 {
-			r.Summary += fmt.Sprintf("; and %d other kinds of anomaly", more)
-		}
+		r.Summary = fmt.Sprintf("the transactions are not %s, as there is %s (%s): %s", c.violated(first), first.name, first.meaning, first.story)
 	case c.acknowledged == 0:
 		r.Verdict = history.Unknown
 		r.Summary = fmt.Sprintf("nothing was acknowledged: of %d transactions, none that writes is ok", len(c.txns))
@@ -234,10 +232,6 @@ func (t *txn) String() string { return fmt.Sprintf("T%d", t.op.Index) }
 
 // who tells a transaction the first time.
 func (t *txn) who() string { return t.String() + " " + t.op.Who() }
-
-func (t *txn) point(detail string) history.Point {
-	return history.Point{Element: t.who(), Op: t.op, At: t.op.Invoked, Detail: detail}
-}
 
 // write is an element that was appended, or a value that was written.
 type write struct {
@@ -356,15 +350,21 @@ func (k *keyed) sort(h *histories) error {
 
 // told writes a list with its last elements.
 func told(list []string) string {
+	before := ""
 	if n := len(list); n > 5 {
-		return fmt.Sprintf("[… %s]", strings.Join(list[n-5:], ", "))
+		before, list = "… ", list[n-5:]
 	}
-	return "[" + strings.Join(list, ", ") + "]"
+	var values []string
+	for _, v := range list {
+		values = append(values, value(v))
+	}
+	return "[" + before + strings.Join(values, ", ") + "]"
 }
 
+// value writes a value or a key, with its beginning where it is long.
 func value(v string) string {
 	if v == none {
 		return "None"
 	}
-	return v
+	return history.Clipped(v)
 }

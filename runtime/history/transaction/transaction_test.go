@@ -46,35 +46,35 @@ func TestAnomalies(t *testing.T) {
 	}{
 		{"none", "", "no anomaly in 2 transactions", numbered(
 			did(0, 9, `[["append","x",1]]`), did(10, 19, `[["r","x",[1]],["append","x",2]]`))},
-		{"garbage", all, "garbage read (T0 by process 0 (0.000000s–0.009000s) read 7 of x, which nobody wrote)", numbered(
+		{"garbage", all, ": T0 by process 0 (0.000000s–0.009000s) read 7 of x, which nobody wrote", numbered(
 			did(0, 9, `[["r","x",[7]]]`))},
-		{"duplicate", all, "duplicate elements (T1 by process 1 (0.020s–0.030s) read [1, 1] of x with 1 twice)", numbered(
+		{"duplicate", all, ": T1 by process 1 (0.020s–0.030s) read [1, 1] of x with 1 twice", numbered(
 			did(0, 9, `[["append","x",1]]`), did(20, 30, `[["r","x",[1,1]]]`))},
-		{"incompatible", all, "incompatible order (of x, ", numbered(
+		{"incompatible", all, ": of x, ", numbered(
 			did(0, 9, `[["append","x",1]]`), did(0, 9, `[["append","x",2]]`), did(10, 19, `[["r","x",[1,2]]]`), did(10, 19, `[["r","x",[2,1]]]`))},
-		{"G0", all, "not read-uncommitted: G0 (T0 by process 0 (0.000s–0.010s) wrote 1 to x, and T1 by process 1 (0.000s–0.010s) then 2; " +
-			"T1 wrote 3 to y, and T0 then 4; so T0 came before itself)", numbered(
+		{"G0", all, "not read-uncommitted, as there is G0 (a cycle of writes): T0 by process 0 (0.000s–0.010s) wrote 1 to x, and T1 by process 1 (0.000s–0.010s) then 2; " +
+			"T1 wrote 3 to y, and T0 then 4; so T0 came before itself", numbered(
 			did(0, 10, `[["append","x",1],["append","y",4]]`), did(0, 10, `[["append","x",2],["append","y",3]]`),
 			did(20, 30, `[["r","x",[1,2]],["r","y",[3,4]]]`))},
-		{"G1a", committed, "not read-committed: G1a (T1 by process 1 (0.020s–0.030s) read 1 of x, which T0 by process 0 (0.000s–0.010s, failed) wrote)", numbered(
+		{"G1a", committed, "not read-committed, as there is G1a (a read of what a failed transaction wrote): T1 by process 1 (0.020s–0.030s) read 1 of x, which T0 by process 0 (0.000s–0.010s, failed) wrote", numbered(
 			ended(history.Fail, 0, 10, `[["append","x",1]]`), did(20, 30, `[["r","x",[1]]]`))},
 		{"G1a of a register", committed, "G1a", numbered(
 			ended(history.Fail, 0, 10, `[["w","x",1]]`), did(20, 30, `[["r","x",1]]`))},
 		{"an unknown one was done", "", "", numbered(
 			ended(history.Info, 0, 10, `[["w","x",1]]`), did(20, 30, `[["r","x",1],["w","y",1]]`))},
-		{"G1b", committed, "G1b (T1 by process 1 (0.000s–0.010s) read 1 of x, where T0 by process 0 (0.000s–0.010s) wrote more after it)", numbered(
+		{"G1b", committed, ": T1 by process 1 (0.000s–0.010s) read 1 of x, where T0 by process 0 (0.000s–0.010s) wrote more after it", numbered(
 			did(0, 10, `[["append","x",1],["append","x",2]]`), did(0, 10, `[["r","x",[1]]]`))},
 		{"G1b of a register", committed, "G1b", numbered(
 			did(0, 10, `[["w","x",1],["w","x",2]]`), did(0, 10, `[["r","x",1]]`))},
-		{"G1c", committed, "G1c (T0 by process 0 (0.000s–0.010s) wrote 1 to x, which T1 by process 1 (0.000s–0.010s) read; T1 wrote 2 to y, which T0 read; so T0 came before itself)", numbered(
+		{"G1c", committed, ": T0 by process 0 (0.000s–0.010s) wrote 1 to x, which T1 by process 1 (0.000s–0.010s) read; T1 wrote 2 to y, which T0 read; so T0 came before itself", numbered(
 			did(0, 10, `[["append","x",1],["r","y",[2]]]`), did(0, 10, `[["append","y",2],["r","x",[1]]]`))},
-		{"internal", repeatable, "internal (T0 by process 0 (0.000s–0.010s) read [] of x, where it knew [1])", numbered(
+		{"internal", repeatable, ": T0 by process 0 (0.000s–0.010s) read [] of x, where it knew [1]", numbered(
 			did(0, 10, `[["append","x",1],["r","x",[]]]`))},
 		{"internal of a register", repeatable, "internal", numbered(
 			did(0, 10, `[["w","x",1],["r","x",null]]`))},
-		{"lost update", repeatable, "lost update (T1 by process 1 (0.020s–0.030s) and T2 by process 2 (0.020s–0.030s) both read 1 of x, and then wrote it)", numbered(
+		{"lost update", repeatable, ": T1 by process 1 (0.020s–0.030s) and T2 by process 2 (0.020s–0.030s) both read 1 of x, and then wrote it", numbered(
 			did(0, 10, `[["w","x",1]]`), did(20, 30, `[["r","x",1],["w","x",2]]`), did(20, 30, `[["r","x",1],["w","x",3]]`))},
-		{"G-single", repeatable, "G-single (T1 by process 1 (0.000s–0.010s) read [] of x, without 1, which T0 by process 0 (0.000s–0.010s) wrote; T0 wrote 2 to y, which T1 read; so T1 came before itself)", numbered(
+		{"G-single", repeatable, ": T1 by process 1 (0.000s–0.010s) read [] of x, without 1, which T0 by process 0 (0.000s–0.010s) wrote; T0 wrote 2 to y, which T1 read; so T1 came before itself", numbered(
 			did(0, 10, `[["append","x",1],["append","y",2]]`), did(0, 10, `[["r","x",[]],["r","y",[2]]]`))},
 		{"G-single of registers", repeatable, "G-single", numbered(
 			did(0, 10, `[["w","x",1],["w","y",2]]`), did(0, 10, `[["r","x",null],["r","y",2]]`))},
@@ -87,7 +87,7 @@ func TestAnomalies(t *testing.T) {
 		{"two such reads, apart", repeatable, "G-nonadjacent", numbered(
 			did(0, 10, `[["r","x",[]],["r","b",[1]]]`), did(0, 10, `[["append","x",2],["append","p",1]]`),
 			did(0, 10, `[["r","p",[1]],["r","y",[]]]`), did(0, 10, `[["append","y",3],["append","b",1]]`))},
-		{"in time", "strict-serializable", "not strict-serializable: G-single-realtime (T1 by process 1 (0.020s–0.030s) read [] of x, without 1, which T0 by process 0 (0.000s–0.010s) wrote; T0 was complete before T1 began; so T1 came before itself)", numbered(
+		{"in time", "strict-serializable", "not strict-serializable, as there is G-single-realtime (a cycle with one read of what was then replaced: read skew): T1 by process 1 (0.020s–0.030s) read [] of x, without 1, which T0 by process 0 (0.000s–0.010s) wrote; T0 was complete before T1 began; so T1 came before itself", numbered(
 			did(0, 10, `[["append","x",1]]`), did(20, 30, `[["r","x",[]]]`))},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -324,6 +324,57 @@ func FuzzParse(f *testing.F) {
 		_, _ = Check([]history.Op{op, op}, Options{Level: StrictSerializable})
 		_, _ = Check([]history.Op{op}, Options{})
 	})
+}
+
+// TestText: what is told is one sentence, in which nothing is told twice; its length is
+// bounded, whatever the length of a cycle and of values.
+func TestText(t *testing.T) {
+	short := numbered(
+		did(0, 10, `[["r","x",[]],["append","y",1]]`), did(0, 10, `[["r","y",[]],["append","x",1]]`),
+		did(0, 10, `[["r","v",[]],["append","w",1]]`), did(0, 10, `[["r","w",[]],["append","v",1]]`),
+		did(20, 30, `[["r","x",[7]]]`))
+	for level, want := range map[Level]string{
+		Serializable: `the transactions are not read-uncommitted, as there is garbage read (what was read nobody wrote): ` +
+			`T4 by process 4 (0.020s–0.030s) read 7 of x, which nobody wrote (process 4, at 0.020000s, while pause(db) was in force); ` +
+			`1 G2-item: "T2, T3" (process 2, at 0.000000s)`,
+		RepeatableRead: "",
+	} {
+		ops := short
+		if level == RepeatableRead {
+			ops = ops[:4]
+			want = `the transactions are not repeatable-read, as there is G2-item (a cycle with reads of what was then replaced: write skew): ` +
+				`T0 by process 0 (0.000s–0.010s) read [] of x, without 1, which T1 by process 1 (0.000s–0.010s) wrote; ` +
+				`T1 read [] of y, without 1, which T0 wrote; so T0 came before itself (process 0, at 0.000000s); ` +
+				`1 more G2-item: "T2, T3" (process 2, at 0.000000s)`
+		}
+		r, err := Check(ops, Options{Level: level})
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := r.Text(history.TextOptions{Faults: func(at time.Duration) []string {
+			if at == 0 {
+				return nil
+			}
+			return []string{"pause(db)"}
+		}})
+		if text != want {
+			t.Errorf("%s\nwant %s", text, want)
+		}
+	}
+
+	const n = 500
+	long := strings.Repeat("long", 1000)
+	var ops []history.Op
+	for i := range n { // each reads what the next one replaces
+		ops = append(ops, did(0, 10, fmt.Sprintf(`[["r","k%[1]d%[3]s",[]],["append","k%[2]d%[3]s","v%[1]d%[3]s"]]`, i, (i+1)%n, long)))
+	}
+	r, err := Check(numbered(ops...), Options{})
+	if err != nil || r.Verdict != history.Invalid {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if text := r.Text(history.TextOptions{}); len(text) > 4000 || !strings.Contains(text, "and so on, 492 steps; ") {
+		t.Errorf("%d bytes: %s", len(text), text)
+	}
 }
 
 // TestTextNone holds that a register which has the text None is not one that nobody wrote.
