@@ -46,13 +46,14 @@ c.send("GET /greeting.txt HTTP/1.0\r\n\r\n")
 check(c.line().startswith("HTTP/1.0 200"))
 c.read_until("\r\n\r\n")
 check(c.read(5) == "hello")`, dial},
-		{"exec", "node, cmd, input=None, env=None, check=True, timeout=None", `Runs a command beside the node, which need not run: in its folder and environment, as its user, and contained as it
-is. cmd is a line for a shell, or a list of words; placeholders are filled in as in the ini. input is what it reads: a
-string, or a list of lines. It returns a value with out and err, strings of up to 16 MiB each, code, ok and signal;
-see output. A code other than 0, or a signal, is an error, unless check=False. That it did not end within timeout is
-always an error, and its output is lost: for a command that waits for more, such as a consumer, use "timeout 2 CMD"
-with check=False, or a section of its own. A command is no part of the node: pause, limit and kill leave it alone.
-When it has ended, or at the timeout, all that it has started is killed. timeout is as for await_ready.
+		{"exec", "node, cmd, input=None, env=None, check=True, timeout=None", `Runs a command beside the node, which need not run: in its folder and environment, to which env, a dict, is added, as
+its user, and contained as it is. cmd is a line for a shell, or a list of words; placeholders are filled in as in the
+ini. input is what it reads: a string, or a list of lines. It returns a value with out and err, strings of up to 16 MiB
+each, code, ok and signal; see output. A code other than 0, or a signal, is an error, unless check=False. That it did
+not end within timeout is always an error, and its output is lost: for a command that waits for more, such as a
+consumer, use "timeout 2 CMD" with check=False, or a section of its own. A command is no part of the node: pause, limit
+and kill leave it alone. When it has ended, or at the timeout, all that it has started is killed. timeout is as for
+await_ready.
 Example:
 exec(web, "cat >> list.txt", input=["a", "b"])
 check(exec(web, ["wc", "-l", "list.txt"]).out == "2 list.txt\n")
@@ -385,7 +386,8 @@ func dial(c *call) (starlark.Value, error) {
 
 // reader is a method that reads.
 func (v *connValue) reader(name, params string, read func(*call, context.Context) ([]byte, error)) *starlark.Builtin {
-	return builtin{name: "connection." + name, params: strings.TrimPrefix(params+", timeout=None", ", "), call: func(c *call) (starlark.Value, error) {
+	params = strings.TrimPrefix(params+", timeout=None", ", ")
+	return builtin{name: "connection." + name, params: params, call: func(c *call) (starlark.Value, error) {
 		var data []byte
 		err := c.act(v.node, name+" "+v.endpoint, func(ctx context.Context) (err error) {
 			data, err = read(c, ctx)

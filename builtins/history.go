@@ -364,7 +364,12 @@ func opAttributes() []opAttribute {
 	}
 	return []opAttribute{
 		{"client", "The client that did it.", text(func(o *history.Op) string { return o.Client })},
-		{"completed", "When it had come to its outcome, in seconds since the start; 0 while it is under way.", seconds(func(o *history.Op) time.Duration { return o.Completed })},
+		{"completed", "When it had come to its outcome, in seconds since the start; 0 while it is under way.", seconds(func(o *history.Op) time.Duration {
+			if o.Open {
+				return 0
+			}
+			return o.Completed
+		})},
 		{"error", "Why it is not ok; \"\" where it is.", text(func(o *history.Op) string { return o.Error })},
 		{"f", "What was done.", text(func(o *history.Op) string { return o.F })},
 		{"index", "Its place among all operations, from 0.", integer(func(o *history.Op) int { return o.Index })},

@@ -72,7 +72,8 @@ func families() []family {
 var standard = []Doc{
 	{Name: "json", Family: "standard", Signature: "json", Text: "encode, decode, encode_indent and indent of JSON."},
 	{Name: "math", Family: "standard", Signature: "math", Text: "The functions of Python's math module."},
-	{Name: "time", Family: "standard", Signature: "time", Text: "now, parse_duration, time and the units second, millisecond, …; a duration is a time.duration."},
+	{Name: "time", Family: "standard", Signature: "time", Text: "now, parse_duration, time and the units second, " +
+		"millisecond, …; a duration is a time.duration."},
 	{Name: "struct", Family: "standard", Signature: "struct(**fields)", Text: "A value with the given attributes, which cannot be changed."},
 }
 
@@ -188,7 +189,8 @@ type call struct {
 // make makes the Starlark function of a table's entry.
 func (b builtin) make() *starlark.Builtin {
 	params := parseParams(b.params)
-	return starlark.NewBuiltin(b.name, func(thread *starlark.Thread, fn *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
+	return starlark.NewBuiltin(b.name, func(thread *starlark.Thread, fn *starlark.Builtin, args starlark.Tuple,
+		kwargs []starlark.Tuple) (starlark.Value, error) {
 		c := &call{name: b.name, thread: thread, params: params, values: make([]starlark.Value, len(params))}
 		var err error
 		if c.host, c.task, err = hostOf(thread); err != nil {

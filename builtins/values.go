@@ -58,7 +58,8 @@ func nodeAttributes() []attribute {
 func valueDocs() []Doc {
 	var docs []Doc
 	add := func(name, signature, text string, params ...Param) {
-		docs = append(docs, Doc{Name: name, Family: "values", Signature: signature, Text: text, Params: params, Callable: strings.Contains(signature, "(")})
+		docs = append(docs, Doc{Name: name, Family: "values", Signature: signature, Text: text, Params: params,
+			Callable: strings.Contains(signature, "(")})
 	}
 	for _, a := range nodeAttributes() {
 		add("node."+a.name, "node."+a.name, a.text)

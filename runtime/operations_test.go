@@ -21,12 +21,14 @@ func TestOperationsOfNode(t *testing.T) {
 		missing  bool
 		outcomes string // of the history
 	}{
-		"told":      {[]event.Received{write(1), says("/ok", int32(1), nil), write(2)}, "", false, "ok info"},
-		"twice":     {[]event.Received{write(1), write(1)}, "/invoke: operation 1 has not completed", true, "info"},
-		"two":       {[]event.Received{write(1), write(2), write(3)}, `/invoke: client "p" has not completed its last operation`, true, "info"},
-		"garbled":   {[]event.Received{says("/invoke", "x")}, "/invoke: argument 1 is a string: operation, a whole number, was expected", true, ""},
-		"never":     {[]event.Received{says("/fail", int32(7), "why")}, "/fail: operation 7 is not open", false, ""},
-		"completed": {[]event.Received{write(1), says("/info", int32(1), "why"), says("/ok", int32(1))}, "/ok: operation 1 is not open", false, "info"},
+		"told":  {[]event.Received{write(1), says("/ok", int32(1), nil), write(2)}, "", false, "ok info"},
+		"twice": {[]event.Received{write(1), write(1)}, "/invoke: operation 1 has not completed", true, "info"},
+		"two":   {[]event.Received{write(1), write(2), write(3)}, `/invoke: client "p" has not completed its last operation`, true, "info"},
+		"garbled": {[]event.Received{says("/invoke", "x")}, "/invoke: argument 1 is a string: operation, a whole " +
+			"number, was expected", true, ""},
+		"never": {[]event.Received{says("/fail", int32(7), "why")}, "/fail: operation 7 is not open", false, ""},
+		"completed": {[]event.Received{write(1), says("/info", int32(1), "why"), says("/ok", int32(1))},
+			"/ok: operation 1 is not open", false, "info"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := beginUp(t, Config{})

@@ -226,7 +226,8 @@ func (r *Run) open() (err error) {
 	r.drivers.control = control.New((*handler)(r), control.Options{Clock: r.clock, Spared: r.endpointPorts()})
 	r.means = &node.Means{
 		Run: r.id, Journal: r.j, Clock: r.clock, Processes: r.drivers.process, Control: r.drivers.control,
-		Topology: r.cfg.Topology, Addresses: r.addresses, Folder: r.NodeFolder, Component: r.cfg.Component, Timeout: r.cfg.Settings.Timeout, Grace: r.cfg.Settings.Grace,
+		Topology: r.cfg.Topology, Addresses: r.addresses, Folder: r.NodeFolder, Component: r.cfg.Component,
+		Timeout: r.cfg.Settings.Timeout, Grace: r.cfg.Settings.Grace,
 		Ended: r.ended, Tasks: &r.tasks, Operation: r.operate, Gone: r.gone, Unasked: r.unasked,
 	}
 	return r.listen()

@@ -50,11 +50,15 @@ var mayTouch = map[string]string{
 	"runtime/internal/openfiles":    "",
 	"runtime": "runtime/history runtime/internal/openfiles runtime/probe runtime/userfile runtime/address runtime/await runtime/clock runtime/control runtime/event runtime/fault runtime/folder runtime/journal runtime/link runtime/node runtime/osc " +
 		"runtime/output runtime/process runtime/roster runtime/topology runtime/verdict",
-	"builtins":        "runtime runtime/history/linearization runtime/history/transaction runtime/probe runtime/clock runtime/control runtime/event runtime/fault runtime/history runtime/link runtime/osc runtime/output runtime/process runtime/record runtime/roster runtime/task runtime/topology runtime/userfile runtime/verdict",
-	"script":          "builtins scenarios runtime runtime/history runtime/event runtime/exact runtime/fault runtime/link runtime/process runtime/topology runtime/userfile runtime/verdict",
+	"builtins": "runtime runtime/history/linearization runtime/history/transaction runtime/probe runtime/clock " +
+		"runtime/control runtime/event runtime/fault runtime/history runtime/link runtime/osc runtime/output " +
+		"runtime/process runtime/record runtime/roster runtime/task runtime/topology runtime/userfile runtime/verdict",
+	"script": "builtins scenarios runtime runtime/history runtime/event runtime/exact runtime/fault " +
+		"runtime/link runtime/process runtime/topology runtime/userfile runtime/verdict",
 	"scenarios":       "",
 	"scenarios/buffy": "runtime/component runtime/control runtime/osc runtime/record",
-	"cmd/dagon-star": "builtins scenarios scenarios/buffy script runtime runtime/event runtime/exact runtime/fault runtime/folder runtime/osc runtime/process " +
+	"cmd/dagon-star": "builtins scenarios scenarios/buffy script runtime runtime/event runtime/exact runtime/fault " +
+		"runtime/folder runtime/osc runtime/process " +
 		"runtime/report runtime/roster runtime/topology runtime/userfile runtime/verdict",
 }
 

@@ -224,7 +224,8 @@ func (i *inspection) checkMember(n *syntax.DotExpr) {
 		all, what = builtins.NodeAttributes(), "the node "+v.Name
 	}
 	if g, ok := i.known[of].(*groupName); ok && slices.Contains(builtins.NodeAttributes(), n.Name.Name) {
-		i.mistake(n.Name.NamePos, nil, "%s is the list of the nodes of [%s], which has no .%s: %s is one of them", of, g.Section, n.Name.Name, g.Nodes[0].Identifier())
+		i.mistake(n.Name.NamePos, nil, "%s is the list of the nodes of [%s], which has no .%s: %s is one of them", of, g.Section,
+			n.Name.Name, g.Nodes[0].Identifier())
 	}
 	if len(all) == 0 && slices.Contains(builtins.NodeAttributes(), n.Name.Name) {
 		i.checkHidden(n.X)
@@ -347,7 +348,8 @@ func (i *inspection) checkAwaited(call *syntax.CallExpr, name string, nodes synt
 			continue
 		}
 		pos, _ := call.Span()
-		i.mistake(pos, nil, "%s awaits %s, and nothing says when it is ready: [%s] at %s:%d has a command and no key such as ready.log, ready.port or ready.http",
+		i.mistake(pos, nil, "%s awaits %s, and nothing says when it is ready: [%s] at %s:%d has a command and no key "+
+			"such as ready.log, ready.port or ready.http",
 			name, of, n.Section, i.p.topology.Path, n.Line)
 		return
 	}

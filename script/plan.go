@@ -77,7 +77,8 @@ func prepare(c Config) (*plan, error) {
 	}
 	if c.kept != nil && len(p.mistakes) > 0 {
 		if missing := c.kept.missing(c.kept.base); len(missing) > 0 {
-			p.add(Mistake{Text: fmt.Sprintf("the run began relative names in %s; there is no %s in %s: call it from a folder that has the files of the run",
+			p.add(Mistake{Text: fmt.Sprintf("the run began relative names in %s; there is no %s in %s: call it from a "+
+				"folder that has the files of the run",
 				c.kept.Folder, strings.Join(missing, " and no "), c.kept.base)})
 		}
 	}

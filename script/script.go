@@ -194,7 +194,8 @@ func (p *plan) execute(run *runtime.Run, host *builtins.Host) error {
 // initialize runs one file: its globals come out of it. Those of the main
 // script stay as they are, those of modules are frozen, as several may share
 // them.
-func (p *plan) initialize(host *builtins.Host, thread *starlark.Thread, m *module, names starlark.StringDict, loaded map[string]starlark.StringDict) (starlark.StringDict, error) {
+func (p *plan) initialize(host *builtins.Host, thread *starlark.Thread, m *module, names starlark.StringDict,
+	loaded map[string]starlark.StringDict) (starlark.StringDict, error) {
 	thread.Load = func(of *starlark.Thread, name string) (starlark.StringDict, error) {
 		next := m.loads[name]
 		if globals, ok := loaded[next.key]; ok {

@@ -25,7 +25,8 @@ listen.web = auto
 listen.admin = auto
 `
 	never := func(place, node, section string, line int) string {
-		return fmt.Sprintf("s.star:%s: await_ready awaits %s, and nothing says when it is ready: [%s] at t.ini:%d has a command and no key such as ready.log, ready.port or ready.http",
+		return fmt.Sprintf("s.star:%s: await_ready awaits %s, and nothing says when it is ready: [%s] at t.ini:%d has a "+
+			"command and no key such as ready.log, ready.port or ready.http",
 			place, node, section, line)
 	}
 	for text, want := range map[string]string{
@@ -92,10 +93,13 @@ command = sh
 count = 1
 `)})
 	want := []string{
-		`the list of the nodes of [kill] has no name in scripts, as kill is a name of the vocabulary: write one, such as [topology.node("kill1")]`,
-		`the list of the nodes of [13] has no name in scripts, as 13 is no name that a script can have: write one, such as [topology.node("131")]`,
+		`the list of the nodes of [kill] has no name in scripts, as kill is a name of the vocabulary: write one, such as ` +
+			`[topology.node("kill1")]`,
+		`the list of the nodes of [13] has no name in scripts, as 13 is no name that a script can have: write one, such ` +
+			`as [topology.node("131")]`,
 		`a node of [13] has no name of its own in scripts, as 131 is no name that a script can have: use topology.node("131"), and so for others`,
-		`the list of the nodes of [workers] has no name in scripts, as workers is a name of the vocabulary: write one, such as [topology.node("workers1")]`,
+		`the list of the nodes of [workers] has no name in scripts, as workers is a name of the vocabulary: write one, ` +
+			`such as [topology.node("workers1")]`,
 	}
 	if err != nil || strings.Join(notices, "\n") != strings.Join(want, "\n") {
 		t.Errorf("%v\ngot  %s\nwant %s", err, strings.Join(notices, "\n"), strings.Join(want, "\n"))

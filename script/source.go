@@ -153,7 +153,8 @@ func (c *Config) findScript() (*source, error) {
 	}
 	s, err := open(c.Script)
 	if err != nil {
-		return nil, Mistakes{{File: c.Script, Text: fmt.Sprintf("cannot read the script: %v; shipped are %s", cause(err), strings.Join(scenarios.Names(), ", "))}}
+		return nil, Mistakes{{File: c.Script, Text: fmt.Sprintf("cannot read the script: %v; shipped are %s", cause(err),
+			strings.Join(scenarios.Names(), ", "))}}
 	}
 	return s, nil
 }
@@ -200,7 +201,8 @@ func (c *Config) findTopology(script *source) (*source, error) {
 			return nil, Mistakes{{File: dir + name, Text: fmt.Sprintf("cannot read the topology: %v", cause(err))}}
 		}
 	}
-	return nil, Mistakes{{File: script.name, Text: fmt.Sprintf("it has no topology beside it: %s or topology.ini was expected there, or one on the command line", own), Err: errNoTopology}}
+	return nil, Mistakes{{File: script.name, Text: fmt.Sprintf("it has no topology beside it: %s or topology.ini was "+
+		"expected there, or one on the command line", own), Err: errNoTopology}}
 }
 
 var errNoTopology = errors.New("no topology")

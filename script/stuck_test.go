@@ -134,7 +134,8 @@ func inCall(t *testing.T, source string, wait func(work context.Context), check 
 					wait(of.Context())
 				}
 			}},
-			"begin": starlark.NewBuiltin("begin", func(thread *starlark.Thread, _ *starlark.Builtin, _ starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
+			"begin": starlark.NewBuiltin("begin", func(thread *starlark.Thread, _ *starlark.Builtin, _ starlark.Tuple,
+				_ []starlark.Tuple) (starlark.Value, error) {
 				of = script.RunOf(thread)
 				return starlark.None, nil
 			}),
@@ -162,7 +163,8 @@ func TestPrintBlocked(t *testing.T) {
 	limit, grace := 300*time.Millisecond, 300*time.Millisecond
 	for _, source := range []string{"x = 1\nprint(x)\nsleep(1)", "def f():\n  print(1)\n  sleep(1)\ndefer(f)"} {
 		r := run(t, script.Config{Source: []byte(source), TimeLimit: &limit, Grace: &grace, Output: silted{over}})
-		if r.Outcome != runtime.Failed || !strings.HasSuffix(r.Reason, "; the script was in print") || !strings.HasPrefix(r.Where, "script.star:2:") {
+		if r.Outcome != runtime.Failed || !strings.HasSuffix(r.Reason, "; the script was in print") ||
+			!strings.HasPrefix(r.Where, "script.star:2:") {
 			t.Errorf("%s at %s: %s", r.Outcome, r.Where, r.Reason)
 		}
 	}

@@ -221,7 +221,8 @@ func (p *plan) checkTestNames() {
 	p.checkCasesChange()
 	for _, b := range p.main.file.Module.(*resolve.Module).Globals {
 		if name := b.First.Name; strings.HasPrefix(name, testPrefix) && byName[name].def == nil {
-			p.mistake(b.First.NamePos, "%s has the name of a test, and is no function that def defines at the top level: write def %[1]s(): …, or give it another name", name)
+			p.mistake(b.First.NamePos, "%s has the name of a test, and is no function that def defines at the top level: "+
+				"write def %[1]s(): …, or give it another name", name)
 		}
 	}
 	for _, stmt := range p.main.file.Stmts {
@@ -248,7 +249,8 @@ func (p *plan) checkTestNames() {
 func (p *plan) checkHiddenTests() {
 	found := func(name *syntax.Ident) {
 		if strings.HasPrefix(name.Name, testPrefix) {
-			p.mistake(name.NamePos, "%s has the name of a test, and is no function that def defines at the top level: write def %[1]s(): …, or give it another name", name.Name)
+			p.mistake(name.NamePos, "%s has the name of a test, and is no function that def defines at the top level: write "+
+				"def %[1]s(): …, or give it another name", name.Name)
 		}
 	}
 	syntax.Walk(p.main.file, func(n syntax.Node) bool {

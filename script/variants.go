@@ -46,7 +46,8 @@ func (p *plan) readVariants() {
 		v := &variant{params: map[string]string{}}
 		var err error
 		if v.expected, err = verdict.ParseExpected(want); err != nil || !isText || !isWant {
-			p.mistake(at, "verdicts has %s: %s, and parameters and a verdict were expected, such as \"size=5\": \"failed: lost\" (%v)", item[0], item[1], err)
+			p.mistake(at, "verdicts has %s: %s, and parameters and a verdict were expected, such as \"size=5\": \"failed: lost\" (%v)",
+				item[0], item[1], err)
 			continue
 		}
 		for _, word := range strings.Fields(given) {

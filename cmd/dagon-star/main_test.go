@@ -132,12 +132,15 @@ func makeTopology(ts *testscript.TestScript, neg bool, args []string) {
 	b.WriteString("[giles-receiver]\ncomponent = giles-receiver\nlisten.data = auto\nlisten = <SELF:data>\n")
 	var targets []string
 	if leaders > 0 {
-		fmt.Fprintf(&b, "[leader]\ncomponent = double-divide\nleader = true\nworker-count = %d\nlisten.control = auto\nlisten.data = auto\nlisten.source = auto\n"+
-			"leader-control-address = <SELF:control>\nleader-data-address = <SELF:data>\nsource = <SELF:source>\nsink = <giles-receiver:data>\n", workers)
+		fmt.Fprintf(&b, "[leader]\ncomponent = double-divide\nleader = true\nworker-count = %d\nlisten.control = auto\n"+
+			"listen.data = auto\nlisten.source = auto\n"+
+			"leader-control-address = <SELF:control>\nleader-data-address = <SELF:data>\nsource = <SELF:source>\n"+
+			"sink = <giles-receiver:data>\n", workers)
 		targets = []string{"<leader:source>"}
 	}
 	for i := range workers {
-		fmt.Fprintf(&b, "[worker-%d]\ncomponent = double-divide\nlisten.data = auto\ndata-address = <SELF:data>\nsink = <giles-receiver:data>\n", i)
+		fmt.Fprintf(&b, "[worker-%d]\ncomponent = double-divide\nlisten.data = auto\ndata-address = <SELF:data>\n"+
+			"sink = <giles-receiver:data>\n", i)
 		if leaders > 0 {
 			b.WriteString("leader-control-address = <leader:control>\nleader-data-address = <leader:data>\n")
 			continue
@@ -149,7 +152,8 @@ func makeTopology(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	for i := range senders {
-		fmt.Fprintf(&b, "[giles-sender-%d]\ncomponent = giles-sender\nsender = true\nmessages = 1000\nbuffy = %s\n", i, strings.Join(targets, ","))
+		fmt.Fprintf(&b, "[giles-sender-%d]\ncomponent = giles-sender\nsender = true\nmessages = 1000\nbuffy = %s\n", i,
+			strings.Join(targets, ","))
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(b.String()), 0o644))
 }
@@ -445,7 +449,8 @@ func computed(ts *testscript.TestScript, neg bool, args []string) {
 
 // signalBackground sends a signal to the only background command: signal INT.
 func signalBackground(ts *testscript.TestScript, neg bool, args []string) {
-	signals := map[string]syscall.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP, "QUIT": syscall.SIGQUIT, "KILL": syscall.SIGKILL, "STOP": syscall.SIGSTOP, "CONT": syscall.SIGCONT}
+	signals := map[string]syscall.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP,
+		"QUIT": syscall.SIGQUIT, "KILL": syscall.SIGKILL, "STOP": syscall.SIGSTOP, "CONT": syscall.SIGCONT}
 	for _, c := range ts.BackgroundCmds() {
 		ts.Check(c.Process.Signal(signals[args[0]]))
 	}

@@ -84,7 +84,8 @@ func runTest(c command) int {
 	t := &suite{command: c, summary: report.Summary{Format: report.Format, StartedAt: time.Now(), Counts: map[string]int{}}}
 	f := newFlags(c, "test", "PATH... [FLAG...]", testMore)
 	seed := runFlags(f, &t.config)
-	f.StringVar(&t.config.Topology, "topology", "", "the ini for every script; else that of the script's name beside it, or topology.ini beside it")
+	f.StringVar(&t.config.Topology, "topology", "", "the ini for every script; else that of the script's name beside "+
+		"it, or topology.ini beside it")
 	run := f.String("run", "", "only tests whose name, FILE:TEST[CASE], this regular expression matches")
 	f.IntVar(&t.repeat, "repeat", 1, "run each test so often, each time with a seed one higher")
 	f.IntVar(&t.parallel, "parallel", 1, "how many tests run at the same time")
@@ -335,7 +336,8 @@ func (t *suite) again(r testRun) string {
 // conclude prints the summary, and returns the exit code.
 func (t *suite) conclude(ctx context.Context) int {
 	var words []string
-	for _, outcome := range []string{string(runtime.Passed), string(runtime.Failed), string(runtime.Inconclusive), string(runtime.Interrupted), report.Broken, internal, report.Skipped, report.NotRun} {
+	for _, outcome := range []string{string(runtime.Passed), string(runtime.Failed), string(runtime.Inconclusive),
+		string(runtime.Interrupted), report.Broken, internal, report.Skipped, report.NotRun} {
 		if n := t.summary.Counts[outcome]; n > 0 {
 			words = append(words, fmt.Sprintf("%d %s", n, outcome))
 		}

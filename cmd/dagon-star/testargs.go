@@ -25,7 +25,8 @@ import (
 func scriptsIn(paths []string, runs string) (files []string, err error) {
 	for _, path := range paths {
 		if filepath.Ext(path) == ".ini" {
-			return nil, fmt.Errorf("dagon-star test: %s is an ini, and a script was expected in its place: --topology %[1]s has it be that of every script", path)
+			return nil, fmt.Errorf("dagon-star test: %s is an ini, and a script was expected in its place: --topology %[1]s "+
+				"has it be that of every script", path)
 		}
 		info, err := os.Stat(path)
 		if err != nil {
@@ -74,11 +75,13 @@ func shippedIn(folder string) (files []string) {
 // which tests are to be run, or with which seeds: it does.
 func lastTime(f *pflag.FlagSet, record string) (last report.Summary, err error) {
 	if f.NArg() > 0 {
-		return last, fmt.Errorf("dagon-star test: --rerun-failed takes the scripts from the last time, and %s was given: give no PATH, or leave the flag out", f.Arg(0))
+		return last, fmt.Errorf("dagon-star test: --rerun-failed takes the scripts from the last time, and %s was given: "+
+			"give no PATH, or leave the flag out", f.Arg(0))
 	}
 	for _, name := range []string{"run", "repeat", "shuffle", "seed"} {
 		if f.Changed(name) {
-			return last, fmt.Errorf("dagon-star test: --rerun-failed runs those that failed the last time as they were, and --%s was given: leave one of both out", name)
+			return last, fmt.Errorf("dagon-star test: --rerun-failed runs those that failed the last time as they were, and "+
+				"--%s was given: leave one of both out", name)
 		}
 	}
 	data, err := userfile.Read(record, maxSummary)

@@ -87,7 +87,8 @@ func (a *Addresses) claim(t *topology.Topology, linked bool) (err error) {
 func claimFixed(fixed map[string]string, n *topology.Node, e topology.Endpoint, host string) error {
 	at := e.Network + " " + net.JoinHostPort(host, strconv.Itoa(e.Port))
 	if other := fixed[at]; other != "" && other != n.Name {
-		return fmt.Errorf("%s and %s both have %s for listen.%s, and on this system all nodes are at one address: write auto", other, n.Name, at, e.Name)
+		return fmt.Errorf("%s and %s both have %s for listen.%s, and on this system all nodes are at one address: write auto",
+			other, n.Name, at, e.Name)
 	}
 	fixed[at] = n.Name
 	return nil

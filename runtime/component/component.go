@@ -58,7 +58,8 @@ func FromEnvironment(getenv func(string) string, name, phoneHome string) (Config
 		errs = append(errs, errors.New("it does not know its name: give it --name, or DAGON_NAME in its environment"))
 	}
 	if c.PhoneHome == "" {
-		errs = append(errs, errors.New("it does not know where to report to: give it --phone-home=HOST:PORT, or DAGON_PHONE_HOME in its environment"))
+		errs = append(errs, errors.New("it does not know where to report to: give it --phone-home=HOST:PORT, or "+
+			"DAGON_PHONE_HOME in its environment"))
 	}
 	if s := getenv("DAGON_INCARNATION"); s != "" {
 		n, err := strconv.Atoi(s)

@@ -208,7 +208,8 @@ func (n *Node) Disconnected(c *control.Conn, reason string, cut bool) {
 		return
 	}
 	n.conn = nil
-	j.Append(n.Name, event.Disconnected{Peer: c.Peer(), Reason: reason, Cut: cut, Followed: cut && n.followed == c, Reset: reason == control.Reset})
+	j.Append(n.Name, event.Disconnected{Peer: c.Peer(), Reason: reason, Cut: cut, Followed: cut && n.followed == c,
+		Reset: reason == control.Reset})
 	n.losses++
 	incarnation, loss, since := n.Incarnation, n.losses, n.m.Clock.Now()
 	var lose func()

@@ -146,7 +146,8 @@ func writeTemplate(root *os.Root, name, text string, user *process.Credential) e
 		case err != nil:
 			return err
 		case !info.IsDir():
-			return fmt.Errorf("%s is no folder but has mode %s; nothing is written through what the node has put there", path.Join(root.Name(), folder), info.Mode())
+			return fmt.Errorf("%s is no folder but has mode %s; nothing is written through what the node has put there",
+				path.Join(root.Name(), folder), info.Mode())
 		}
 	}
 	if info, err := root.Lstat(name); err == nil && info.IsDir() {
@@ -177,7 +178,8 @@ func (n *Node) setUp(ctx context.Context, s surroundings) error {
 	bounded, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("it did not end within %s, and was killed", timeout))
 	defer cancel()
 	began := m.Clock.Now()
-	out, err := probe.Exec(bounded, m.Processes, probe.Command{Node: name, Argv: probe.Shell(text), Env: s.env, Dir: s.dir, Credential: s.user})
+	out, err := probe.Exec(bounded, m.Processes, probe.Command{Node: name, Argv: probe.Shell(text), Env: s.env, Dir: s.dir,
+		Credential: s.user})
 	took := m.Clock.Now() - began
 	done := event.Setup{TookS: took.Truncate(time.Microsecond).Seconds(), Code: -1}
 	var written []byte
@@ -203,7 +205,8 @@ func (n *Node) setUp(ctx context.Context, s surroundings) error {
 	n.isSetUp = !failed
 	m.Journal.Append(name, done)
 	if failed {
-		return &SetupError{Node: name, Where: n.where("setup"), Code: done.Code, Signal: done.Signal, Took: took, Err: err, Output: lastLines(written)}
+		return &SetupError{Node: name, Where: n.where("setup"), Code: done.Code, Signal: done.Signal, Took: took, Err: err,
+			Output: lastLines(written)}
 	}
 	return nil
 }

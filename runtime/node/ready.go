@@ -42,7 +42,8 @@ func readyKeys(spec *topology.Node) (keys []string) {
 	for _, k := range []struct {
 		name  string
 		given bool
-	}{{"log", r.Log != nil}, {"notify", r.Notify}, {"message", r.Message}, {"port", r.Port != ""}, {"http", r.HTTP != topology.HTTPProbe{}}, {"exec", r.Exec != ""}} {
+	}{{"log", r.Log != nil}, {"notify", r.Notify}, {"message", r.Message}, {"port", r.Port != ""},
+		{"http", r.HTTP != topology.HTTPProbe{}}, {"exec", r.Exec != ""}} {
 		if k.given {
 			keys = append(keys, k.name)
 		}
@@ -246,7 +247,8 @@ func (i Incarnation) tellProbes() {
 		if t.held {
 			took = t.heldS
 		}
-		told = append(told, event.Probe{What: t.what, Tries: t.tries, TookS: took, Held: t.held, Error: t.lastText(), Ready: p.ready && at == len(p.probes)-1})
+		told = append(told, event.Probe{What: t.what, Tries: t.tries, TookS: took, Held: t.held, Error: t.lastText(),
+			Ready: p.ready && at == len(p.probes)-1})
 	}
 	p.mu.Unlock()
 	for _, e := range told {
@@ -418,7 +420,8 @@ func (n *Node) squatted(ctx context.Context) error {
 		err := connects(bounded, at)
 		cancel()
 		if err == nil {
-			return fmt.Errorf("%s: %s (%s) would take another program for it, which listens at %s already: end that one, or give listen.%s another port, or auto",
+			return fmt.Errorf("%s: %s (%s) would take another program for it, which listens at %s already: end that one, or "+
+				"give listen.%s another port, or auto",
 				n.Spec.Name, of.key, n.where(of.key), at, of.endpoint)
 		}
 	}

@@ -64,7 +64,8 @@ func TestFile(t *testing.T) {
 	}{
 		{"out", "first\nPass", "0.003000 out first\n0.003000 out Pass", "first\nPass"},
 		{"out", "word? ", "0.003000 out Password? ", "first\nPassword? "},
-		{"err", "no terminal\nand", "0.003000 out+ Password? \n0.006000 err no terminal\n0.006000 err and", "first\nno terminal\nPassword? \nand"},
+		{"err", "no terminal\nand", "0.003000 out+ Password? \n0.006000 err no terminal\n0.006000 err and",
+			"first\nno terminal\nPassword? \nand"},
 		{"out", "secret", "0.006000 err+ and\n0.007500 +out secret", "first\nno terminal\nand\nPassword? secret"},
 		{"err", "\n", "0.007500 +out+ secret\n0.009000 +err \n", "first\nno terminal\nand\nPassword? secret"},
 		{"out", "\n\n", "0.010500 +out \n0.010500 out \n", "first\nno terminal\nand\nPassword? secret\n\n"},

@@ -33,7 +33,8 @@ func (e *StuckError) Error() string { return fmt.Sprintf("task %s did not come b
 // is done, all waits of the group end with its cause. A task that does not come back
 // within patience then, or at once when hurry is done, is left: the error is a
 // *StuckError.
-func (s *Scheduler) Run(ctx context.Context, path string, patience time.Duration, hurry <-chan struct{}, owner Owner, body func(*Task)) error {
+func (s *Scheduler) Run(ctx context.Context, path string, patience time.Duration, hurry <-chan struct{}, owner Owner,
+	body func(*Task)) error {
 	g := &Group{ctx: ctx, tasks: map[*Task]bool{}}
 	first := s.task(g, path, owner, func(t *Task) {
 		defer g.finish(t)

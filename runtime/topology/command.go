@@ -114,7 +114,8 @@ var ErrNoComponentProgram = errors.New("component = needs the path of a dagon-st
 
 // CheckPrograms finds the nodes whose program, working folder or user is not there.
 // look reports whether a program can be started; see process.LookPath.
-func (t *Topology) CheckPrograms(componentProgram string, components []string, look func(program, dir string, env []string) error) Mistakes {
+func (t *Topology) CheckPrograms(componentProgram string, components []string,
+	look func(program, dir string, env []string) error) Mistakes {
 	var mistakes Mistakes
 	wrong := func(n *Node, key, format string, args ...any) {
 		err, _ := args[len(args)-1].(error)

@@ -35,8 +35,10 @@ func SettingKeys() []Key {
 		{"grace", "DURATION", fmt.Sprintf("for a node to end before it is killed, %s", d.Grace), ""},
 		{"time_limit", "DURATION", fmt.Sprintf("of the run, %s", d.TimeLimit), ""},
 		{"seed", "NUMBER", "of all that is drawn; without it each run has a new one", ""},
-		{"links", "auto|proxy|direct", "how nodes reach each other by <node:NAME>: through a link that faults act on, or directly; auto is proxy where the script's text has net faults", ""},
-		{"contain", "auto|sealed|cgroup|supervised", "how surely nothing outlives the run: the rung of the containment ladder that it must be on, or the highest that the machine gives", ""},
+		{"links", "auto|proxy|direct", "how nodes reach each other by <node:NAME>: through a link that faults act on, or " +
+			"directly; auto is proxy where the script's text has net faults", ""},
+		{"contain", "auto|sealed|cgroup|supervised", "how surely nothing outlives the run: the rung of the containment " +
+			"ladder that it must be on, or the highest that the machine gives", ""},
 	}
 }
 
