@@ -477,3 +477,16 @@ func BenchmarkUnique(b *testing.B) {
 	twice := Ops{{Outcome: OK, Result: half}, {Outcome: OK, Result: half}}
 	measure(b, func() *Result { return Unique(twice) })
 }
+
+// TestLastRead: the last read is the one that began last, whichever a node told of first.
+func TestLastRead(t *testing.T) {
+	read := func(at time.Duration, result Value) Op {
+		return Op{F: "read", Outcome: OK, Result: result, Invoked: at, Completed: at + 1}
+	}
+	add := Op{F: "add", Value: "1", Outcome: OK, Completed: 1}
+	for _, reads := range [][]Op{{read(5, "[1]"), read(3, "[]")}, {read(3, "[]"), read(5, "[1]")}} {
+		if r := Set(append(Ops{add}, reads...), nil, SetOptions{}); r.Verdict != Valid {
+			t.Errorf("%s: %s", r.Verdict, r.Text(TextOptions{}))
+		}
+	}
+}
