@@ -1,6 +1,7 @@
 package builtins
 
 import (
+	"fmt"
 	"go.starlark.net/starlark"
 	"go.starlark.net/syntax"
 )

@@ -185,7 +185,11 @@ func Checked(thread *starlark.Thread, r *history.Result) (starlark.Value, error)
 	if err != nil {
 		return nil, err
 	}
-	return (&call{name: r.Checker, thread: thread, host: h, task: t}).checked(r)
+	v, err := (&call{name: r.Checker, thread: thread, host: h, task: t}).checked(r)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", r.Checker, err)
+	}
+	return v, nil
 }
 
 // OpsOf are the operations that a script has given an embedder's own checker: what ops()

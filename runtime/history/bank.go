@@ -93,7 +93,7 @@ func Bank(ops Ops, o BankOptions) *Result {
 	r.Summary = fmt.Sprintf("%s of %s %s not of a sound bank", thousands(bad), counted(reads, "read"), plural(bad, "is", "are"))
 	switch {
 	case reads == 0:
-		r.Summary = "no read is OK"
+		r.Summary = "no read is ok"
 	case bad == 0 && transfers > 0 && !acked:
 		r.Summary = fmt.Sprintf("of %s none is OK", counted(transfers, "transfer"))
 	case bad == 0:

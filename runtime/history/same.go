@@ -95,7 +95,11 @@ func NoDuplicates(of Elements) *Result {
 // operations, of which those that are OK gave out what they returned, or each element
 // of the list that they returned. Where none was given out it is Unknown.
 func Unique(of Elements) *Result {
-	return unique("check_unique", found(of, "given out", not()), "element")
+	r := unique("check_unique", found(of, "given out", not()), "element")
+	if r.Verdict == Unknown {
+		r.Summary = "nothing was given out"
+	}
+	return r
 }
 
 func unique(checker string, of Elements, noun string) *Result {

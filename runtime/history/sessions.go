@@ -52,9 +52,9 @@ func Sessions(ops Ops) *Result {
 		ambiguous = append(ambiguous, g.point(&ops[i], -1))
 	}
 	for _, group := range []Group{
-		{Name: "monotonic reads", Points: order},
-		{Name: "read your writes", Points: own},
-		{Name: "monotonic writes", Points: writes},
+		{Name: "against monotonic reads", Points: order},
+		{Name: "against read your writes", Points: own},
+		{Name: "against monotonic writes", Points: writes},
 		{Name: "unexpected", Points: g.unexpected},
 		{Name: "failed but read", Points: g.refused},
 	} {
@@ -66,7 +66,7 @@ func Sessions(ops Ops) *Result {
 	switch {
 	case bad > 0:
 	case g.reads == 0:
-		r.Summary = "no read is OK"
+		r.Summary = "no read is ok"
 	case g.compared == 0:
 		r.Summary = "no process has read a value after it had read or written"
 	default:

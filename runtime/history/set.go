@@ -26,7 +26,7 @@ func Set(all, read Elements, o SetOptions) *Result {
 	}
 	read, wasRead := lastRead(read)
 	if !wasRead {
-		r.Summary = "no read is OK"
+		r.Summary = "no read is ok"
 		return r.judge(false)
 	}
 	c := compare(attempted(all, not("read")), read)
@@ -41,14 +41,18 @@ func lastRead(read Elements) (list Elements, ok bool) {
 	if !isOps {
 		return read, true
 	}
-	for i := len(ops) - 1; i >= 0; i-- {
-		if o := &ops[i]; o.Outcome == OK && o.F != "add" {
-			r := &returned{how: "read"}
-			r.add(o)
-			return r, !o.Returned().IsNone()
+	var last *Op // of two that began at the same time, the one that is told later
+	for i := range ops {
+		if o := &ops[i]; o.Outcome == OK && o.F != "add" && (last == nil || o.Invoked >= last.Invoked) {
+			last = o
 		}
 	}
-	return nil, false
+	if last == nil {
+		return nil, false
+	}
+	r := &returned{how: "read"}
+	r.add(last)
+	return r, !last.Returned().IsNone()
 }
 
 // tell adds the groups of a comparison, and sums up the worst; how is what was done

@@ -411,11 +411,9 @@ func TestTextOfOperations(t *testing.T) {
 		{Set(ops[:1], List{`"m0"`}, SetOptions{}), `1 acknowledged element, and none is lost`},
 		{Set(ops[:1], List{`"m0"`, `"m0"`}, SetOptions{Once: true}), `1 of 2 elements read is duplicated: "m0" (number 2)`},
 		{Set(ops[7:8], List{`"m7"`}, SetOptions{}), `nothing was acknowledged; 1 recovered: "m7" (client 1, attempted at 0.007000s)`},
-		{Set(ops, ops, SetOptions{}), "no read is OK"},
-		{Unique(Ops{{Outcome: OK, Result: "1", Process: 4}, {Outcome: OK, Result: `"1"`, Process: 5, Node: "gen",
-			Completed: 2500 * time.Millisecond}}),
-			`1 of 2 elements is a duplicate: "1" (process 5 of gen, given out at 2.500000s, while pause(recv), net.delay(a, ` +
-				`b), c and 2 more were in force, and before it process 4, given out at 0.000000s)`},
+		{Set(ops, ops, SetOptions{}), "no read is ok"},
+		{Unique(Ops{{Outcome: OK, Result: "1", Process: 4}, {Outcome: OK, Result: `"1"`, Process: 5, Node: "gen", Completed: 2500 * time.Millisecond}}),
+			`1 of 2 elements is a duplicate: "1" (process 5 of gen, given out at 2.500000s, while pause(recv), net.delay(a, b), c and 2 more were in force, and before it process 4, given out at 0.000000s)`},
 	} {
 		if got := c.r.Text(options); got != c.want || len(got) > 2000 {
 			t.Errorf("\n got %s\nwant %s", got, c.want)
@@ -486,4 +484,17 @@ func BenchmarkUnique(b *testing.B) {
 	half := listOf(ops)
 	twice := Ops{{Outcome: OK, Result: half}, {Outcome: OK, Result: half}}
 	measure(b, func() *Result { return Unique(twice) })
+}
+
+// TestLastRead: the last read is the one that began last, whichever a node told of first.
+func TestLastRead(t *testing.T) {
+	read := func(at time.Duration, result Value) Op {
+		return Op{F: "read", Outcome: OK, Result: result, Invoked: at, Completed: at + 1}
+	}
+	add := Op{F: "add", Value: "1", Outcome: OK, Completed: 1}
+	for _, reads := range [][]Op{{read(5, "[1]"), read(3, "[]")}, {read(3, "[]"), read(5, "[1]")}} {
+		if r := Set(append(Ops{add}, reads...), nil, SetOptions{}); r.Verdict != Valid {
+			t.Errorf("%s: %s", r.Verdict, r.Text(TextOptions{}))
+		}
+	}
 }
