@@ -96,7 +96,8 @@ check_sessions(ops())`, checkHistory(func(_ *call, ops history.Ops) (*history.Re
 		{"check_linearizable", "history, model=\"register\", initial=None, key=None, time_limit=\"1m\", memory_mb=1024, message=None, soft=False", `Fails the run unless each operation can have been done at one instant while it was under way, each key for itself, or
 the given one alone. model is register (read, write), cas-register (also cas, whose value is [expected, new]), queue
 (enqueue, dequeue), stack (push, pop), mutex (acquire, release) or set (add, remove, contains, read); those are the
-names that operations have. initial is a register's value before the first write. Registers of which each value is
+names that operations have. What is "fail" is left out, and so is what returned False to op: contains is for histories
+that nodes tell. initial is a register's value before the first write. Registers of which each value is
 written once are decided at once, a million operations in a second or so. All else is a search, which time_limit and
 memory_mb bound: the run is inconclusive if it comes to one of them, as it does with thousands of operations of many
 clients on one key. Give each client few operations on each of many keys. Other tasks run meanwhile. If it fails, a

@@ -26,11 +26,12 @@ a second; a node can tell of more by the messages /invoke, /ok, /fail and /info,
 		{"op", "f, fn, value=None, key=None, client=None", `Calls fn and records that as an operation f of a client, and returns it, also if it is not ok: a value with f, key,
 value, outcome, ok, error, result and more; see operation. Give value to an operation that changes something: it is
 what was written. An operation without one is a read, and its value is what fn returned, of an answer its body, of a
-command what it wrote. The outcome is that of the action in which fn failed, or of the answer, the exit code
-of a command or the error of catch that it returned, and "info" if fn has caught an action of that outcome before;
-"info" if a wait in it was not met in time; "fail" if fn returned False; else "ok". Any other error is the script's. key is what it was done to, if the system has several. client is by default the task that the call is
-in. A client does one operation at a time, and goes on as a new process after one that ended in "info", which may
-still be done later.
+command what it wrote. The outcome is that of the action in which fn failed, or of the answer, the output of a command
+or the error of catch that it returned; "fail" if fn returned False; "info" if a wait in it was not met in time; else
+"ok". A "fail" is "info" if an action before it in fn came to "info", as where fn tries one node after another. Any
+other error is the script's. key is what it was done to, if the system has several. client is by default the task that
+the call is in. A client does one operation at a time, and goes on as a new process after one that ended in "info",
+which may still be done.
 Example:
 o = op("add", lambda: exec(web, "echo 5 >> set.txt"), value=5)
 check(o.ok, o.error)
@@ -363,7 +364,12 @@ func opAttributes() []opAttribute {
 	}
 	return []opAttribute{
 		{"client", "The client that did it.", text(func(o *history.Op) string { return o.Client })},
-		{"completed", "When it had come to its outcome, in seconds since the start; 0 while it is under way.", seconds(func(o *history.Op) time.Duration { return o.Completed })},
+		{"completed", "When it had come to its outcome, in seconds since the start; 0 while it is under way.", seconds(func(o *history.Op) time.Duration {
+			if o.Open {
+				return 0
+			}
+			return o.Completed
+		})},
 		{"error", "Why it is not ok; \"\" where it is.", text(func(o *history.Op) string { return o.Error })},
 		{"f", "What was done.", text(func(o *history.Op) string { return o.F })},
 		{"index", "Its place among all operations, from 0.", integer(func(o *history.Op) int { return o.Index })},

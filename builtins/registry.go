@@ -7,7 +7,8 @@
 // bound by that signature, and Catalogue, the documentation and the static
 // checks read the same.
 //
-// It is package script's, and no API for embedders, who find Wait and RunOf there.
+// It is package script's, and no API for embedders, who find Wait, RunOf, Act, OpsOf and
+// Checked there.
 // What it exports is for three callers:
 //
 //   - script runs a script by NewHost, Options and Host.

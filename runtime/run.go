@@ -11,6 +11,11 @@
 // the order in which nodes end, faults, and the end. A Run makes the others, connects
 // them, and finds the nodes that its callers name.
 //
+// Something is done to a node from outside of it by HTTP, Dial, Exec and ReadFile, whose
+// errors say by a *probe.Error what became of that: see package probe. What clients do to
+// the system under test is its History: by Invoke and Complete, or told by nodes; package
+// history has the checkers.
+//
 // The package knows nothing of scripts: package script drives a Run from
 // Starlark, and a Go program can drive one itself:
 //

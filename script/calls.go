@@ -299,6 +299,40 @@ func (i *inspection) checkCall(call *syntax.CallExpr, d builtins.Doc) {
 	if d.Name == "await_ready" || d.Name == "boot" {
 		i.checkAwaited(call, d.Name, values["nodes"])
 	}
+	if e := values["endpoint"]; e != nil {
+		i.checkEndpoint(d.Name, values["node"], e)
+	}
+}
+
+// checkEndpoint finds an endpoint that is written out, and that its node does not have.
+func (i *inspection) checkEndpoint(name string, node, endpoint syntax.Expr) {
+	of, ok := i.nodesOf(node)
+	literal, isLiteral := endpoint.(*syntax.Literal)
+	if !ok || !isLiteral || i.catching > 0 {
+		return
+	}
+	text, isText := literal.Value.(string)
+	for _, of := range of {
+		n := i.p.topology.Node(of)
+		if n == nil || !isText {
+			continue
+		}
+		var names []string
+		for _, e := range n.Endpoints {
+			names = append(names, e.Name)
+		}
+		if slices.Contains(names, text) {
+			continue
+		}
+		why := i.meant(text, "%q", names)
+		switch {
+		case len(names) == 0:
+			why = ": no key listen.NAME of its section gives it one"
+		case why == "":
+			why = fmt.Sprintf(" (there is %s)", strings.Join(names, ", "))
+		}
+		i.mistake(literal.TokenPos, nil, "%s: %s has no endpoint %q%s", name, of, text, why)
+	}
 }
 
 // checkAwaited finds a node that is awaited and of which nothing says when it is ready,

@@ -5,6 +5,12 @@
 //	if err != nil { … }             // a bad script or ini: nothing was started
 //	if result.Outcome != runtime.Passed { … }
 //
+// A script drives servers that know nothing of it: by actions on nodes, each with an
+// outcome, by a history of the operations that clients did, and by checkers of that. All
+// of it is in the vocabulary of every script, which "dagon-star docs" tells. A program
+// adds builtins of its own by Config.Builtins: an action by Act, a checker by OpsOf and
+// Checked, anything that waits by Wait.
+//
 // Every run keeps its recipe, from which it can be run again: see ReadRecipe.
 //
 // Run ends every process that it has started before it returns. It prints

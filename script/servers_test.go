@@ -18,6 +18,11 @@ command = sh -c 'echo up; exec sleep 60'
 ready.log = up
 [t]
 command = sh -c 'exec sleep 60'
+[w]
+count = 2
+command = sh -c 'exec sleep 60'
+listen.web = auto
+listen.admin = auto
 `
 	never := func(place, node, section string, line int) string {
 		return fmt.Sprintf("s.star:%s: await_ready awaits %s, and nothing says when it is ready: [%s] at t.ini:%d has a "+
@@ -41,10 +46,17 @@ command = sh -c 'exec sleep 60'
 		"print(r.pid)":                          "s.star:1:9: r is the list of the nodes of [r], which has no .pid: r1 is one of them",
 		"print([n.name for n in r], len(s), t)": "",
 		"print(topology.node(\"r3\"))":          "",
-		"print(topology.node(\"r\"), r1.pids)": "s.star:1:21: no node is named \"r\"|s.star:1:30: the node r1 has no " +
-			".pids (did you mean pid?)",
+		"print(topology.node(\"r\"), r1.pids)": "s.star:1:21: no node is named \"r\"|s.star:1:30: the node r1 has " +
+			"no .pids (did you mean pid?)",
 		"for n in r:\n  print(n.name)\nr1 = 1":    "",
-		"print(r[1:] + s, random.choice(r).name)": "",
+		"http(w1, \"web\")\ntcp(w[0], \"admin\")": "",
+		"http(w2, \"wbe\", \"/\")":                "s.star:1:10: http: w2 has no endpoint \"wbe\" (did you mean \"web\"?)",
+		"http(w[0], \"/health\")":                 "s.star:1:12: http: w1 has no endpoint \"/health\" (there is web, admin)",
+		"tcp(endpoint = \"web\", node = \"t\")": "s.star:1:16: tcp: t has no endpoint \"web\": no key listen.NAME " +
+			"of its section gives it one",
+		"catch(lambda: http(t, \"web\"))":             "",
+		"def f(n, e):\n  http(n, \"x\")\n  tcp(t, e)": "",
+		"print(r[1:] + s, random.choice(r).name)":     "",
 	} {
 		_, err := Review(Config{Source: []byte(text), Script: "s.star", TopologySource: []byte(ini), Topology: "t.ini"})
 		got := ""

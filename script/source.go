@@ -89,7 +89,7 @@ func (p *plan) add(m Mistake) {
 	}
 }
 
-// full tells whether no more mistakes of a file are told: there is no use in
+// full reports whether no more mistakes of a file are told: there is no use in
 // looking for what was meant.
 func (p *plan) full(file string) bool { return p.count[file] >= maxMistakes }
 

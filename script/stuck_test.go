@@ -107,14 +107,15 @@ func TestWasIn(t *testing.T) {
 	for name, test := range calls {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			inCall(t, test.source+"\nmin(1, 2)\nsleep(1)", func(work context.Context) { <-work.Done() }, func(r *script.Result, limit time.Duration) {
-				if want := fmt.Sprintf("the run's time limit has passed: %v; the script was in %s", limit, test.in); r.Reason != want {
-					t.Errorf("%s, want %s", r.Reason, want)
-				}
-				if !strings.HasSuffix(r.Where, test.at) {
-					t.Errorf("at %s, want %s", r.Where, test.at)
-				}
-			})
+			inCall(t, test.source+"\nmin(1, 2)\nsleep(1)", func(work context.Context) { <-work.Done() },
+				func(r *script.Result, limit time.Duration) {
+					if want := fmt.Sprintf("the run's time limit has passed: %v; the script was in %s", limit, test.in); r.Reason != want {
+						t.Errorf("%s, want %s", r.Reason, want)
+					}
+					if !strings.HasSuffix(r.Where, test.at) {
+						t.Errorf("at %s, want %s", r.Where, test.at)
+					}
+				})
 		})
 	}
 }

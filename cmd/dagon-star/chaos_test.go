@@ -139,7 +139,7 @@ func (c chaos) sole() *harm {
 	return nil
 }
 
-// did tells whether a harm of one of the kinds struck.
+// did reports whether a harm of one of the kinds struck.
 func (c chaos) did(kinds ...string) bool {
 	return slices.ContainsFunc(c.harms, func(h *harm) bool { return h.struck && slices.Contains(kinds, h.kind) })
 }

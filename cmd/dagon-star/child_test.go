@@ -186,6 +186,10 @@ func child(args []string) int {
 				home.Send(osc.NewMessage("/echo"+m.Address, m.Arguments...))
 			}
 		}()
+	case "operating":
+		operate(home)
+	case "loading":
+		load(home, steps)
 	case "counting":
 		go func() {
 			for i := 0; ; i++ {

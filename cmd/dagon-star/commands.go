@@ -128,13 +128,14 @@ func runVersion(c command) int {
 func runDocs(c command) int {
 	f := newFlags(c, "docs", "[NAME]", `
 NAME is a builtin, a module such as random, a family such as lifecycle, a key of the
-ini, or one of language, ini, scenarios and components.
+ini, one of language, ini, scenarios and components, or a scenario, which is shown.
 
 Examples:
   dagon-star docs
   dagon-star docs await_output
   dagon-star docs ready.log
   dagon-star docs language
+  dagon-star docs systems/redis/redis.star
 `)
 	if code, done := parse(c, f, 0, 1); done {
 		return code
@@ -195,10 +196,14 @@ func docs(name string) (string, bool) {
 		keys("keys of [dagon]", topology.SettingKeys())
 	}
 	if all || name == "scenarios" {
-		section("scenarios", "  "+strings.Join(scenarios.Names(), "\n  ")+"\n")
+		section("scenarios", wrap(scenariosText, "")+"\n  "+strings.Join(scenarios.Names(), "\n  ")+"\n")
 	}
 	if all || name == "components" {
 		section("components", buffy.Summaries())
+	}
+	names = append(names, scenarios.Names()...)
+	if text, ok := scenarios.Open(name); ok {
+		b.Write(text)
 	}
 	if b.Len() == 0 {
 		if n := topology.Nearest(name, names); n != "" {
@@ -210,6 +215,9 @@ func docs(name string) (string, bool) {
 }
 
 const (
+	scenariosText = "What is shipped, to be run by its name, and shown by docs: dagon-star run " +
+		"systems/redis/redis.star. Those below systems need the servers; the scripts right there are clients of a protocol, to load."
+
 	iniText = "A section is a node. Any server runs unchanged with command = its whole command line. With path = or " +
 		"component = instead, the keys that are not in the list below are passed to the program as --key=value, in the " +
 		"order of the file. A value ends at \" #\" and \" ;\", which begin a comment; back quotes around a value keep " +

@@ -5,6 +5,7 @@ package main
 import (
 	"encoding/hex"
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dagon-star/dagon-star/runtime/clock"
 	"github.com/dagon-star/dagon-star/runtime/component"
 	"github.com/dagon-star/dagon-star/runtime/osc"
 )
@@ -24,7 +26,9 @@ import (
 //	common           connect to the port at 127.0.0.1, which is no node's own address there
 //	prove            say its name, with the token
 //	swap             go on with the connection that was set aside by the last swap, if any
-//	say ADDRESS …    a message with those arguments: numbers, or strings
+//	mark N           read the clock that all processes share, and remember that as N
+//	say ADDRESS …    a message with those arguments: numbers, @N for what was read as N,
+//	                 nil, nan, or strings
 //	flood N ADDRESS  as many messages, numbered from 0
 //	again N ADDRESS  as many connections that say one message each, and close
 //	frame HEX        a frame of those bytes
@@ -53,6 +57,7 @@ type speaker struct {
 	reader *osc.Reader
 	aside  net.Conn
 	rest   []byte // of half a frame
+	marks  map[string]int64
 }
 
 func (s *speaker) connect(address string) {
@@ -122,13 +127,26 @@ func (s *speaker) step(words []string) (code int, over bool) {
 	case "say":
 		var args []any
 		for _, word := range words[2:] {
-			if n, err := strconv.ParseInt(word, 10, 32); err == nil {
+			n, err := strconv.ParseInt(word, 10, 32)
+			switch {
+			case err == nil:
 				args = append(args, int32(n))
-			} else {
+			case word[0] == '@':
+				args = append(args, s.marks[word[1:]])
+			case word == "nil":
+				args = append(args, nil)
+			case word == "nan":
+				args = append(args, math.NaN())
+			default:
 				args = append(args, word)
 			}
 		}
 		s.write(framed(packet(words[1], args...)))
+	case "mark":
+		if s.marks == nil {
+			s.marks = map[string]int64{}
+		}
+		s.marks[words[1]] = clock.Monotonic()
 	case "flood":
 		var all []byte
 		for i := range number(1) {

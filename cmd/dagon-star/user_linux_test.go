@@ -43,6 +43,8 @@ ready.exec = test -O own && test "$(id -un)" = nobody
 `)
 	star := write("s.star", `boot(s)
 assert.eq(output(s), "nobody\n/nonexistent nobody nobody\nfor s\nup\n")
+assert.eq(exec(s, "id -un; test -O own && cat own; (setsid sleep 1000 &); echo $HOME").out, "nobody\nmine\n/nonexistent\n")
+assert.eq(catch(lambda: exec(s, "sleep 1000", timeout = "100ms")).outcome, "info")
 shutdown(s)
 wipe(s)
 boot(s)

@@ -243,7 +243,7 @@ func (s *Server) Close() error {
 		k.listener.Close()
 	}
 	for c := range s.conns {
-		c.end("the run has ended")
+		c.Close("the run has ended")
 	}
 	s.mu.Unlock()
 	s.running.Wait()
@@ -525,7 +525,7 @@ func (s *Server) giveWay() time.Duration {
 		return wait
 	}
 	s.strangers = s.strangers[1:]
-	oldest.end(fmt.Sprintf("it had not said who it is, and %d others after it had not either", s.o.MaxUnidentified))
+	oldest.Close(fmt.Sprintf("it had not said who it is, and %d others after it had not either", s.o.MaxUnidentified))
 	return s.o.GiveWayAfter
 }
 

@@ -110,6 +110,23 @@ func BenchmarkReceived(b *testing.B) {
 			event.Parse(line)
 		}
 	})
+	b.Run("read a log", func(b *testing.B) { // a line each
+		var log bytes.Buffer
+		w := event.NewWriter(&log)
+		w.Write(event.Event{Detail: event.RunStarted{Format: event.Format}})
+		for seq := 1; seq < b.N; seq++ {
+			e.Seq = int64(seq)
+			w.Append(e)
+		}
+		w.Flush()
+		b.ReportAllocs()
+		b.ResetTimer()
+		for _, err := range event.All(&log) {
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }
 
 // FuzzOperation: an operation is written by hand as by encoding/json, and comes back as

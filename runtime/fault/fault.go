@@ -9,6 +9,7 @@
 package fault
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -226,7 +227,7 @@ func (b *Book) Heal(which func(l *Life, node string) bool) *Step {
 			}
 			h.life.nodes = append(h.life.nodes, h.nodes...)
 		}
-		slices.SortStableFunc(b.lives, func(a, b *Life) int { return int(a.ID - b.ID) })
+		slices.SortStableFunc(b.lives, func(a, b *Life) int { return cmp.Compare(a.ID, b.ID) })
 	})
 }
 

@@ -185,8 +185,7 @@ func (n *Node) setUp(ctx context.Context, s surroundings) error {
 	var written []byte
 	if out != nil {
 		done.Code, done.Signal, written = out.Code, out.Signal, append(out.Stdout, out.Stderr...)
-		// It is no output of an incarnation, and is to be found all the same.
-		if err := os.WriteFile(strings.TrimSuffix(n.logFile, ".log")+".setup.log", written, 0o644); err != nil {
+		if err := n.keepSetup(began, written); err != nil {
 			return &journal.LogError{Err: fmt.Errorf("output of the setup of %s: %w", name, err)}
 		}
 	}
@@ -210,6 +209,17 @@ func (n *Node) setUp(ctx context.Context, s surroundings) error {
 			Output: lastLines(written)}
 	}
 	return nil
+}
+
+// keepSetup writes what a setup has written into a file of its own, after that of those
+// before: it is no output of an incarnation. No node has a log of that name.
+func (n *Node) keepSetup(began time.Duration, written []byte) error {
+	f, err := os.OpenFile(strings.TrimSuffix(n.logFile, ".log")+".setup", os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(f, "%.6f --- setup\n%s", began.Seconds(), written)
+	return errors.Join(err, f.Close())
 }
 
 // lastLines are the last lines of a text, for an error to quote.

@@ -302,7 +302,7 @@ func (n *Node) CanReach(s roster.State) error {
 	case s == roster.StateReady && ready.IsZero():
 		return cannot("%s does not say when it is ready. Give it ready.log = REGEX, ready.port = ENDPOINT, ready.http = ENDPOINT/PATH, "+
 			"ready.exec = SHELL, ready.notify = true or ready.message = true", place)
-	case (s == roster.StateDone || s == roster.StateStarted) && !ready.Message && !n.Phoned:
+	case (s == roster.StateDone || s == roster.StateStarted) && n.Spec.Words != nil && !ready.Message && !n.Phoned:
 		return cannot("%s is no program that speaks OSC, so that it never says it: await_output and await_exit see what it does, "+
 			"and ready.message = true says that it speaks OSC", place)
 	}
@@ -476,6 +476,9 @@ func (i Incarnation) httpTrial(h topology.HTTPProbe) *trial {
 		answer, err := client.Do(ctx, probe.Request{Path: path})
 		if answer != nil && (answer.Status < 200 || answer.Status > 399) {
 			return errors.New(strings.TrimSpace(fmt.Sprintf("%d %s", answer.Status, firstLine(answer.Body))))
+		}
+		if answer != nil && len(answer.Body) == maxAnswer { // a page that is longer is an answer too
+			return nil
 		}
 		return problemOf(err)
 	}

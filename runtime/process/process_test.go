@@ -470,7 +470,7 @@ func testKilledOrEnded(t *testing.T, d Driver) {
 	}
 }
 
-// alive tells whether a process is there and no zombie.
+// alive reports whether a process is there and no zombie.
 func alive(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err == nil && stat[bytes.LastIndexByte(stat, ')')+2] != 'Z'

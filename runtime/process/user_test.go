@@ -31,7 +31,7 @@ func TestUser(t *testing.T) {
 			var errs bytes.Buffer
 			tag := fmt.Sprintf("TOKEN=%s-%d", rung, os.Getpid()) // no other test may have it
 			p, err := d.Start(Spec{
-				Argv: []string{"/bin/sh", "-c", "id -u; id -g; id -G; sleep 600 & echo again >/dev/stdout; exec sleep 600"},
+				Argv: []string{"/bin/sh", "-c", "id -u; id -g; id -G; sh -c 'echo again >/dev/stdout; kill -STOP $$' & wait"},
 				Env:  []string{"PATH=/bin:/usr/bin", tag}, Tag: tag, Dir: dir,
 				Credential: &Credential{Name: "somebody", UID: 65534, GID: 65533, Groups: []uint32{65533, 7}}, Stdout: out, Stderr: &errs,
 			})

@@ -104,8 +104,10 @@ func (s *Scheduler) abandon(stuck *Task) {
 func (g *Group) end() {
 	for _, t := range g.inOrder() {
 		t.owner.Interrupt(context.Cause(g.ctx))
-		t.rank = sleeps // it does not wait for its fault
-		t.wake(t.waiting, sleeps)
+		if t.waiting != 0 { // else it keeps its place
+			t.rank = sleeps // it does not wait for its fault
+			t.wake(t.waiting, sleeps)
+		}
 	}
 }
 

@@ -230,7 +230,7 @@ cwd = <SELF:v>
 		`32: command has the placeholder <b1:x:port>, and value.x of [b] is a text, which has no port`,
 		`35: cwd has the placeholder <FOLDER>, and it is what cwd says`,
 		`36: template.x is put into the folder that the run gives to the node, and [n] has cwd at line 35 instead of one: take one of them away`,
-		`38: command is "x 'y\nz": words as a shell has them: invalid command line string was expected`,
+		`38: command is "x 'y\nz": words as a shell has them, with every quote closed was expected`,
 		`41: the line is indented as one of command at line 38, which the comment at line 40 has ended: indent that comment too, or take it away`,
 		`42: ready.exec is "": a command of the shell was expected`,
 		`43: ready.http is "web": [c] has no listen.web`,

@@ -254,7 +254,7 @@ seed = -1
 		`t.ini:19: addr has the placeholder <worker:data>, and [worker] has no listen.data`,
 		`t.ini:19: addr has the placeholder <self>, and there is no node "self": did you mean <SELF>? (write << for a <)`,
 		`t.ini:21: listen.web is "99999": a port, auto, udp:PORT or udp:auto, under a name of letters, digits, - and _ was expected`,
-		`t.ini:22: args is "'open": words as a shell has them: invalid command line string was expected`,
+		`t.ini:22: args is "'open": words as a shell has them, with every quote closed was expected`,
 		`t.ini:23: "[f] trailing": nothing was expected after ]`,
 		`t.ini:24: [g] has more than one role: one of role, leader and sender was expected`,
 		`t.ini:28: color has no value: color = value was expected`,
@@ -285,10 +285,13 @@ seed = -1
 		"[a]\npath = x\nname = ../b": `t.ini:3: name is "../b"`,
 		"[../a]\npath = x":           "t.ini:1: [../a] is the node's name too: a name without / ",
 		"[" + strings.Repeat("a", 101) + "]\npath = x": "has at most 100 bytes",
-		"[a]\npath = x\nargs = a; b": "t.ini:3: args is \"a; b\": words as a shell has them, with " +
-			"quotes around ; & | was expected",
-		"[a]\npath = x\ny = `z": "t.ini:3: \"y = `z\": the closing ` was expected on the same line",
-		"[a]\rpath = x":         "t.ini:1: the line has a control character",
+		"[a]\ncomand = x": "t.ini:1: [a] says nothing to run: path = a program, component = the name of a " +
+			"built-in one, or command = a whole command line was expected (did you mean command by comand at line 2?)",
+		"[a]\ncommand = x\n--bind y": "t.ini:3: \"--bind y\" is no key: key = value was expected; a line that goes on " +
+			"with the value above is indented more than its key",
+		"[a]\npath = x\nargs = a; b": "t.ini:3: args is \"a; b\": words as a shell has them, with quotes around ; & | was expected",
+		"[a]\npath = x\ny = `z":      "t.ini:3: \"y = `z\": the closing ` was expected on the same line",
+		"[a]\rpath = x":              "t.ini:1: the line has a control character",
 	} {
 		if _, err := Parse("t.ini", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %s", text, err, want)
