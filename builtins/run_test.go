@@ -252,7 +252,8 @@ func TestExamples(t *testing.T) {
 	for _, d := range builtins.Catalogue() {
 		b.WriteString(d.Example + "\n")
 	}
-	ini := strings.Replace(string(tied(t, "worker-1", "leader", "web", "db", "sender", "giles-sender")), "[web]\n", "[web]\nlisten.http = auto\n", 1)
+	ini := strings.Replace(string(tied(t, "worker-1", "leader", "web", "db", "sender", "giles-sender")), "[web]\n",
+		"[web]\nlisten.http = auto\n", 1)
 	err := script.Check(script.Config{Source: []byte(b.String()), TopologySource: []byte(ini)})
 	if err != nil {
 		t.Errorf("%v in\n%s", err, b.String())

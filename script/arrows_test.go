@@ -48,7 +48,9 @@ var mayTouch = map[string]string{
 	"runtime/internal/allocated":    "",
 	"runtime/internal/logfile":      "",
 	"runtime/internal/openfiles":    "",
-	"runtime": "runtime/history runtime/internal/openfiles runtime/probe runtime/userfile runtime/address runtime/await runtime/clock runtime/control runtime/event runtime/fault runtime/folder runtime/journal runtime/link runtime/node runtime/osc " +
+	"runtime": "runtime/history runtime/internal/openfiles runtime/probe runtime/userfile runtime/address " +
+		"runtime/await runtime/clock runtime/control runtime/event runtime/fault runtime/folder runtime/journal " +
+		"runtime/link runtime/node runtime/osc " +
 		"runtime/output runtime/process runtime/roster runtime/topology runtime/verdict",
 	"builtins": "runtime runtime/history/linearization runtime/history/transaction runtime/probe runtime/clock " +
 		"runtime/control runtime/event runtime/fault runtime/history runtime/link runtime/osc runtime/output " +
@@ -112,7 +114,8 @@ func TestArrows(t *testing.T) {
 // have outcomes of their own, in packages probe and history.
 func TestOneJudge(t *testing.T) {
 	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() && (d.Name() == ".git" || path == filepath.Join("..", "runtime", "verdict") || path == filepath.Join("..", "runtime", "history") || path == filepath.Join("..", "runtime", "probe")) {
+		if err != nil || d.IsDir() && (d.Name() == ".git" || path == filepath.Join("..", "runtime", "verdict") ||
+			path == filepath.Join("..", "runtime", "history") || path == filepath.Join("..", "runtime", "probe")) {
 			return orSkip(err)
 		}
 		if d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {

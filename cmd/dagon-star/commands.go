@@ -215,9 +215,13 @@ func docs(name string) (string, bool) {
 }
 
 const (
-	scenariosText = "What is shipped, to be run by its name, and shown by docs: dagon-star run systems/redis/redis.star. Those below systems need the servers; the scripts right there are clients of a protocol, to load."
+	scenariosText = "What is shipped, to be run by its name, and shown by docs: dagon-star run " +
+		"systems/redis/redis.star. Those below systems need the servers; the scripts right there are clients of a protocol, to load."
 
-	iniText = "A section is a node. Any server runs unchanged with command = its whole command line. With path = or component = instead, the keys that are not in the list below are passed to the program as --key=value, in the order of the file. A value ends at \" #\" and \" ;\", which begin a comment; back quotes around a value keep them. These stand for something in values, in templates, and in what a script has a node do:"
+	iniText = "A section is a node. Any server runs unchanged with command = its whole command line. With path = or " +
+		"component = instead, the keys that are not in the list below are passed to the program as --key=value, in the " +
+		"order of the file. A value ends at \" #\" and \" ;\", which begin a comment; back quotes around a value keep " +
+		"them. These stand for something in values, in templates, and in what a script has a node do:"
 
 	placeholders = `  <SELF>            the node's own address
   <NAME>            its name

@@ -241,14 +241,15 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 func TestExecBesideNode(t *testing.T) {
 	onEachRung(t, func(t *testing.T, d process.Driver) {
 		up := make(chan struct{})
-		node, err := d.Start(process.Spec{Argv: Shell("echo up; sleep 1000 & wait"), Env: append(os.Environ(), "DAGON_TOKEN=node", marker(t)),
-			Tag: "DAGON_TOKEN=node", Stdout: writerFunc(func(p []byte) (int, error) { close(up); return len(p), nil })})
+		tag := fmt.Sprintf("DAGON_TOKEN=node-%d-%s", os.Getpid(), t.Name()) // by which trees are found: no other may have it
+		node, err := d.Start(process.Spec{Argv: Shell("echo up; sleep 1000 & wait"), Env: append(os.Environ(), tag, marker(t)),
+			Tag: tag, Stdout: writerFunc(func(p []byte) (int, error) { close(up); return len(p), nil })})
 		if err != nil {
 			t.Fatal(err)
 		}
 		<-up
 		c := command(t, "echo during")
-		c.Env = append(c.Env, "DAGON_TOKEN=node")
+		c.Env = append(c.Env, tag)
 		if _, err := node.Pause(); err != nil {
 			t.Fatal(err)
 		}

@@ -2,6 +2,7 @@ package process
 
 import (
 	"encoding/binary"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -56,7 +57,7 @@ func testRelay(t *testing.T, d Driver) {
 			return err == nil
 		}
 		up := newLines("up\n")
-		tag := "RELAY=" + strconv.Itoa(heads)
+		tag := fmt.Sprintf("RELAY=%d-%d", os.Getpid(), heads)
 		p, err := d.Start(Spec{Argv: []string{program, file, strconv.Itoa(heads)}, Env: append(os.Environ(), tag), Tag: tag, Stdout: up})
 		if err != nil {
 			t.Fatal(err)

@@ -4,6 +4,7 @@ package process
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,9 +29,10 @@ func TestUser(t *testing.T) {
 			const want = "65534\n65533\n65533 7\nagain\n"
 			out := newLines(want)
 			var errs bytes.Buffer
+			tag := fmt.Sprintf("TOKEN=%s-%d", rung, os.Getpid()) // no other test may have it
 			p, err := d.Start(Spec{
 				Argv: []string{"/bin/sh", "-c", "id -u; id -g; id -G; sh -c 'echo again >/dev/stdout; kill -STOP $$' & wait"},
-				Env:  []string{"PATH=/bin:/usr/bin", "TOKEN=" + string(rung)}, Tag: "TOKEN=" + string(rung), Dir: dir,
+				Env:  []string{"PATH=/bin:/usr/bin", tag}, Tag: tag, Dir: dir,
 				Credential: &Credential{Name: "somebody", UID: 65534, GID: 65533, Groups: []uint32{65533, 7}}, Stdout: out, Stderr: &errs,
 			})
 			if err != nil {

@@ -249,7 +249,8 @@ func (t *Topology) checkProgram(n *Node) {
 	slices.SortFunc(given, func(a, b string) int { return n.lines[a] - n.lines[b] })
 	switch {
 	case len(given) == 0:
-		t.file.mistake(n.Line, "[%s] says nothing to run: path = a program, component = the name of a built-in one, or command = a whole command line was expected%s", n.Section, meantToRun(n))
+		t.file.mistake(n.Line, "[%s] says nothing to run: path = a program, component = the name of a built-in one, or "+
+			"command = a whole command line was expected%s", n.Section, meantToRun(n))
 	case len(given) > 1:
 		for _, key := range given[1:] {
 			t.file.mistake(n.lines[key], "[%s] has both %s and %s: one of them was expected", n.Section, given[0], key)

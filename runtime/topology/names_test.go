@@ -25,8 +25,10 @@ func TestPlaceholders(t *testing.T) {
 		"<13>":      "(13)", "<13:data>": "13:7", "<a&b>": "(a&b)", "<x.y>": "(x.y)", "<named>": "(other)", "<other>": "(other)",
 
 		// Text, as no name is written so.
-		"<14>hello": "<14>hello", "<b >c": "<b >c", "< b>": "< b>", "<>": "<>", "<a/b>": "<a/b>", "</b>": "</b>", "<.b>": "<.b>", "<x@y.org>": "<x@y.org>",
-		"a < b": "a < b", "a <= b && c > d": "a <= b && c > d", "<-": "<-", "<b": "<b", "<b:>": "<b:>", "<q:a:b>": "<q:a:b>", "<:own>": "<:own>",
+		"<14>hello": "<14>hello", "<b >c": "<b >c", "< b>": "< b>", "<>": "<>", "<a/b>": "<a/b>", "</b>": "</b>", "<.b>": "<.b>",
+		"<x@y.org>": "<x@y.org>",
+		"a < b":     "a < b", "a <= b && c > d": "a <= b && c > d", "<-": "<-", "<b": "<b", "<b:>": "<b:>", "<q:a:b>": "<q:a:b>",
+		"<:own>":  "<:own>",
 		"<b:a b>": "<b:a b>", "<-x>": "<-x>", "sort </etc/hosts >out": "sort </etc/hosts >out", "1 << 20": "1 << 20", "cat <<EOF": "cat <<EOF",
 		"<<": "<<", "<<<": "<<<", "<a|b>": "<a|b>", "<c=1>": "<c=1>", "<!-- b -->": "<!-- b -->", "<" + strings.Repeat("x", 101) +
 			">": "<" + strings.Repeat("x", 101) + ">",
@@ -39,9 +41,12 @@ func TestPlaceholders(t *testing.T) {
 		// Meant to be one, and none.
 		"<grösse:data>": unknown("<grösse:data>", "grösse"), "<c+2>": unknown("<c+2>", "c+2"), "<14:data>": unknown("<14:data>", "14"),
 		"<none>": unknown("<none>", "none") + " (write << for a <)", "<none:data>": unknown("<none:data>", "none"), "<_x>": unknown("<_x>", "_x"),
-		"<b:none>": "t.ini:4: k has the placeholder <b:none>, and [b] has no listen.none", "<SELF:data>": "t.ini:4: k has the placeholder <SELF:data>, and [b] has no listen.data",
-		"<b:own:prt>": "t.ini:4: k has the placeholder <b:own:prt>, and an address has no part \"prt\": host or port was expected (write << for a <)",
-		"<self>":      unknown("<self>", "self") + ": did you mean <SELF>?", "<14 days>": unknown("<14 days>", "14 days"), "<NAME:own>": unknown("<NAME:own>", "NAME"),
+		"<b:none>":    "t.ini:4: k has the placeholder <b:none>, and [b] has no listen.none",
+		"<SELF:data>": "t.ini:4: k has the placeholder <SELF:data>, and [b] has no listen.data",
+		"<b:own:prt>": "t.ini:4: k has the placeholder <b:own:prt>, and an address has no part \"prt\": host or port was " +
+			"expected (write << for a <)",
+		"<self>": unknown("<self>", "self") + ": did you mean <SELF>?", "<14 days>": unknown("<14 days>", "14 days"),
+		"<NAME:own>": unknown("<NAME:own>", "NAME"),
 	} {
 		top, err := Parse("t.ini", []byte("[b]\npath = x\nlisten.own = 1\nk = `"+value+"`\n"+others.String()))
 		if err != nil {

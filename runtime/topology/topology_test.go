@@ -285,8 +285,10 @@ seed = -1
 		"[a]\npath = x\nname = ../b": `t.ini:3: name is "../b"`,
 		"[../a]\npath = x":           "t.ini:1: [../a] is the node's name too: a name without / ",
 		"[" + strings.Repeat("a", 101) + "]\npath = x": "has at most 100 bytes",
-		"[a]\ncomand = x":            "t.ini:1: [a] says nothing to run: path = a program, component = the name of a built-in one, or command = a whole command line was expected (did you mean command by comand at line 2?)",
-		"[a]\ncommand = x\n--bind y": "t.ini:3: \"--bind y\" is no key: key = value was expected; a line that goes on with the value above is indented more than its key",
+		"[a]\ncomand = x": "t.ini:1: [a] says nothing to run: path = a program, component = the name of a " +
+			"built-in one, or command = a whole command line was expected (did you mean command by comand at line 2?)",
+		"[a]\ncommand = x\n--bind y": "t.ini:3: \"--bind y\" is no key: key = value was expected; a line that goes on " +
+			"with the value above is indented more than its key",
 		"[a]\npath = x\nargs = a; b": "t.ini:3: args is \"a; b\": words as a shell has them, with quotes around ; & | was expected",
 		"[a]\npath = x\ny = `z":      "t.ini:3: \"y = `z\": the closing ` was expected on the same line",
 		"[a]\rpath = x":              "t.ini:1: the line has a control character",

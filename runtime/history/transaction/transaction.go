@@ -103,7 +103,8 @@ func Check(ops []history.Op, o Options) (*history.Result, error) {
 		o.Level = Serializable
 	}
 	if !slices.Contains(Levels(), o.Level) {
-		return nil, fmt.Errorf("there is no level %q: it is one of %s", o.Level, strings.Trim(strings.ReplaceAll(fmt.Sprint(Levels()), " ", ", "), "[]"))
+		return nil, fmt.Errorf("there is no level %q: it is one of %s", o.Level,
+			strings.Trim(strings.ReplaceAll(fmt.Sprint(Levels()), " ", ", "), "[]"))
 	}
 	h, err := newHistory(ops)
 	if err != nil {
