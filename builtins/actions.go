@@ -19,12 +19,49 @@ import (
 )
 
 func actions() family {
-	const timeout = " timeout is as for await_ready."
-	return family{"actions", "Do something to a node from outside of it. An action has an outcome: \"ok\", it was done; \"fail\", it was surely not done, as a connection was refused, the answer was 4xx, or a command exited with another code than 0; \"info\", nobody knows, as there was no answer in time, the connection was reset after something was sent, or the answer was 5xx. One that is not ok is an error, which op() records, wait_until takes for \"not yet\", and catch() returns with kind \"action\" and its outcome. Actions reach a node whatever net.* does to its links.", []builtin{
-		{"http", "node, endpoint, path=\"/\", method=None, json=None, body=None, headers=None, check=True, follow=False, tls=False, timeout=None", "Sends an HTTP request to an endpoint of the node, and returns the answer: a value with status, ok, headers, a dict with lower-case names, body, a string, json, the body decoded, and url. json is a value that is sent as JSON; body is a string. The method is POST where there is one of these, else GET. An answer of 400 and above is an error, unless check=False. No redirect is followed unless follow=True. tls=True speaks HTTPS, tls=\"FILE\" trusts the certificates of a file in the node's folder. Connections are kept. A body may have 16 MiB." + timeout + " Example: check(http(db, \"http\", \"/health\", timeout=\"2s\").json[\"ok\"]).", httpRequest},
-		{"tcp", "node, endpoint, tls=False, timeout=None", "Connects to a TCP endpoint of the node, and returns the connection, which has .send(data), .line(), without its end, .read(n), n bytes, .read_until(delim), with delim at its end, .read_all(), to the end of the connection, and .close(); all that reads returns a string, of up to 16 MiB, and takes a timeout. tls is as for http." + timeout + " Example: c = tcp(db, \"port\").", dial},
-		{"exec", "node, cmd, input=None, env=None, check=True, timeout=None", "Runs a command beside the node, which need not run: in its folder and environment, as its user, and contained as it is. cmd is a line for a shell, or a list of words; placeholders are filled in as in the ini. input is what it reads: a string, or a list of lines. It returns a value with code, ok, out and err, strings of up to 16 MiB each. A code other than 0 is an error, unless check=False. A command is no part of the node: pause, limit and kill leave it alone. When it has ended, or at the timeout, all that it has started is killed." + timeout + " Example: check(exec(leader, \"echo <NAME>\").out == leader.name + \"\\n\").", execute},
-		{"read", "node, file", "The text of a file that the node has written, of up to 64 MiB. A relative path begins in the node's folder. That there is no such file is an action's error. Example: lines = read(db, \"out.txt\").split(\"\\n\").", readFile},
+	return family{"actions", `Do something to a node from outside of it. An action has an outcome. "ok": it was done. "fail": it was surely not
+done; the connection was refused, nothing was sent, an answer was 4xx, or a command exited with a code that is not 0.
+"info": nobody knows; no answer came in time, the connection ended after something was sent, an answer was 5xx, or a
+signal ended a command. An action that is not ok is an error: it ends the script, unless op records it, wait_until
+takes it for "not yet", or catch returns it, with kind "action" and its outcome. An endpoint is the NAME of a key
+listen.NAME of the node's section. Actions reach a node whatever net.* does to its links. What has to run for long,
+such as a consumer, is no action but a section of its own.`, []builtin{
+		{"http", "node, endpoint, path=\"/\", method=None, json=None, body=None, headers=None, check=True, follow=False, tls=False, timeout=None", `Sends an HTTP request to an endpoint of the node, and returns the answer: a value with status, ok, outcome, headers,
+body, json and url; see response. json is a value that is sent as JSON; body is a string or bytes; headers is a dict.
+The method is POST if there is json or body, else GET. An answer of 400 and above is an error, unless check=False. No
+redirect is followed, and one is ok, unless follow=True. tls=True speaks HTTPS; tls="FILE" does too, and trusts the
+certificates of a file in the node's folder alone. Connections are kept, one client for each node; no proxy is used. A
+body may have 16 MiB. timeout is as for await_ready.
+Example:
+check(http(web, "http", "/greeting.txt", timeout="2s").body == "hello\n")
+missing = http(web, "http", "/nope", check=False)
+check((missing.status, missing.outcome) == (404, "fail"))`, httpRequest},
+		{"tcp", "node, endpoint, tls=False, timeout=None", `Connects to a TCP endpoint of the node, and returns the connection, which has .send(data), .line(), without its end,
+.read(n), n bytes, .read_until(delim), with delim at its end, .read_all(), to the end of the connection, and .close().
+What reads returns a string of up to 16 MiB. All but .close() take a timeout, and are actions: an error is "info" once
+anything was sent on the connection, and "fail" before. tls is as for http. timeout is as for await_ready.
+Example:
+c = tcp(web, "http")
+c.send("GET /greeting.txt HTTP/1.0\r\n\r\n")
+check(c.line().startswith("HTTP/1.0 200"))
+c.read_until("\r\n\r\n")
+check(c.read(5) == "hello")`, dial},
+		{"exec", "node, cmd, input=None, env=None, check=True, timeout=None", `Runs a command beside the node, which need not run: in its folder and environment, to which env, a dict, is added, as
+its user, and contained as it is. cmd is a line for a shell, or a list of words; placeholders are filled in as in the
+ini. input is what it reads: a string, or a list of lines. It returns a value with out and err, strings of up to 16 MiB
+each, code, ok and signal; see output. A code other than 0, or a signal, is an error, unless check=False. That it did
+not end within timeout is always an error, and its output is lost: for a command that waits for more, such as a
+consumer, use "timeout 2 CMD" with check=False, or a section of its own. A command is no part of the node: pause, limit
+and kill leave it alone. When it has ended, or at the timeout, all that it has started is killed. timeout is as for
+await_ready.
+Example:
+exec(web, "cat >> list.txt", input=["a", "b"])
+check(exec(web, ["wc", "-l", "list.txt"]).out == "2 list.txt\n")
+check(exec(web, "echo <NAME> at <SELF:http> >&2; exit 3", check=False).code == 3)`, execute},
+		{"read", "node, file", `The text of a file that the node has written, of up to 64 MiB. A relative path begins in the node's folder. That there
+is no such file is an action's error.
+Example:
+check(read(web, "greeting.txt") == "hello\n")`, readFile},
 		{"base64.encode", "data", "Data, a string or bytes, as base64. Example: key = base64.encode(\"x\").", func(c *call) (starlark.Value, error) {
 			data, err := c.data("data")
 			return starlark.String(base64.StdEncoding.EncodeToString([]byte(data))), err
@@ -349,7 +386,8 @@ func dial(c *call) (starlark.Value, error) {
 
 // reader is a method that reads.
 func (v *connValue) reader(name, params string, read func(*call, context.Context) ([]byte, error)) *starlark.Builtin {
-	return builtin{name: "connection." + name, params: strings.TrimPrefix(params+", timeout=None", ", "), call: func(c *call) (starlark.Value, error) {
+	params = strings.TrimPrefix(params+", timeout=None", ", ")
+	return builtin{name: "connection." + name, params: params, call: func(c *call) (starlark.Value, error) {
 		var data []byte
 		err := c.act(v.node, name+" "+v.endpoint, func(ctx context.Context) (err error) {
 			data, err = read(c, ctx)
@@ -454,10 +492,38 @@ func execute(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	return frozenStruct("output", starlark.StringDict{
-		"code": starlark.MakeInt(out.Code), "ok": starlark.Bool(out.Code == 0), "signal": starlark.String(out.Signal),
-		"out": starlark.String(out.Stdout), "err": starlark.String(out.Stderr),
-	}), nil
+	return &outputValue{out}, nil
+}
+
+// outputValue is what a command came to as a script has it.
+type outputValue struct{ out *probe.Output }
+
+var _ starlark.HasAttrs = (*outputValue)(nil)
+
+func (v *outputValue) String() string {
+	return fmt.Sprintf("output(code = %d, out = %s, err = %s)", v.out.Code, starlark.String(v.out.Stdout), starlark.String(v.out.Stderr))
+}
+func (v *outputValue) Type() string          { return "output" }
+func (v *outputValue) Freeze()               {}
+func (v *outputValue) Truth() starlark.Bool  { return true }
+func (v *outputValue) Hash() (uint32, error) { return 0, fmt.Errorf("unhashable: output") }
+func (v *outputValue) AttrNames() []string   { return []string{"code", "err", "ok", "out", "signal"} }
+
+// Attr is an attribute of what a command came to.
+func (v *outputValue) Attr(name string) (starlark.Value, error) {
+	switch name {
+	case "code":
+		return starlark.MakeInt(v.out.Code), nil
+	case "err":
+		return starlark.String(v.out.Stderr), nil
+	case "ok":
+		return starlark.Bool(v.out.Code == 0), nil
+	case "out":
+		return starlark.String(v.out.Stdout), nil
+	case "signal":
+		return starlark.String(v.out.Signal), nil
+	}
+	return nil, nil
 }
 
 // maxTold is how much of a command the log tells, in bytes.

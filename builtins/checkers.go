@@ -17,26 +17,110 @@ import (
 )
 
 func checkers() family {
-	const same = " message and soft are as for check."
-	return family{"checkers", "Compare what the system was given with what it gave back, or judge a whole history. Each is given operations, as of ops(), or plain lists, of which everything was acknowledged. Elements are compared as texts: 5 is the same as \"5\". A checker fails the run where the history is wrong, and tells which elements, in ranges, where the first is from, and the faults in force then. Where nothing was acknowledged or nothing read, the run is inconclusive, unless it fails. A checker returns what it found: a value with verdict, \"valid\", \"unknown\" or \"invalid\", and text.", []builtin{
-		{"check_set", "attempts, read=None, duplicates=True, message=None, soft=False", "Fails the run unless everything that was acknowledged is in what was read, and nothing else is but what nobody knows the outcome of. attempts are operations that add an element, or a list; read is a list, or operations of which the last that is ok returned one, and without it the reads among attempts. duplicates=False fails where an element is there more often than it was added." + same + " Example: check_set(ops(\"add\"), output(leader).split(\"\\n\")).", checkSet},
-		{"check_queue", "enqueued, dequeued=None, duplicates=True, message=None, soft=False", "Fails the run unless everything that was put into a queue and acknowledged came out of it, as often, and nothing else did but what nobody knows the outcome of. What is still in it counts as lost: drain it first. Both are operations or lists; without dequeued they are operations with \"dequeue\" and \"drain\" among them. duplicates is as for check_set." + same + " Example: check_queue(ops(), soft=True).", checkQueue},
-		{"check_unique", "given, message=None, soft=False", "Fails the run if the system has given the same out more than once, such as an id. given are operations or a list." + same + " Example: check_unique(ops(\"new_id\")).", checkUnique},
-		{"check_set_full", "history, linearizable=False, duplicates=True, message=None, soft=False", "Looks at each element of a set over time: operations called \"read\" return all that is there, all others add their value. It fails where an element is lost or was never added; with linearizable=True also where it is stale, known and missing in a read that began later." + same + " Example: check_set_full(ops(), soft=True).", checkHistory(func(c *call, ops history.Ops) (*history.Result, error) {
+	return family{"checkers", `Compare what the system was given with what it gave back, or judge a whole history. Each is given operations, as of
+ops(), or a plain list, of which everything was acknowledged. Elements are compared as texts: 5 is the same as "5". A
+checker fails the run if the history is wrong, and says which elements, in ranges, where the first is from, and which
+faults were in force then. If nothing was acknowledged, or nothing read, it has shown nothing: the run is
+inconclusive, unless it fails. A checker returns what it found: a value with verdict, "valid", "unknown" or "invalid",
+and text. message and soft are as for check. For records of files there are also check_same and check_subset.`, []builtin{
+		{"check_set", "attempts, read=None, duplicates=True, message=None, soft=False", `Fails the run unless everything that was acknowledged is in what was read, and nothing else is but what nobody knows
+the outcome of. attempts are operations that add an element, or a list. read is a list, or operations of which the
+last that is ok returned one; without it, the operations among attempts that are called "read". duplicates=False fails
+if an element is there more often than it was added.
+Example:
+for i in range(3):
+    op("add", lambda: exec(web, "echo %d >> set.txt" % i), value=i)
+check_set(ops("add"), read(web, "set.txt").split())`, checkSet},
+		{"check_set_full", "history, linearizable=False, duplicates=True, message=None, soft=False", `Looks at each element of a set over time: operations called "read" return all that is there, all others add their
+value. It fails if an element is lost or was never added; with linearizable=True also if it is stale: known, and
+missing in a read that began later. duplicates is as for check_set. It is inconclusive if no element was read and
+stayed. An element that was never read is a note.
+Example:
+for i in range(3):
+    op("add", lambda: exec(web, "echo %d >> set.txt" % i), value=i)
+    op("read", lambda: read(web, "set.txt").split())
+check_set_full(ops(), linearizable=True)`, checkHistory(func(c *call, ops history.Ops) (*history.Result, error) {
 			return history.SetFull(ops, history.SetFullOptions{Once: c.isFalse("duplicates"), Linearizable: c.truth("linearizable")}), nil
 		})},
-		{"check_sequence", "sent, received=None, gaps=False, duplicates=False, message=None, soft=False", "Fails the run unless what each sender has sent was received in its order, without gaps and once; gaps=True and duplicates=True allow these. A sender is a client of operations; a list has one. Where only one list is given it is what was received, and its numbers are the sequence: m1, m2, m3." + same + " Example: check_sequence(ops(\"send\"), output(leader).split(\"\\n\"), gaps=True).", checkSequence},
-		{"check_counter", "history, start=0, message=None, soft=False", "Fails the run unless every read of a counter, one for each key, is at least what had surely been added when it began, and at most what may have been when it ended. Operations called \"read\" return a whole number; all others add their value, 1 where they have none." + same + " Example: check_counter(ops(), soft=True).", checkHistory(func(c *call, ops history.Ops) (*history.Result, error) {
+		{"check_queue", "enqueued, dequeued=None, duplicates=True, message=None, soft=False", `Fails the run unless everything that was put into a queue and acknowledged came out of it, as often, and nothing else
+did but what nobody knows the outcome of. What is still in it counts as lost: drain it first. Both are operations or
+lists; without dequeued, they are operations with those called "dequeue" and "drain" among them, each of which returns
+an element or a list. duplicates is as for check_set.
+It is inconclusive if what is missing may have been taken by a dequeue that nobody knows the outcome of.
+Example:
+for i in range(3):
+    op("enqueue", lambda: exec(web, "echo %d >> queue.txt" % i), value=i)
+op("drain", lambda: read(web, "queue.txt").split())
+check_queue(ops())`, checkQueue},
+		{"check_sequence", "sent, received=None, gaps=False, duplicates=False, message=None, soft=False", `Fails the run unless what each sender has sent was received in its order, without gaps and once; gaps=True and
+duplicates=True allow these. A sender is a client of operations; a list has one. If only one list is given it is what
+was received, and its numbers are the sequence: m1, m2, m3. What was sent after the last that came is a note.
+Example:
+for i in range(3):
+    op("send", lambda: exec(web, "echo m%d >> log.txt" % i), value="m%d" % i)
+check_sequence(ops("send"), read(web, "log.txt").split())`, checkSequence},
+		{"check_counter", "history, start=0, message=None, soft=False", `Fails the run unless every read of a counter, one for each key, is at least what had surely been added when it began,
+and at most what may have been when it ended. Operations called "read" return a whole number; all others add their
+value, 1 if they have none. start is what the counters begin at.
+Example:
+for i in range(3):
+    op("add", lambda: exec(web, "echo >> count.txt"), value=1)
+    op("read", lambda: int(exec(web, "wc -l < count.txt").out.strip()))
+check_counter(ops())`, checkHistory(func(c *call, ops history.Ops) (*history.Result, error) {
 			start, err := c.integer("start", 0, math.MinInt64)
 			return history.Counter(ops, history.CounterOptions{Start: start}), err
 		})},
-		{"check_bank", "history, total=None, negative=False, message=None, soft=False", "Fails the run unless every read of a bank sums to the total, by default that of the first read, and no balance is below zero, unless negative=True. Operations called \"read\" return a dict, account to balance, or a list of balances." + same + " Example: check_bank(ops(), total=100, soft=True).", checkHistory(func(c *call, ops history.Ops) (*history.Result, error) {
+		{"check_unique", "given, message=None, soft=False", `Fails the run if the system has given the same out more than once, such as an id. given are operations or a list.
+Example:
+for i in range(3):
+    op("new_id", lambda: exec(web, "cat /proc/sys/kernel/random/uuid").out)
+check_unique(ops("new_id"))`, checkUnique},
+		{"check_bank", "history, total=None, negative=False, message=None, soft=False", `Fails the run unless every read of a bank sums to the total, by default that of the first read, and no balance is
+below zero, unless negative=True. Operations called "read" return a dict, account to balance, or a list of balances;
+all others are passed over.
+Example:
+exec(web, "echo 60 40 > bank.txt")
+op("read", lambda: [int(b) for b in read(web, "bank.txt").split()])
+check_bank(ops(), total=100)`, checkHistory(func(c *call, ops history.Ops) (*history.Result, error) {
 			total, err := c.value("total")
 			return history.Bank(ops, history.BankOptions{Total: total, AllowNegative: c.truth("negative")}), err
 		})},
-		{"check_sessions", "history, message=None, soft=False", "Fails the run unless there is an order of the values that were written for each key in which every process reads nothing older than what it has read or written before, and writes in its own order. Operations are called \"read\" and \"write\"; each value is to be written once." + same + " Example: check_sessions(ops(), soft=True).", checkHistory(func(_ *call, ops history.Ops) (*history.Result, error) { return history.Sessions(ops), nil })},
-		{"check_linearizable", "history, model=\"register\", initial=None, key=None, time_limit=\"1m\", memory_mb=1024, message=None, soft=False", "Fails the run unless each operation can have been done at one instant while it was under way, each key for itself, or the given one alone. model is register (read, write), cas-register (and cas, whose value is [expected, new]), queue (enqueue, dequeue), stack (push, pop), mutex (acquire, release) or set (add, remove, contains, read); initial is a register's value before the first write. Registers of which each value is written once are decided at once; all else is a search, which time_limit and memory_mb bound: the run is inconclusive where it comes to one. Other tasks run meanwhile. Where it fails, a picture of the key is in the run's folder, linearizability.html." + same + " Example: check_linearizable(ops(), soft=True).", checkLinearizable},
-		{"check_transactions", "history, level=\"serializable\", process=False, message=None, soft=False", "Fails the run where transactions have read what the level of isolation forbids, and tells the cycle in words. The value of one is a list of micro-operations, [\"append\", key, element] and [\"r\", key, None], or [\"w\", key, value] for registers, and its result is that list with what was read; every element and value is written once. level is read-uncommitted, read-committed, repeatable-read, snapshot-isolation, serializable or strict-serializable; process=True demands too that each process sees its own in their order. That nothing is found does not prove isolation. Other tasks run meanwhile." + same + " Example: check_transactions(ops(\"txn\"), soft=True).", checkTransactions},
+		{"check_sessions", "history, message=None, soft=False", `Fails the run unless there is an order of the values that were written for each key in which every process reads
+nothing older than what it has read or written before, and writes in its own order: monotonic reads, read your writes,
+monotonic writes. Operations are called "read" and "write"; each value is to be written once. It is inconclusive if no
+process has read after it had read or written.
+Example:
+op("write", lambda: exec(web, "echo 1 > x.txt"), value="1", key="x")
+op("read", lambda: read(web, "x.txt").strip(), key="x")
+check_sessions(ops())`, checkHistory(func(_ *call, ops history.Ops) (*history.Result, error) { return history.Sessions(ops), nil })},
+		{"check_linearizable", "history, model=\"register\", initial=None, key=None, time_limit=\"1m\", memory_mb=1024, message=None, soft=False", `Fails the run unless each operation can have been done at one instant while it was under way, each key for itself, or
+the given one alone. model is register (read, write), cas-register (also cas, whose value is [expected, new]), queue
+(enqueue, dequeue), stack (push, pop), mutex (acquire, release) or set (add, remove, contains, read); those are the
+names that operations have. What is "fail" is left out, and so is what returned False to op: contains is for histories
+that nodes tell. initial is a register's value before the first write. Registers of which each value is
+written once are decided at once, a million operations in a second or so. All else is a search, which time_limit and
+memory_mb bound: the run is inconclusive if it comes to one of them, as it does with thousands of operations of many
+clients on one key. Give each client few operations on each of many keys. Other tasks run meanwhile. If it fails, a
+picture of the key is in the run's folder, linearizability.html.
+Example:
+def put(value):
+    exec(web, "echo %s > new.txt && mv new.txt x.txt" % value)
+for value in ("a", "b"):
+    op("write", lambda: put(value), value=value)
+    op("read", lambda: read(web, "x.txt").strip())
+check_linearizable(ops(), model="register")`, checkLinearizable},
+		{"check_transactions", "history, level=\"serializable\", process=False, message=None, soft=False", `Fails the run if transactions have read what the level of isolation forbids, and tells the cycle in words. The value
+of one is a list of micro-operations, ["append", key, element] and ["r", key, None], or ["w", key, value] and ["r",
+key, None] for registers, and its result is that list with what was read. Every element and value is written once.
+level is read-uncommitted, read-committed, repeatable-read, snapshot-isolation, serializable or strict-serializable;
+process=True demands too that each process sees its own in their order. That nothing is found does not prove
+isolation. Other tasks run meanwhile.
+Example:
+def txn():
+    exec(web, "echo 1 >> x.txt")
+    return [["append", "x", 1], ["r", "x", [int(v) for v in read(web, "x.txt").split()]]]
+op("txn", txn, value=[["append", "x", 1], ["r", "x", None]])
+check_transactions(ops("txn"), level="serializable")`, checkTransactions},
 	}}
 }
 
@@ -266,7 +350,8 @@ func (h *Host) inconclusive(reason, where, during string) {
 }
 
 // checkOf calls a checker of what was attempted and what was found.
-func checkOf(attempts, found string, check func(a, f history.Elements, o history.SetOptions) *history.Result) func(*call) (starlark.Value, error) {
+func checkOf(attempts, found string, check func(a, f history.Elements, o history.SetOptions) *history.Result,
+) func(*call) (starlark.Value, error) {
 	return func(c *call) (starlark.Value, error) {
 		a, err := c.toCompare(attempts)
 		if err != nil {

@@ -53,7 +53,8 @@ func faults(t *testing.T, source string) string {
 	seed := uint64(7)
 	r, _ := run(t, script.Config{Driver: slow{driver}, TopologySource: ini(t, "a", "b", "c", "d"), Seed: &seed,
 		Source: []byte("fork(topology.nodes)\nawait_ready(topology.nodes)\n" + source),
-		Builtins: starlark.StringDict{"dawdle": starlark.NewBuiltin("dawdle", func(*starlark.Thread, *starlark.Builtin, starlark.Tuple, []starlark.Tuple) (starlark.Value, error) {
+		Builtins: starlark.StringDict{"dawdle": starlark.NewBuiltin("dawdle", func(*starlark.Thread, *starlark.Builtin,
+			starlark.Tuple, []starlark.Tuple) (starlark.Value, error) {
 			dawdle()
 			return starlark.None, nil
 		})}})

@@ -93,7 +93,8 @@ func (v *values) text() string {
 	return string(s)
 }
 
-var words = []string{"", "a", "b-1", "/x", "start", "KILL", "now", "10ms", "64MiB", "limit.memory", "(.*)", "giles/received.txt", "hTFNsb", "\x00", "\xff"}
+var words = []string{"", "a", "b-1", "/x", "start", "KILL", "now", "10ms", "64MiB", "limit.memory", "(.*)",
+	"giles/received.txt", "hTFNsb", "\x00", "\xff"}
 
 func (v *values) next(depth int) starlark.Value {
 	kind := v.byte() % 20

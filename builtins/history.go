@@ -1,6 +1,7 @@
 package builtins
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -10,6 +11,7 @@ import (
 
 	"go.starlark.net/lib/json"
 	"go.starlark.net/starlark"
+	"go.starlark.net/starlarkstruct"
 	"go.starlark.net/syntax"
 
 	"github.com/dagon-star/dagon-star/runtime"
@@ -18,12 +20,38 @@ import (
 )
 
 func operations() family {
-	return family{"history", "What clients do to the system under test, as operations with outcomes: \"ok\", it was done; \"fail\", it was surely not done; \"info\", nobody knows. The operations of a run are in its folder, history.jsonl, as Jepsen and Elle read them.", []builtin{
-		{"op", "f, fn, value=None, key=None, client=None", "Calls fn and records that as an operation f of a client, and returns it: a value with f, key, value, client, process, outcome, ok, error, result, invoked and completed, in seconds since the start, index and node. " +
-			"Give value to an operation that changes something: it is what was written; without one the operation is a read, and its value is what fn returned. The outcome is that of the action in which fn failed, but info where it has caught one of that outcome before; info where a wait in it was not met in time; fail where fn returned False; else ok. Any other error is the script's. " +
-			"client is by default the task that the call is in. A client does one operation at a time, and goes on as a new process after one that ended in info. Example: o = op(\"add\", lambda: send(leader, \"/add\", 5), value=5).", operation},
-		{"ops", "f=None, outcome=None, key=None, client=None, node=None", "The operations so far, in the order in which they began, as a sequence; only those with this f, outcome, key, client or node where it is given. Those that nodes have told of are among them. Example: acknowledged = ops(\"add\", outcome=\"ok\").", operationsOf},
-		{"workload", "fn, clients=4, pause=0, times=None", "Starts clients, each a task that calls fn(client, i) again and again with its number, from 0, and i counting its calls from 0; pause is a duration between two calls. They go on until .stop() is called on what is returned, which waits for the calls under way, or as often as times says: .wait(timeout=None) waits for that. The end of the main part cancels them. Example: w = workload(lambda c, i: op(\"add\", lambda: send(leader, \"/add\", i), value=i), clients=5).", workload},
+	return family{"history", `What clients do to the system under test, as operations with outcomes: those of actions, "ok", "fail" and "info". The
+operations of a run are in its folder, history.jsonl, in the shape of Jepsen's. A script makes some thousands of them
+a second; a node can tell of more by the messages /invoke, /ok, /fail and /info, as package runtime/component does.`, []builtin{
+		{"op", "f, fn, value=None, key=None, client=None", `Calls fn and records that as an operation f of a client, and returns it, also if it is not ok: a value with f, key,
+value, outcome, ok, error, result and more; see operation. Give value to an operation that changes something: it is
+what was written. An operation without one is a read, and its value is what fn returned, of an answer its body, of a
+command what it wrote. The outcome is that of the action in which fn failed, or of the answer, the output of a command
+or the error of catch that it returned; "fail" if fn returned False; "info" if a wait in it was not met in time; else
+"ok". A "fail" is "info" if an action before it in fn came to "info", as where fn tries one node after another. Any
+other error is the script's. key is what it was done to, if the system has several. client is by default the task that
+the call is in. A client does one operation at a time, and goes on as a new process after one that ended in "info",
+which may still be done.
+Example:
+o = op("add", lambda: exec(web, "echo 5 >> set.txt"), value=5)
+check(o.ok, o.error)
+op("read", lambda: read(web, "set.txt").split())`, operation},
+		{"ops", "f=None, outcome=None, key=None, client=None, node=None", `The operations so far, in the order in which they began, as a sequence, those of nodes among them; only those with
+this f, outcome, key, client or node where it is given. It is false if there are none.
+Example:
+check(not ops("add", outcome="info"), "nobody knows what became of some")
+print([o.value for o in ops("add", outcome="ok")])`, operationsOf},
+		{"workload", "fn, clients=4, pause=0, times=None", `Starts clients, each a task that calls fn(client, i) again and again, with its number, from 0, and i, which counts its
+calls from 0. pause is a duration between two calls of a client. They go on until .stop() is called on what is
+returned, which waits for the calls under way, or as often as times says: .wait(timeout=None) waits for that. An error
+of fn fails the run; one of an action that op records is none. The end of the main part cancels them.
+Example:
+def client(c, i):
+    value = "%d-%d" % (c, i)
+    op("add", lambda: exec(web, "echo %s >> set.txt" % value), value=value)
+w = workload(client, clients=2, pause="10ms")
+sleep("100ms")
+w.stop()`, workload},
 	}}
 }
 
@@ -63,18 +91,27 @@ func (c *call) fromValue(v history.Value) (starlark.Value, error) {
 	return x, err
 }
 
-// toResult is the result of an operation whose function has returned something; none where
-// that is no value of an operation.
-func (c *call) toResult(returned starlark.Value) history.Value {
-	switch returned.(type) {
+// toResult is the result of an operation whose function has returned something. Of one
+// that asks it is what was read: of an answer its body, of a command what it wrote. It is
+// an error if it is no value of an operation; of one that does not ask it is none then.
+func (c *call) toResult(returned starlark.Value, asks bool) (history.Value, error) {
+	switch v := returned.(type) {
 	case *responseValue:
-		return history.None
+		if asks {
+			return history.Text(string(v.answer.Body)), nil
+		}
+		return history.None, nil
+	case *outputValue:
+		if asks {
+			return history.Text(string(v.out.Stdout)), nil
+		}
+		return history.None, nil
 	}
 	v, err := c.toValue(returned)
-	if err != nil {
-		return history.None
+	if err != nil && asks {
+		return v, fmt.Errorf("fn returned %s, which is no value of an operation: %w", returned.Type(), err)
 	}
-	return v
+	return v, nil
 }
 
 // value is a parameter that an operation has.
@@ -123,13 +160,16 @@ func operation(c *call) (starlark.Value, error) {
 	if outcome == history.Fail && c.task.unsure > unsure { // fn caught that, as one that tries another node does
 		outcome, why = history.Info, why+"; an action before it had come to info"
 	}
-	result := history.None
+	result, noValue := history.None, error(nil)
 	if outcome == history.OK {
-		result = c.toResult(returned)
+		result, noValue = c.toResult(returned, value.IsNone())
 	}
 	o, err := c.host.run.Complete(index, outcome, result, why)
-	if failed != nil && !isActions {
+	switch {
+	case failed != nil && !isActions:
 		return nil, failed
+	case noValue != nil:
+		return nil, noValue
 	}
 	if err != nil {
 		return nil, err
@@ -141,10 +181,12 @@ func operation(c *call) (starlark.Value, error) {
 // action's where the error is one of the script.
 func (c *call) outcome(returned starlark.Value, failed error) (o history.Outcome, why string, isActions bool) {
 	var late *runtime.TimeoutError
-	answer, isAnswer := returned.(*responseValue)
+	if failed == nil {
+		if o, why := outcomeIn(returned); o != history.OK {
+			return o, why, true
+		}
+	}
 	switch {
-	case failed == nil && isAnswer && answer.outcome != string(history.OK):
-		return history.Outcome(answer.outcome), fmt.Sprintf("status %d", answer.answer.Status), true
 	case failed == nil && returned == starlark.False:
 		return history.Fail, "it returned False", true
 	case failed == nil:
@@ -157,6 +199,27 @@ func (c *call) outcome(returned starlark.Value, failed error) (o history.Outcome
 		return history.Info, failed.Error(), true
 	}
 	return history.Info, failed.Error(), false
+}
+
+// outcomeIn is the outcome that is told by what a function has returned: an answer, what
+// a command came to, or an error that it has caught. Of one that is no action's nobody
+// knows.
+func outcomeIn(returned starlark.Value) (o history.Outcome, why string) {
+	switch v := returned.(type) {
+	case *responseValue:
+		return history.Outcome(v.outcome), fmt.Sprintf("status %d", v.answer.Status)
+	case *outputValue:
+		return v.out.Outcome(), fmt.Sprintf("exit code %d", v.out.Code)
+	case *starlarkstruct.Struct:
+		if v.Constructor() != starlark.String(caughtError) {
+			break
+		}
+		outcome, _ := v.Attr("outcome")
+		message, _ := v.Attr("message")
+		text, _ := starlark.AsString(outcome)
+		return cmp.Or(history.Outcome(text), history.Info), plainText(message)
+	}
+	return history.OK, ""
 }
 
 func operationsOf(c *call) (starlark.Value, error) {
@@ -204,9 +267,11 @@ func operationsOf(c *call) (starlark.Value, error) {
 type opList []history.Op
 
 var (
-	_ starlark.Sequence  = opList(nil)
-	_ starlark.Sliceable = opList(nil)
-	_ starlark.HasBinary = opList(nil)
+	_ starlark.Sequence   = opList(nil)
+	_ starlark.Sliceable  = opList(nil)
+	_ starlark.HasBinary  = opList(nil)
+	_ starlark.Comparable = opList(nil)
+	_ starlark.Container  = opList(nil)
 )
 
 func (l opList) String() string             { return shown(l) }
@@ -227,12 +292,23 @@ func (l opList) Iterate() starlark.Iterator {
 	return &iterator[history.Op]{left: l, value: func(o *history.Op) starlark.Value { return opValue{o} }}
 }
 
-// Binary adds operations to others.
+// Binary adds operations to others, or to a list.
 func (l opList) Binary(op syntax.Token, y starlark.Value, side starlark.Side) (starlark.Value, error) {
-	if other, ok := y.(opList); ok && op == syntax.PLUS && side == starlark.Left {
-		return slices.Concat(l, other), nil
+	if y, ok := y.(opList); ok && op == syntax.PLUS {
+		return slices.Concat(l, y), nil // it is on the left
 	}
-	return nil, nil
+	return plus(op, l, y, side)
+}
+
+// Has reports whether an operation is there.
+func (l opList) Has(y starlark.Value) (bool, error) {
+	v, ok := y.(opValue)
+	return ok && slices.Contains(l, *v.o), nil
+}
+
+// CompareSameType compares operations with others: they are equal or not.
+func (l opList) CompareSameType(op syntax.Token, y starlark.Value, _ int) (bool, error) {
+	return equality(op, slices.Equal(l, y.(opList)), "operations")
 }
 
 // opValue is an operation as a script has it.

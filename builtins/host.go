@@ -174,7 +174,8 @@ func Vocabulary() starlark.StringDict {
 func jsonModule() starlark.Value {
 	members := maps.Clone(json.Module.Members)
 	decode := members["decode"].(*starlark.Builtin)
-	members["decode"] = starlark.NewBuiltin(decode.Name(), func(thread *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
+	members["decode"] = starlark.NewBuiltin(decode.Name(), func(thread *starlark.Thread, _ *starlark.Builtin,
+		args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
 		if len(args) > 0 {
 			if text, ok := starlark.AsString(args[0]); ok && jsonDepth(text) > maxJSONDepth {
 				return nil, fmt.Errorf("%s: nested over %d deep", decode.Name(), maxJSONDepth)
@@ -246,7 +247,8 @@ func Globals(t *topology.Topology, taken starlark.StringDict, give func(name str
 				given[name] = g.Section
 				give(name, Global{Group: g})
 			} else {
-				notices = append(notices, fmt.Sprintf("the list of the nodes of [%s] has no name in scripts, as %s %s: write one, such as [topology.node(%q)]", g.Section, name, why, n.Name))
+				notices = append(notices, fmt.Sprintf("the list of the nodes of [%s] has no name in scripts, as %s %s: write "+
+					"one, such as [topology.node(%q)]", g.Section, name, why, n.Name))
 			}
 		}
 		name := n.Identifier()
@@ -258,9 +260,11 @@ func Globals(t *topology.Topology, taken starlark.StringDict, give func(name str
 		case n.Index > 0 && noticed == n.Section:
 		case n.Index > 0:
 			noticed = n.Section
-			notices = append(notices, fmt.Sprintf("a node of [%s] has no name of its own in scripts, as %s %s: use topology.node(%q), and so for others", n.Section, name, why, n.Name))
+			notices = append(notices, fmt.Sprintf("a node of [%s] has no name of its own in scripts, as %s %s: use "+
+				"topology.node(%q), and so for others", n.Section, name, why, n.Name))
 		default:
-			notices = append(notices, fmt.Sprintf("[%s] has no name of its own in scripts, as %s %s: use topology.node(%q)", n.Section, name, why, n.Name))
+			notices = append(notices, fmt.Sprintf("[%s] has no name of its own in scripts, as %s %s: use topology.node(%q)", n.Section,
+				name, why, n.Name))
 		}
 	}
 	return notices

@@ -73,19 +73,10 @@ func (it *iterator[E]) Done() {}
 
 // Binary adds records to others, or to a list.
 func (l recordList) Binary(op syntax.Token, y starlark.Value, side starlark.Side) (starlark.Value, error) {
-	if op != syntax.PLUS {
-		return nil, nil
-	}
-	switch y := y.(type) {
-	case recordList:
+	if y, ok := y.(recordList); ok && op == syntax.PLUS {
 		return slices.Concat(l, y), nil // it is on the left
-	case *starlark.List:
-		if side == starlark.Left {
-			return starlark.Binary(op, l.list(), y)
-		}
-		return starlark.Binary(op, y, l.list())
 	}
-	return nil, nil
+	return plus(op, l, y, side)
 }
 
 // Has reports whether a record is there, or one with a payload.
@@ -105,28 +96,45 @@ func (l recordList) CompareSameType(op syntax.Token, y starlark.Value, _ int) (b
 	return equality(op, same, "records")
 }
 
-// list makes a list of them.
-func (l recordList) list() *starlark.List {
-	elements := make([]starlark.Value, len(l))
-	for i := range l {
+// madeList is a sequence that makes its values where a script looks at them.
+type madeList interface {
+	starlark.Sequence
+	starlark.Indexable
+}
+
+// listOf makes a list of the values of a sequence.
+func listOf(l madeList) *starlark.List {
+	elements := make([]starlark.Value, l.Len())
+	for i := range elements {
 		elements[i] = l.Index(i)
 	}
 	return starlark.NewList(elements)
 }
 
-// alike makes a list of records that are to be compared with one.
+// plus adds a sequence to a list, on either side of it.
+func plus(op syntax.Token, l madeList, y starlark.Value, side starlark.Side) (starlark.Value, error) {
+	list, ok := y.(*starlark.List)
+	switch {
+	case !ok || op != syntax.PLUS:
+		return nil, nil
+	case side == starlark.Left:
+		return starlark.Binary(op, listOf(l), list)
+	}
+	return starlark.Binary(op, list, listOf(l))
+}
+
+// alike makes a list of records or operations that are to be compared with one.
 func alike(x, y starlark.Value) (starlark.Value, starlark.Value) {
-	if l, ok := x.(recordList); ok {
-		if _, ok := y.(*starlark.List); ok {
-			return l.list(), y
+	made := func(v, other starlark.Value) starlark.Value {
+		switch v := v.(type) {
+		case recordList, opList:
+			if _, ok := other.(*starlark.List); ok {
+				return listOf(v.(madeList))
+			}
 		}
+		return v
 	}
-	if l, ok := y.(recordList); ok {
-		if _, ok := x.(*starlark.List); ok {
-			return x, l.list()
-		}
-	}
-	return x, y
+	return made(x, y), made(y, x)
 }
 
 // recordValue is one record as a script has it. It knows its place in its file

@@ -96,8 +96,10 @@ assert.contains(catch(check_no_duplicates, ["d"] + list(rs)).message, ", and bef
 says('check_same: received is not the same as sent: 1 of 2 records; 1 missing: "y" (number 2); none extra', check_same, ["x", "y"], ["x"])
 says('check_same: why: received is not in the order of sent: "x" was sent (number 1) and "y" was received (number 1)',
     lambda: check_same(["x", "y"], ["y", "x"], ordered = True, message = "why"))
-says('check_subset: part is not in whole: 1 of its 2 records is not among the 1; 1 duplicated: "x" (number 2)', check_subset, ["x", "x"], ["x"])
-says('check_no_duplicates: why: 1 of 2 records is a duplicate: "x" (number 2, and before it number 1)', check_no_duplicates, ["x", "x"], "why")
+says('check_subset: part is not in whole: 1 of its 2 records is not among the 1; 1 duplicated: "x" (number 2)',
+    check_subset, ["x", "x"], ["x"])
+says('check_no_duplicates: why: 1 of 2 records is a duplicate: "x" (number 2, and before it number 1)',
+    check_no_duplicates, ["x", "x"], "why")
 
 # transform says what is expected for each that was sent.
 check_same(["1", "2"], ["2", "4"], transform = lambda p: str(2 * int(p)), ordered = True)
@@ -105,7 +107,8 @@ check_same(["a b", "", "c"], ["a", "b", "c"], transform = lambda p: p.split(), o
 check_same(["a"], ["A"], lambda p: (p.upper(),))
 check_subset(["A"], ["a", "b"], lambda p: p.upper())
 check_same(["a"], ["a"], transform = None)
-says('check_same: received is not the same as sent: 1 of 2 records; 1 missing: "b" (number 1); none extra', check_same, ["a b"], ["a"], lambda p: p.split())
+says('check_same: received is not the same as sent: 1 of 2 records; 1 missing: "b" (number 1); none extra',
+    check_same, ["a b"], ["a"], lambda p: p.split())
 wrong("check_same: for parameter transform: it returned int for \"a\", want a string or a list of strings", check_same, ["a"], ["a"], len)
 wrong("it returned list with NoneType for \"a\"", check_same, ["a"], ["a"], lambda p: [None])
 wrong("it returned NoneType", check_same, ["a"], ["a"], lambda p: None)

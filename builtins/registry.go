@@ -7,7 +7,8 @@
 // bound by that signature, and Catalogue, the documentation and the static
 // checks read the same.
 //
-// It is package script's, and no API for embedders, who find Wait and RunOf there.
+// It is package script's, and no API for embedders, who find Wait, RunOf, Act, OpsOf and
+// Checked there.
 // What it exports is for three callers:
 //
 //   - script runs a script by NewHost, Options and Host.
@@ -34,6 +35,7 @@ type Doc struct {
 	Family    string // "lifecycle", …
 	Signature string // "fork(nodes, args=None, env=None)"; an attribute is its name
 	Text      string // what it does, in sentences
+	Example   string // lines of a script that use it; "" where it speaks for itself
 	Params    []Param
 	Callable  bool
 }
@@ -62,14 +64,16 @@ type family struct {
 
 // families are all tables, in the order of the documentation.
 func families() []family {
-	return []family{lifecycle(), processFaults(), networkFaults(), looking(), actions(), operations(), checkers(), timeAndTasks(), chance(), verdicts()}
+	return []family{lifecycle(), actions(), looking(), processFaults(), networkFaults(), timeAndTasks(), chance(), operations(), checkers(),
+		verdicts()}
 }
 
 // standard are the modules of go.starlark.net, which documents them.
 var standard = []Doc{
 	{Name: "json", Family: "standard", Signature: "json", Text: "encode, decode, encode_indent and indent of JSON."},
 	{Name: "math", Family: "standard", Signature: "math", Text: "The functions of Python's math module."},
-	{Name: "time", Family: "standard", Signature: "time", Text: "now, parse_duration, time and the units second, millisecond, …; a duration is a time.duration."},
+	{Name: "time", Family: "standard", Signature: "time", Text: "now, parse_duration, time and the units second, " +
+		"millisecond, …; a duration is a time.duration."},
 	{Name: "struct", Family: "standard", Signature: "struct(**fields)", Text: "A value with the given attributes, which cannot be changed."},
 }
 
@@ -89,8 +93,10 @@ func Catalogue() []Doc {
 	var docs []Doc
 	for _, f := range families() {
 		for _, b := range f.builtins {
+			text, example, _ := strings.Cut(b.text, "Example:")
 			docs = append(docs, Doc{Name: b.name, Family: f.name, Signature: b.name + "(" + b.params + ")",
-				Text: b.text, Params: parseParams(b.params), Callable: true})
+				Text: strings.TrimSpace(text), Example: strings.TrimSuffix(strings.TrimSpace(example), "."),
+				Params: parseParams(b.params), Callable: true})
 		}
 	}
 	docs = append(docs, valueDocs()...)
@@ -183,7 +189,8 @@ type call struct {
 // make makes the Starlark function of a table's entry.
 func (b builtin) make() *starlark.Builtin {
 	params := parseParams(b.params)
-	return starlark.NewBuiltin(b.name, func(thread *starlark.Thread, fn *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
+	return starlark.NewBuiltin(b.name, func(thread *starlark.Thread, fn *starlark.Builtin, args starlark.Tuple,
+		kwargs []starlark.Tuple) (starlark.Value, error) {
 		c := &call{name: b.name, thread: thread, params: params, values: make([]starlark.Value, len(params))}
 		var err error
 		if c.host, c.task, err = hostOf(thread); err != nil {

@@ -237,7 +237,8 @@ print("end")
 	if r.Outcome != runtime.Failed || !strings.HasSuffix(out, "end\n") {
 		t.Errorf("%s: %s; it printed %q", r.Outcome, r.Reason, out)
 	}
-	for _, want := range []string{"4 soft failures", "script.star:2:10: numbers: 1 != 2", "script.star:3:12: second", "lambda did not fail", "script.star:5:15: check failed"} {
+	for _, want := range []string{"4 soft failures", "script.star:2:10: numbers: 1 != 2", "script.star:3:12: second",
+		"lambda did not fail", "script.star:5:15: check failed"} {
 		if !strings.Contains(r.Reason, want) {
 			t.Errorf("no %q in %s", want, r.Reason)
 		}
@@ -249,11 +250,10 @@ func TestExamples(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("m = None\n")
 	for _, d := range builtins.Catalogue() {
-		if _, example, ok := strings.Cut(d.Text, "Example: "); ok {
-			b.WriteString(strings.TrimSuffix(example, ".") + "\n")
-		}
+		b.WriteString(d.Example + "\n")
 	}
-	err := script.Check(script.Config{Source: []byte(b.String()), TopologySource: tied(t, "worker-1", "leader", "db", "sender", "giles-sender")})
+	ini := strings.Replace(string(tied(t, "worker-1", "leader", "web", "db", "sender", "giles-sender")), "[web]\n", "[web]\nlisten.http = auto\n", 1)
+	err := script.Check(script.Config{Source: []byte(b.String()), TopologySource: []byte(ini)})
 	if err != nil {
 		t.Errorf("%v in\n%s", err, b.String())
 	}

@@ -48,16 +48,13 @@ func show(b *strings.Builder, v starlark.Value, depth int) {
 		b.WriteString(v[:min(len(v), shownMax)].String())
 	case starlark.Bytes:
 		b.WriteString(v[:min(len(v), shownMax)].String())
-	case *starlark.List:
-		within("[", "]", v.Len(), func(i int) { show(b, v.Index(i), depth+1) })
-	case recordList:
-		within("[", "]", len(v), func(i int) { show(b, v.Index(i), depth+1) })
+	case *starlark.List, recordList, opList:
+		list := v.(starlark.Indexable)
+		within("[", "]", list.Len(), func(i int) { show(b, list.Index(i), depth+1) })
 	case recordValue:
 		b.WriteString("record(payload = ")
 		show(b, starlark.String(v.r.Payload), depth+1)
 		fmt.Fprintf(b, ", time_us = %d)", v.r.Time)
-	case opList:
-		within("[", "]", len(v), func(i int) { show(b, v.Index(i), depth+1) })
 	case opValue:
 		b.WriteString(v.text(shownMax))
 	case starlark.Tuple:

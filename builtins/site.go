@@ -58,7 +58,8 @@ func (t *scriptTask) enter(thread *starlark.Thread, of, name string) (leave func
 // others went on would depend on how fast the machine is, and so would the order of what
 // tasks do, which the seed alone is to settle.
 func told(of, name string, b *starlark.Builtin) *starlark.Builtin {
-	return starlark.NewBuiltin(b.Name(), func(thread *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
+	return starlark.NewBuiltin(b.Name(), func(thread *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple,
+		kwargs []starlark.Tuple) (starlark.Value, error) {
 		if _, t, err := hostOf(thread); err == nil {
 			defer t.enter(thread, of, name)()
 		}
@@ -72,7 +73,8 @@ func told(of, name string, b *starlark.Builtin) *starlark.Builtin {
 const Told = "(told)"
 
 func methodTold() *starlark.Builtin {
-	return starlark.NewBuiltin(Told, func(_ *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
+	return starlark.NewBuiltin(Told, func(_ *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple,
+		_ []starlark.Tuple) (starlark.Value, error) {
 		return toldMethod(args[0]), nil
 	})
 }

@@ -72,7 +72,8 @@ func (t *scriptTask) isEnding() bool { return t.Err() != nil || t.Cut() != nil }
 // spawn starts a task that calls body after a delay, 0 for at once, for the call
 // that the thread is in; schedule is the fault that it is to do, or nil. Its error
 // ends the phase that it belongs to.
-func (t *scriptTask) spawn(of *starlark.Thread, delay time.Duration, schedule *fault.Schedule, body func(*scriptTask, *starlark.Thread) (starlark.Value, error)) *taskValue {
+func (t *scriptTask) spawn(of *starlark.Thread, delay time.Duration, schedule *fault.Schedule,
+	body func(*scriptTask, *starlark.Thread) (starlark.Value, error)) *taskValue {
 	h := t.host
 	child := &scriptTask{host: h, phase: t.phase, schedule: schedule}
 	if of.CallStackDepth() > 1 {

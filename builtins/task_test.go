@@ -236,7 +236,8 @@ func TestTaskFails(t *testing.T) {
 	} {
 		r, out := run(t, script.Config{Source: []byte("def g(): fail('oh no')\ndef f():\n    sleep(0.01)\n    g()\nt = spawn(f)\n" + source)})
 		var fail *builtins.FailError
-		if r.Outcome != runtime.Failed || !errors.As(r.Cause, &fail) || fail.Reason != "oh no" || !strings.HasPrefix(r.Where, "script.star:1:") || out != "" {
+		if r.Outcome != runtime.Failed || !errors.As(r.Cause, &fail) || fail.Reason != "oh no" ||
+			!strings.HasPrefix(r.Where, "script.star:1:") || out != "" {
 			t.Errorf("%s: %s at %s: %v; it printed %q", name, r.Outcome, r.Where, r.Cause, out)
 		}
 		if !strings.Contains(r.Backtrace, "script.star:4:6: in f\n") {
@@ -285,11 +286,13 @@ await_ready([node, other])
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
 			c.Builtins = starlark.StringDict{
-				"interrupt": starlark.NewBuiltin("interrupt", func(*starlark.Thread, *starlark.Builtin, starlark.Tuple, []starlark.Tuple) (starlark.Value, error) {
+				"interrupt": starlark.NewBuiltin("interrupt", func(*starlark.Thread, *starlark.Builtin, starlark.Tuple,
+					[]starlark.Tuple) (starlark.Value, error) {
 					cancel()
 					return starlark.None, nil
 				}),
-				"pause": starlark.NewBuiltin("pause", func(thread *starlark.Thread, _ *starlark.Builtin, _ starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
+				"pause": starlark.NewBuiltin("pause", func(thread *starlark.Thread, _ *starlark.Builtin, _ starlark.Tuple,
+					_ []starlark.Tuple) (starlark.Value, error) {
 					return starlark.None, script.Wait(thread, func(ctx context.Context) error { return ctx.Err() })
 				}),
 			}
@@ -319,10 +322,12 @@ func TestDeferredTooMany(t *testing.T) {
 		outcome runtime.Outcome
 		reason  string
 	}{
-		"limit in the main part":        {time.Second, "sleep(3600)", runtime.Failed, "the run's time limit has passed: 1s"},
-		"limit in them":                 {time.Second, "", runtime.Failed, "the run's time limit has passed: 1s; what was deferred did not end within 400ms of that"},
-		"interruption of the main part": {time.Hour, "interrupt()\nsleep(3600)", runtime.Interrupted, "interrupted by the caller: context canceled"},
-		"interruption of them":          {time.Hour, "defer(interrupt)", runtime.Interrupted, "interrupted by the caller: context canceled"},
+		"limit in the main part": {time.Second, "sleep(3600)", runtime.Failed, "the run's time limit has passed: 1s"},
+		"limit in them": {time.Second, "", runtime.Failed,
+			"the run's time limit has passed: 1s; what was deferred did not end within 400ms of that"},
+		"interruption of the main part": {time.Hour, "interrupt()\nsleep(3600)", runtime.Interrupted,
+			"interrupted by the caller: context canceled"},
+		"interruption of them": {time.Hour, "defer(interrupt)", runtime.Interrupted, "interrupted by the caller: context canceled"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -331,7 +336,8 @@ func TestDeferredTooMany(t *testing.T) {
 			c := script.Config{Grace: &grace, TimeLimit: &test.limit, RunsDir: t.TempDir(), Source: []byte(`
 for _ in range(100): defer(sleep, 0.3)
 ` + test.source), Builtins: starlark.StringDict{
-				"interrupt": starlark.NewBuiltin("interrupt", func(*starlark.Thread, *starlark.Builtin, starlark.Tuple, []starlark.Tuple) (starlark.Value, error) {
+				"interrupt": starlark.NewBuiltin("interrupt", func(*starlark.Thread, *starlark.Builtin, starlark.Tuple,
+					[]starlark.Tuple) (starlark.Value, error) {
 					cancel()
 					return starlark.None, nil
 				}),
@@ -345,7 +351,8 @@ for _ in range(100): defer(sleep, 0.3)
 			}
 			left := 0
 			for _, f := range r.Beside {
-				if strings.Contains(f.Reason, "the call was not made: ") && strings.HasSuffix(f.Reason, "did not end within 400ms of that") && f.Where == "script.star:2:27" {
+				if strings.Contains(f.Reason, "the call was not made: ") &&
+					strings.HasSuffix(f.Reason, "did not end within 400ms of that") && f.Where == "script.star:2:27" {
 					left++
 				}
 			}
@@ -385,7 +392,8 @@ defer(print, "first")
 	for _, f := range r.Beside {
 		text += "\n" + f.Told()
 	}
-	for _, want := range []string{"in a task of a deferred call", "defer: the run is ending: call the function itself", "deferred: the call did not end within 300ms; the script was in sleep"} {
+	for _, want := range []string{"in a task of a deferred call", "defer: the run is ending: call the function itself",
+		"deferred: the call did not end within 300ms; the script was in sleep"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in the findings: %s", want, text)
 		}
@@ -398,7 +406,8 @@ defer(print, "first")
 // TestWait holds what an embedder's own builtin may rely on.
 func TestWait(t *testing.T) {
 	began, ended := make(chan bool, 1), make(chan error, 1)
-	block := starlark.NewBuiltin("block", func(thread *starlark.Thread, _ *starlark.Builtin, _ starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
+	block := starlark.NewBuiltin("block", func(thread *starlark.Thread, _ *starlark.Builtin, _ starlark.Tuple,
+		_ []starlark.Tuple) (starlark.Value, error) {
 		return starlark.None, builtins.Wait(thread, func(ctx context.Context) error {
 			began <- true
 			<-ctx.Done()
@@ -406,14 +415,16 @@ func TestWait(t *testing.T) {
 			return ctx.Err()
 		})
 	})
-	boom := starlark.NewBuiltin("boom", func(thread *starlark.Thread, _ *starlark.Builtin, _ starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
+	boom := starlark.NewBuiltin("boom", func(thread *starlark.Thread, _ *starlark.Builtin, _ starlark.Tuple,
+		_ []starlark.Tuple) (starlark.Value, error) {
 		return starlark.None, builtins.Wait(thread, func(context.Context) error { panic("in a wait") })
 	})
 	r, _ := run(t, script.Config{Builtins: starlark.StringDict{"block": block}, Source: []byte("spawn(fail, 'x')\nblock()")})
 	if <-began; r.Outcome != runtime.Failed || r.Reason != "fail: x" || (<-ended).Error() != "fail: x" {
 		t.Errorf("%s: %s", r.Outcome, r.Reason)
 	}
-	r, _ = run(t, script.Config{Builtins: starlark.StringDict{"block": block}, Source: []byte("t = spawn(block)\nsleep(0)\nt.cancel()\nsleep(0)")})
+	r, _ = run(t, script.Config{Builtins: starlark.StringDict{"block": block},
+		Source: []byte("t = spawn(block)\nsleep(0)\nt.cancel()\nsleep(0)")})
 	if <-began; r.Outcome != runtime.Passed || <-ended == nil {
 		t.Errorf("%s: %s", r.Outcome, r.Reason)
 	}
@@ -470,7 +481,8 @@ print(e.kind, "was in" in e.message)
 kill(node)
 pause(other)
 `), Builtins: starlark.StringDict{
-		"forget": starlark.NewBuiltin("forget", func(thread *starlark.Thread, _ *starlark.Builtin, _ starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
+		"forget": starlark.NewBuiltin("forget", func(thread *starlark.Thread, _ *starlark.Builtin, _ starlark.Tuple,
+			_ []starlark.Tuple) (starlark.Value, error) {
 			_, err := script.RunOf(thread).Pause([]string{"node"})
 			return starlark.None, err
 		}),
@@ -493,7 +505,8 @@ func TestGoexit(t *testing.T) {
 		"caught": "catch(leave)",
 	} {
 		r, _ := run(t, script.Config{Source: []byte(source), Builtins: starlark.StringDict{
-			"leave": starlark.NewBuiltin("leave", func(thread *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
+			"leave": starlark.NewBuiltin("leave", func(thread *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple,
+				_ []starlark.Tuple) (starlark.Value, error) {
 				if len(args) == 0 {
 					goruntime.Goexit()
 				}

@@ -38,6 +38,7 @@ func nodeAttributes() []attribute {
 			}
 			return starlark.MakeInt(*i.ExitCode)
 		}},
+		{"host", "Its address, on which its endpoints are.", func(i runtime.NodeInfo) starlark.Value { return starlark.String(i.Host) }},
 		{"name", "Its name.", func(i runtime.NodeInfo) starlark.Value { return starlark.String(i.Name) }},
 		{"options", "A dict of the other keys of its section, as they stand in the ini.", func(i runtime.NodeInfo) starlark.Value { return dict(i.Options) }},
 		{"paused", "True while it is paused.", func(i runtime.NodeInfo) starlark.Value { return starlark.Bool(i.Paused) }},
@@ -57,7 +58,8 @@ func nodeAttributes() []attribute {
 func valueDocs() []Doc {
 	var docs []Doc
 	add := func(name, signature, text string, params ...Param) {
-		docs = append(docs, Doc{Name: name, Family: "values", Signature: signature, Text: text, Params: params, Callable: strings.Contains(signature, "(")})
+		docs = append(docs, Doc{Name: name, Family: "values", Signature: signature, Text: text, Params: params,
+			Callable: strings.Contains(signature, "(")})
 	}
 	for _, a := range nodeAttributes() {
 		add("node."+a.name, "node."+a.name, a.text)
@@ -96,6 +98,12 @@ func valueDocs() []Doc {
 		{"url", "The URL that it is from."},
 	} {
 		add("response."+a[0], "response."+a[0], a[1])
+	}
+	for _, a := range [][2]string{
+		{"code", "The code that the command exited with, -1 where a signal ended it."}, {"err", "What it wrote to its standard error."},
+		{"ok", "True if its code is 0."}, {"out", "What it wrote to its standard output."}, {"signal", "The signal that ended it, or \"\"."},
+	} {
+		add("output."+a[0], "output."+a[0], a[1])
 	}
 	add("workload.stop", "workload.stop(timeout=None)", "Has the clients begin nothing more, and waits for what they do.", Param{Name: "timeout", Optional: true})
 	add("workload.wait", "workload.wait(timeout=None)", "Waits for the clients to have done all their times.", Param{Name: "timeout", Optional: true})

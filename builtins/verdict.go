@@ -172,6 +172,9 @@ func assertFails(c *call) (starlark.Value, error) {
 	return c.assert(pattern.MatchString(err.Error()), "%s failed, but its message %q does not match %q", fn.Name(), err.Error(), pattern)
 }
 
+// caughtError is what an error is to a script that has caught it.
+const caughtError = "error"
+
 func catch(c *call) (starlark.Value, error) {
 	fn, err := c.function("fn")
 	if err != nil {
@@ -185,7 +188,7 @@ func catch(c *call) (starlark.Value, error) {
 	if not := notYet(err); not != nil {
 		outcome = starlark.String(not.Outcome)
 	}
-	return frozenStruct("error", starlark.StringDict{
+	return frozenStruct(caughtError, starlark.StringDict{
 		"message": starlark.String(err.Error()),
 		"kind":    starlark.String(kind(err)),
 		"outcome": outcome,

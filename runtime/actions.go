@@ -27,6 +27,8 @@ type actions struct {
 	conns   map[*probe.Conn]bool
 	closed  bool
 
+	ended    context.Context // of the commands
+	end      context.CancelCauseFunc
 	commands sync.WaitGroup
 }
 
@@ -149,18 +151,18 @@ func (r *Run) Exec(ctx context.Context, name string, c Command) (*probe.Output, 
 	defer a.commands.Done()
 	bounded, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(r.ended, func() { cancel(ErrEnded) })()
+	defer context.AfterFunc(a.ended, func() { cancel(ErrEnded) })()
 	return n.Exec(bounded, os.Environ(), c)
 }
 
-// close ends all that is under way, and closes all that is open. The context of the end
-// is done.
+// close ends all that is under way, and closes all that is open.
 func (a *actions) close() {
 	a.mu.Lock()
 	a.closed = true
 	clients, conns := a.clients, a.conns
 	a.clients, a.conns = nil, nil
 	a.mu.Unlock()
+	a.end(ErrEnded)
 	a.commands.Wait()
 	for _, client := range clients {
 		client.Close()

@@ -27,7 +27,8 @@ type Message = roster.Message
 // exits before the state, or closes its control connection and lives on.
 //
 // It is a *StateError at once for StateReady of a node of which nothing says when it is
-// ready, and for StateDone of one that has no control connection by which it could say so.
+// ready, and for StateDone of one with command = that has no control connection by which it
+// could say so.
 func (r *Run) Reached(names []string, s State) Condition {
 	c := await.Reached(r.j, names, s)
 	check := c.Check

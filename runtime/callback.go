@@ -58,7 +58,7 @@ const (
 func (r *Run) comesBack(returned <-chan struct{}, patience time.Duration, progress func() int64) bool {
 	const steps = 10
 	hurry := r.cfg.Hurry
-	ticker := time.NewTicker(patience / steps)
+	ticker := time.NewTicker(max(patience/steps, 1)) // a patience may be any
 	defer ticker.Stop()
 	for left, last := steps, progress(); left > 0; {
 		select {
@@ -66,7 +66,7 @@ func (r *Run) comesBack(returned <-chan struct{}, patience time.Duration, progre
 			return true
 		case <-hurry:
 			hurry, left = nil, steps
-			ticker.Reset(min(patience, hurriedPatience) / steps)
+			ticker.Reset(max(min(patience, hurriedPatience)/steps, 1))
 		case <-ticker.C:
 			left--
 			if now := progress(); now != last {

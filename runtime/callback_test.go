@@ -27,7 +27,8 @@ func failedBy(t *testing.T, result *Result, callback, text string) *CallbackErro
 	t.Helper()
 	var by *CallbackError
 	if result.Outcome != Failed || result.ExitCode() != 1 || !errors.As(result.Cause, &by) ||
-		!strings.HasPrefix(by.Callback, callback+" (") || !strings.Contains(by.Callback, "runtime.Test") || !strings.Contains(result.Reason, text) {
+		!strings.HasPrefix(by.Callback, callback+" (") || !strings.Contains(by.Callback, "runtime.Test") ||
+		!strings.Contains(result.Reason, text) {
 		t.Fatalf("%+v", result.Verdict)
 	}
 	if len(result.LeftBehind) > 0 || len(result.Nodes) != 1 || result.Nodes[0].State != StateExited {
@@ -92,6 +93,7 @@ func TestObserverStays(t *testing.T) {
 		"hurry":               {time.Hour, true},
 		"hurry, no patience":  {50 * time.Millisecond, true},
 		"for ever, but hurry": {-1, true},
+		"almost none":         {1, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			goOn, gone := make(chan struct{}), make(chan struct{})

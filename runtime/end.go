@@ -129,15 +129,19 @@ func (r *Run) curtail(cause error) {
 // endFaults undoes all faults. One that cannot be undone in time, as nothing more
 // can be opened, ends with the network of the run.
 func (r *Run) endFaults() {
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(r.ended), node.KillTimeout)
-	defer cancel()
+	bounded, late := context.WithCancelCause(context.WithoutCancel(r.ended))
+	defer late(nil)
+	timer := r.clock.AfterFunc(node.KillTimeout, func() {
+		late(fmt.Errorf("the faults in force could not be undone within %s", node.KillTimeout))
+	})
+	defer timer.Stop()
 	healed := make(chan error, 1)
 	r.healing.Go(func() { healed <- r.faults.End(bounded, ErrEnded) })
 	err := error(nil)
 	select {
 	case err = <-healed:
 	case <-bounded.Done():
-		err = fmt.Errorf("the faults in force could not be undone within %s", node.KillTimeout)
+		err = context.Cause(bounded)
 	}
 	if err != nil {
 		r.Find(Finding{Outcome: Failed, Reason: err.Error(), During: verdict.AtEnd})

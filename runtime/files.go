@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/dagon-star/dagon-star/runtime/internal/openfiles"
 	"github.com/dagon-star/dagon-star/runtime/node"
 	"github.com/dagon-star/dagon-star/runtime/process"
 	"github.com/dagon-star/dagon-star/runtime/topology"
@@ -106,7 +107,7 @@ func (r *Run) checkFiles(names []string) error {
 			specs = append(specs, n.Spec)
 		}
 	}
-	open, limit, known := process.Files()
+	open, limit, known := openfiles.Count()
 	rung := r.Containment().Rung
 	if !known || needFor(specs, open, len(r.order), rung).sum() <= limit { // also if none has connected yet
 		return nil
@@ -137,7 +138,7 @@ func (r *Run) filesError(specs []*topology.Node, need Need, limit int) *FilesErr
 // explainFiles says what files are needed for, where a node could not be forked as
 // none could be opened. There may be some again: all were open then.
 func (r *Run) explainFiles(n *node.Node, err error) error {
-	_, limit, known := process.Files()
+	_, limit, known := openfiles.Count()
 	if !errors.Is(err, syscall.EMFILE) || !known {
 		return err
 	}

@@ -218,7 +218,8 @@ func (r *Run) ResetLinks(p LinkPlan) (*Step, error) {
 func someConnection(p LinkPlan) func(*link.Disturbance, error) (*link.Disturbance, error) {
 	return func(d *link.Disturbance, err error) (*link.Disturbance, error) {
 		if err == nil && !d.Touched().Any() {
-			err = &LinkError{fmt.Sprintf("cannot do %s: there is no connection between %s and %s at this time", p.What, p.Pairs[0].From, p.Pairs[0].To)}
+			err = &LinkError{fmt.Sprintf("cannot do %s: there is no connection between %s and %s at this time", p.What,
+				p.Pairs[0].From, p.Pairs[0].To)}
 		}
 		return d, err
 	}

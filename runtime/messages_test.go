@@ -227,7 +227,8 @@ func TestSendsAfterAll(t *testing.T) {
 	p := dial()
 	must(t, r.Wait(r.Reached([]string{"node"}, StateReady)))
 	must(t, p.conn.Close())
-	must(t, r.Wait(Condition{What: "end", Nodes: []string{"node"}, Check: func(string) answer { return answer{Met: r.nodes["node"].Conn() == nil} }}))
+	must(t, r.Wait(Condition{What: "end", Nodes: []string{"node"},
+		Check: func(string) answer { return answer{Met: r.nodes["node"].Conn() == nil} }}))
 	sent := make(chan error, 1)
 	go func() { sent <- r.Send("node", osc.NewMessage("/hello")) }()
 	p = dial()
@@ -236,8 +237,10 @@ func TestSendsAfterAll(t *testing.T) {
 		t.Errorf("%q, %v", packet, err)
 	}
 	must(t, p.conn.Close())
-	must(t, r.Wait(Condition{What: "end", Nodes: []string{"node"}, Check: func(string) answer { return answer{Met: r.nodes["node"].Conn() == nil} }}))
-	if err := r.Send("node", osc.NewMessage("/hello")); err == nil || !strings.Contains(err.Error(), "it closed its control connection and lives on") {
+	must(t, r.Wait(Condition{What: "end", Nodes: []string{"node"},
+		Check: func(string) answer { return answer{Met: r.nodes["node"].Conn() == nil} }}))
+	if err := r.Send("node", osc.NewMessage("/hello")); err == nil ||
+		!strings.Contains(err.Error(), "it closed its control connection and lives on") {
 		t.Errorf("to one that is lost: %v", err)
 	}
 }
@@ -251,7 +254,8 @@ func TestCut(t *testing.T) {
 	must(t, p.conn.Flush())
 	c, _ := r.MessageFrom("node", "/x", false)
 	err := r.Wait(c)
-	if want := "missing node (ready; its control connection was closed by dagon-star: malformed: a frame of 100000 bytes, over the limit of 65536)"; err == nil || !strings.Contains(err.Error(), want) {
+	if want := "missing node (ready; its control connection was closed by dagon-star: malformed: a frame of 100000 " +
+		"bytes, over the limit of 65536)"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("%v, want %s", err, want)
 	}
 }
@@ -271,7 +275,8 @@ func TestLostOutput(t *testing.T) {
 	c, _ := r.OutputFrom("node", regexp.MustCompile("^up$"), "", OutputSince{})
 	c.Timeout = 10 * time.Millisecond
 	var lost *LogError
-	if err := r.Wait(c); !errors.As(err, &lost) || !strings.Contains(err.Error(), "output ^up$: log of node: what it wrote is lost: cannot write") {
+	if err := r.Wait(c); !errors.As(err, &lost) || !strings.Contains(err.Error(), "output ^up$: log of node: what it "+
+		"wrote is lost: cannot write") {
 		t.Errorf("%v", err)
 	}
 }

@@ -15,13 +15,15 @@ import (
 	"github.com/dagon-star/dagon-star/runtime/event"
 	"github.com/dagon-star/dagon-star/runtime/history"
 	"github.com/dagon-star/dagon-star/runtime/osc"
+	"github.com/dagon-star/dagon-star/runtime/verdict"
 )
 
 // operations is the history of a run, and what nodes have begun of it. The journal's lock
 // guards it.
 type operations struct {
 	*history.Recorder
-	open map[nodeOp]int // the index of each operation that a node has begun
+	open    map[nodeOp]int  // the index of each operation that a node has begun
+	missing map[string]bool // the nodes of which one is not recorded
 }
 
 // nodeOp is an operation as a node numbers it.
@@ -92,6 +94,9 @@ func (r *Run) operate(node string, m event.Received) (known bool, err error) {
 	default:
 		return false, nil
 	}
+	if outcome == "" {
+		defer func() { r.findMissing(node, err) }()
+	}
 	args := arguments{message: m}
 	number := nodeOp{node, args.integer(0, "operation")}
 	if outcome == "" {
@@ -131,6 +136,21 @@ func (r *Run) operate(node string, m event.Received) (known bool, err error) {
 	}
 	delete(r.operations.open, number)
 	return true, r.complete(index, outcome, result, why, at)
+}
+
+// findMissing adds a finding, once for each node, where an operation that it has begun is
+// not recorded: what a checker says of the others shows nothing of that one. The lock is
+// held.
+func (r *Run) findMissing(node string, err error) {
+	if err == nil || errors.Is(err, ErrEnded) || r.operations.missing[node] {
+		return
+	}
+	if r.operations.missing == nil {
+		r.operations.missing = map[string]bool{}
+	}
+	r.operations.missing[node] = true
+	r.find(Finding{Outcome: verdict.Inconclusive, During: r.phase(),
+		Reason: fmt.Sprintf("the history lacks an operation of %s, if not more, as its message was refused: %v", node, err)})
 }
 
 // abandonOperations records that nobody knows what became of the operations that a node's

@@ -11,6 +11,11 @@
 // the order in which nodes end, faults, and the end. A Run makes the others, connects
 // them, and finds the nodes that its callers name.
 //
+// Something is done to a node from outside of it by HTTP, Dial, Exec and ReadFile, whose
+// errors say by a *probe.Error what became of that: see package probe. What clients do to
+// the system under test is its History: by Invoke and Complete, or told by nodes; package
+// history has the checkers.
+//
 // The package knows nothing of scripts: package script drives a Run from
 // Starlark, and a Go program can drive one itself:
 //
@@ -161,6 +166,7 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 	r.faults = fault.NewBook(r.j)
 	r.work, r.abortWork = context.WithCancelCause(context.WithoutCancel(ctx))
 	r.forks, r.endForks = context.WithCancelCause(r.work)
+	r.actions.ended, r.actions.end = context.WithCancelCause(context.WithoutCancel(ctx))
 	r.ended, r.endEnded = context.WithCancel(context.WithoutCancel(ctx))
 
 	swept := make(chan folder.SweepResult, 1)
@@ -220,7 +226,8 @@ func (r *Run) open() (err error) {
 	r.drivers.control = control.New((*handler)(r), control.Options{Clock: r.clock, Spared: r.endpointPorts()})
 	r.means = &node.Means{
 		Run: r.id, Journal: r.j, Clock: r.clock, Processes: r.drivers.process, Control: r.drivers.control,
-		Topology: r.cfg.Topology, Addresses: r.addresses, Folder: r.NodeFolder, Component: r.cfg.Component, Timeout: r.cfg.Settings.Timeout, Grace: r.cfg.Settings.Grace,
+		Topology: r.cfg.Topology, Addresses: r.addresses, Folder: r.NodeFolder, Component: r.cfg.Component,
+		Timeout: r.cfg.Settings.Timeout, Grace: r.cfg.Settings.Grace,
 		Ended: r.ended, Tasks: &r.tasks, Operation: r.operate, Gone: r.gone, Unasked: r.unasked,
 	}
 	return r.listen()

@@ -88,7 +88,8 @@ func TestLifecycle(t *testing.T) {
 	must(t, r.Wait(r.Reached(one, StateExited)))
 	must(t, r.Shutdown(one)) // of one that has: nothing
 	info, _ := r.Node("worker-1")
-	if info.Env["COLOUR"] != "blue" || info.Args[len(info.Args)-1] != "-v" || info.State != StateExited || *info.ExitCode != 0 || info.Restarts != 0 {
+	if info.Env["COLOUR"] != "blue" || info.Args[len(info.Args)-1] != "-v" || info.State != StateExited || *info.ExitCode != 0 ||
+		info.Restarts != 0 {
 		t.Errorf("%+v", info)
 	}
 	result, err := r.End(nil)
@@ -122,7 +123,8 @@ func TestLifecycle(t *testing.T) {
 	got := strings.ReplaceAll(log.String(), own, "TEST")
 	for pattern, with := range map[string]string{
 		`"t":[0-9.]+`: `"t":0`, `"pid":[0-9]+`: `"pid":1`, `"run":"[0-9a-f]+"`: `"run":"R"`, `127\.[0-9.]+:[0-9]+`: "HOME",
-		`"(user_s|system_s|max_rss_kb|duration_s)":[0-9.e-]+`: `"$1":0`, `"rung":"[a-z]*"(,"refused":\[[^]]*\])?`: `"rung":"R"`, `"started_at":"[^"]*"`: `"started_at":"T"`,
+		`"(user_s|system_s|max_rss_kb|duration_s)":[0-9.e-]+`: `"$1":0`, `"rung":"[a-z]*"(,"refused":\[[^]]*\])?`: `"rung":"R"`,
+		`"started_at":"[^"]*"`: `"started_at":"T"`,
 	} {
 		got = regexp.MustCompile(pattern).ReplaceAllString(got, with)
 	}
@@ -153,7 +155,8 @@ func TestLifecycle(t *testing.T) {
 // changes nothing, and the await says why nobody came.
 func TestRefusals(t *testing.T) {
 	for mode, want := range map[string]string{
-		"stranger": "the token is not that of node", "late": "it is incarnation 7 of node, the present one is 1", "other-run": `node belongs to run "another"`,
+		"stranger": "the token is not that of node", "late": "it is incarnation 7 of node, the present one is 1",
+		"other-run": `node belongs to run "another"`,
 	} {
 		top := ini(t, "node "+mode)
 		top.Settings.Timeout = time.Minute
@@ -196,7 +199,8 @@ func TestSharedSocket(t *testing.T) {
 	}
 	must(t, r.ShutdownTopology(context.Background()))
 	top.Settings.Listen = "256.0.0.1:1"
-	if _, err := Start(context.Background(), Config{Topology: top, Settings: top.Settings, RunsDir: t.TempDir()}); err == nil || !strings.Contains(err.Error(), "control socket") {
+	if _, err := Start(context.Background(), Config{Topology: top, Settings: top.Settings, RunsDir: t.TempDir()}); err == nil ||
+		!strings.Contains(err.Error(), "control socket") {
 		t.Errorf("listening on nonsense: %v", err)
 	}
 }

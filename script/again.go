@@ -53,7 +53,8 @@ func (r *Recipe) Config() (Config, error) {
 	if r.Topology != nil {
 		c.Topology = k.name(*r.Topology, work)
 	}
-	for to, seconds := range map[**time.Duration]float64{&c.Timeout: s.TimeoutS, &c.Drain: s.DrainS, &c.Grace: s.GraceS, &c.TimeLimit: s.TimeLimitS} {
+	for to, seconds := range map[**time.Duration]float64{&c.Timeout: s.TimeoutS, &c.Drain: s.DrainS, &c.Grace: s.GraceS,
+		&c.TimeLimit: s.TimeLimitS} {
 		d, _ := topology.Seconds(seconds) // checked above
 		*to = &d
 	}
@@ -156,7 +157,8 @@ func (k *kept) changes(p *plan, now func(path string) RecipeFile) (notices []str
 				if present := now(other); f.SHA256 != "" && present.SHA256 == f.SHA256 {
 					same = "it has the same bytes"
 				}
-				notices = append(notices, fmt.Sprintf("%s is run now, as it is what PATH gives, and %s was when the recipe was written: %s", other, path, same))
+				notices = append(notices, fmt.Sprintf("%s is run now, as it is what PATH gives, and %s was when the recipe was "+
+					"written: %s", other, path, same))
 				continue
 			}
 		}

@@ -31,10 +31,10 @@ var mayTouch = map[string]string{
 	"runtime/internal/lines":        "",
 	"runtime/history/linearization": "runtime/history",
 	"runtime/history/transaction":   "runtime/history",
-	"runtime/probe":                 "runtime/history runtime/process runtime/journal",
+	"runtime/probe":                 "runtime/history runtime/process runtime/journal runtime/userfile",
 	"runtime/fault":                 "runtime/clock runtime/event runtime/journal runtime/verdict",
 	"runtime/report":                "runtime/event runtime/fault runtime/exact",
-	"runtime/link":                  "runtime/clock runtime/osc",
+	"runtime/link":                  "runtime/clock runtime/internal/openfiles runtime/osc",
 	"runtime/osc":                   "",
 	"runtime/control":               "runtime/clock runtime/osc",
 	"runtime/component":             "runtime/clock runtime/control runtime/osc",
@@ -47,13 +47,18 @@ var mayTouch = map[string]string{
 	"runtime/record":                "runtime/userfile",
 	"runtime/internal/allocated":    "",
 	"runtime/internal/logfile":      "",
-	"runtime": "runtime/history runtime/probe runtime/userfile runtime/address runtime/await runtime/clock runtime/control runtime/event runtime/fault runtime/folder runtime/journal runtime/link runtime/node runtime/osc " +
+	"runtime/internal/openfiles":    "",
+	"runtime": "runtime/history runtime/internal/openfiles runtime/probe runtime/userfile runtime/address runtime/await runtime/clock runtime/control runtime/event runtime/fault runtime/folder runtime/journal runtime/link runtime/node runtime/osc " +
 		"runtime/output runtime/process runtime/roster runtime/topology runtime/verdict",
-	"builtins":        "runtime runtime/history/linearization runtime/history/transaction runtime/probe runtime/clock runtime/control runtime/event runtime/fault runtime/history runtime/link runtime/osc runtime/output runtime/process runtime/record runtime/roster runtime/task runtime/topology runtime/userfile runtime/verdict",
-	"script":          "builtins scenarios runtime runtime/history runtime/event runtime/exact runtime/fault runtime/link runtime/process runtime/topology runtime/userfile runtime/verdict",
+	"builtins": "runtime runtime/history/linearization runtime/history/transaction runtime/probe runtime/clock " +
+		"runtime/control runtime/event runtime/fault runtime/history runtime/link runtime/osc runtime/output " +
+		"runtime/process runtime/record runtime/roster runtime/task runtime/topology runtime/userfile runtime/verdict",
+	"script": "builtins scenarios runtime runtime/history runtime/event runtime/exact runtime/fault " +
+		"runtime/link runtime/process runtime/topology runtime/userfile runtime/verdict",
 	"scenarios":       "",
 	"scenarios/buffy": "runtime/component runtime/control runtime/osc runtime/record",
-	"cmd/dagon-star": "builtins scenarios scenarios/buffy script runtime runtime/event runtime/exact runtime/fault runtime/folder runtime/osc runtime/process " +
+	"cmd/dagon-star": "builtins scenarios scenarios/buffy script runtime runtime/event runtime/exact runtime/fault " +
+		"runtime/folder runtime/osc runtime/process " +
 		"runtime/report runtime/roster runtime/topology runtime/userfile runtime/verdict",
 }
 
@@ -103,11 +108,11 @@ func TestArrows(t *testing.T) {
 }
 
 // TestOneJudge: package verdict alone sets the outcome of a run. What has no run,
-// such as a test whose script is broken, cmd names by itself. Operations have outcomes of
-// their own, in package history.
+// such as a test whose script is broken, cmd names by itself. Actions and operations
+// have outcomes of their own, in packages probe and history.
 func TestOneJudge(t *testing.T) {
 	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() && (d.Name() == ".git" || path == filepath.Join("..", "runtime", "verdict") || path == filepath.Join("..", "runtime", "history")) {
+		if err != nil || d.IsDir() && (d.Name() == ".git" || path == filepath.Join("..", "runtime", "verdict") || path == filepath.Join("..", "runtime", "history") || path == filepath.Join("..", "runtime", "probe")) {
 			return orSkip(err)
 		}
 		if d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {

@@ -224,7 +224,8 @@ func (i *inspection) checkMember(n *syntax.DotExpr) {
 		all, what = builtins.NodeAttributes(), "the node "+v.Name
 	}
 	if g, ok := i.known[of].(*groupName); ok && slices.Contains(builtins.NodeAttributes(), n.Name.Name) {
-		i.mistake(n.Name.NamePos, nil, "%s is the list of the nodes of [%s], which has no .%s: %s is one of them", of, g.Section, n.Name.Name, g.Nodes[0].Identifier())
+		i.mistake(n.Name.NamePos, nil, "%s is the list of the nodes of [%s], which has no .%s: %s is one of them", of, g.Section,
+			n.Name.Name, g.Nodes[0].Identifier())
 	}
 	if len(all) == 0 && slices.Contains(builtins.NodeAttributes(), n.Name.Name) {
 		i.checkHidden(n.X)
@@ -298,6 +299,40 @@ func (i *inspection) checkCall(call *syntax.CallExpr, d builtins.Doc) {
 	if d.Name == "await_ready" || d.Name == "boot" {
 		i.checkAwaited(call, d.Name, values["nodes"])
 	}
+	if e := values["endpoint"]; e != nil {
+		i.checkEndpoint(d.Name, values["node"], e)
+	}
+}
+
+// checkEndpoint finds an endpoint that is written out, and that its node does not have.
+func (i *inspection) checkEndpoint(name string, node, endpoint syntax.Expr) {
+	of, ok := i.nodesOf(node)
+	literal, isLiteral := endpoint.(*syntax.Literal)
+	if !ok || !isLiteral || i.catching > 0 {
+		return
+	}
+	text, isText := literal.Value.(string)
+	for _, of := range of {
+		n := i.p.topology.Node(of)
+		if n == nil || !isText {
+			continue
+		}
+		var names []string
+		for _, e := range n.Endpoints {
+			names = append(names, e.Name)
+		}
+		if slices.Contains(names, text) {
+			continue
+		}
+		why := i.meant(text, "%q", names)
+		switch {
+		case len(names) == 0:
+			why = ": no key listen.NAME of its section gives it one"
+		case why == "":
+			why = fmt.Sprintf(" (there is %s)", strings.Join(names, ", "))
+		}
+		i.mistake(literal.TokenPos, nil, "%s: %s has no endpoint %q%s", name, of, text, why)
+	}
 }
 
 // checkAwaited finds a node that is awaited and of which nothing says when it is ready,
@@ -313,7 +348,8 @@ func (i *inspection) checkAwaited(call *syntax.CallExpr, name string, nodes synt
 			continue
 		}
 		pos, _ := call.Span()
-		i.mistake(pos, nil, "%s awaits %s, and nothing says when it is ready: [%s] at %s:%d has a command and no key such as ready.log, ready.port or ready.http",
+		i.mistake(pos, nil, "%s awaits %s, and nothing says when it is ready: [%s] at %s:%d has a command and no key "+
+			"such as ready.log, ready.port or ready.http",
 			name, of, n.Section, i.p.topology.Path, n.Line)
 		return
 	}

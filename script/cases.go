@@ -143,7 +143,8 @@ func (p *plan) checkCasesChange() {
 			}
 		}
 		if at, is := isCases(changed); changed != nil && is {
-			p.mistake(at, "cases is changed here, which no test comes from: the tests are known before the script is run; make it whole where it is assigned")
+			p.mistake(at, "cases is changed here, which no test comes from: the tests are known before the script is run; "+
+				"make it whole where it is assigned")
 		}
 		return true
 	})

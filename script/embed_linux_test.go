@@ -114,7 +114,8 @@ func TestEmbedders(t *testing.T) {
 // TestKeeperKilled: a run whose keeper is killed does not go on unwatched. Its
 // nodes end with it, and it fails and says why.
 func TestKeeperKilled(t *testing.T) {
-	kill := starlark.NewBuiltin("kill_keeper", func(*starlark.Thread, *starlark.Builtin, starlark.Tuple, []starlark.Tuple) (starlark.Value, error) {
+	kill := starlark.NewBuiltin("kill_keeper", func(*starlark.Thread, *starlark.Builtin, starlark.Tuple,
+		[]starlark.Tuple) (starlark.Value, error) {
 		children, err := filepath.Glob("/proc/self/task/*/children")
 		for _, file := range children {
 			text, _ := os.ReadFile(file)
@@ -199,7 +200,8 @@ else:
 	}
 	c.Driver = newUnable(t)
 	c.Source = []byte("fork(one)\nharm = limit\nharm(one, memory=10000)")
-	if r := run(t, c); r.Outcome != runtime.Skipped || r.ExitCode() != 3 || !strings.HasPrefix(r.Where, "s.star:3:") || !strings.Contains(r.Reason, why) {
+	if r := run(t, c); r.Outcome != runtime.Skipped || r.ExitCode() != 3 || !strings.HasPrefix(r.Where, "s.star:3:") ||
+		!strings.Contains(r.Reason, why) {
 		t.Errorf("elsewhere: %s at %s: %s", r.Outcome, r.Where, r.Reason)
 	}
 }

@@ -25,17 +25,22 @@ func TestInterruptedAnywhere(t *testing.T) {
 		code    int
 		reason  string
 	}{
-		"in the script":      {"interrupt()\nsleep(3600)", bySignal, runtime.Interrupted, 143, "interrupted by signal: terminated; the script was in interrupt"},
-		"by a cause of its":  {"interrupt()\nsleep(3600)", own, runtime.Interrupted, 130, "interrupted by the caller: the user pressed stop; the script was in interrupt"},
-		"without a cause":    {"interrupt()\nsleep(3600)", nil, runtime.Interrupted, 130, "interrupted by the caller: context canceled; the script was in interrupt"},
+		"in the script": {"interrupt()\nsleep(3600)", bySignal, runtime.Interrupted, 143,
+			"interrupted by signal: terminated; the script was in interrupt"},
+		"by a cause of its": {"interrupt()\nsleep(3600)", own, runtime.Interrupted, 130,
+			"interrupted by the caller: the user pressed stop; the script was in interrupt"},
+		"without a cause": {"interrupt()\nsleep(3600)", nil, runtime.Interrupted, 130,
+			"interrupted by the caller: context canceled; the script was in interrupt"},
 		"in a deferred call": {"defer(interrupt)", bySignal, runtime.Interrupted, 143, "interrupted by signal: terminated"},
 		"beside a failure":   {"interrupt(failing = True)", bySignal, runtime.Failed, 1, "interrupt: it failed meanwhile"},
-		"beside a soft one":  {"check(False, soft = True)\ninterrupt()\nsleep(1)", bySignal, runtime.Failed, 1, "a soft failure: script.star:1:6: check failed"},
-		"of something else":  {"overdue()", nil, runtime.Failed, 1, "overdue: the call took too long: context deadline exceeded"},
+		"beside a soft one": {"check(False, soft = True)\ninterrupt()\nsleep(1)", bySignal, runtime.Failed, 1,
+			"a soft failure: script.star:1:6: check failed"},
+		"of something else": {"overdue()", nil, runtime.Failed, 1, "overdue: the call took too long: context deadline exceeded"},
 	} {
 		ctx, cancel := context.WithCancelCause(context.Background())
 		c := script.Config{Source: []byte(test.source), RunsDir: t.TempDir(), Builtins: starlark.StringDict{
-			"interrupt": starlark.NewBuiltin("interrupt", func(thread *starlark.Thread, _ *starlark.Builtin, _ starlark.Tuple, failing []starlark.Tuple) (starlark.Value, error) {
+			"interrupt": starlark.NewBuiltin("interrupt", func(thread *starlark.Thread, _ *starlark.Builtin, _ starlark.Tuple,
+				failing []starlark.Tuple) (starlark.Value, error) {
 				work := script.RunOf(thread).Context()
 				before := length(script.RunOf(thread))
 				cancel(test.cause)
@@ -47,7 +52,8 @@ func TestInterruptedAnywhere(t *testing.T) {
 				}
 				return starlark.None, nil
 			}),
-			"overdue": starlark.NewBuiltin("overdue", func(*starlark.Thread, *starlark.Builtin, starlark.Tuple, []starlark.Tuple) (starlark.Value, error) {
+			"overdue": starlark.NewBuiltin("overdue", func(*starlark.Thread, *starlark.Builtin, starlark.Tuple,
+				[]starlark.Tuple) (starlark.Value, error) {
 				return nil, fmt.Errorf("overdue: the call took too long: %w", context.DeadlineExceeded)
 			}),
 		}}
@@ -65,12 +71,13 @@ func TestInterruptedAnywhere(t *testing.T) {
 // TestHurried: a run whose end was cut short has not passed.
 func TestHurried(t *testing.T) {
 	hurry := make(chan struct{})
-	c := script.Config{Source: []byte("fork(node)\nawait_ready(node)\ndefer(cut)\ndefer(print, 'first')"), TopologySource: nodes("node"), Hurry: hurry, Builtins: starlark.StringDict{
-		"cut": starlark.NewBuiltin("cut", func(*starlark.Thread, *starlark.Builtin, starlark.Tuple, []starlark.Tuple) (starlark.Value, error) {
-			close(hurry)
-			return starlark.None, nil
-		}),
-	}}
+	c := script.Config{Source: []byte("fork(node)\nawait_ready(node)\ndefer(cut)\ndefer(print, 'first')"),
+		TopologySource: nodes("node"), Hurry: hurry, Builtins: starlark.StringDict{
+			"cut": starlark.NewBuiltin("cut", func(*starlark.Thread, *starlark.Builtin, starlark.Tuple, []starlark.Tuple) (starlark.Value, error) {
+				close(hurry)
+				return starlark.None, nil
+			}),
+		}}
 	if r := run(t, c); r.Outcome != runtime.Interrupted || r.ExitCode() != 130 || len(r.LeftBehind) > 0 {
 		t.Errorf("%s, exit code %d: %s", r.Outcome, r.ExitCode(), r.Reason)
 	}

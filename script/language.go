@@ -17,7 +17,10 @@ const Language = `Scripts are Starlark, a small language with Python's syntax. W
                  "%s is %d" % (x, n) or "{} is {}".format(x, n).
   numbers        / always gives a float, // an int; ints have no limit.
   load           load("lib.star", "f", g = "h") takes f, and h under the name g,
-                 from a file beside this one; each file is run once.
+                 from a file beside this one, or a shipped one, such as the clients
+                 systems/redis.star, etcd.star, postgres.star and beanstalkd.star
+                 there; each file is run once. So load is no name for a
+                 variable.
   frozen         all that the run gives a script, and the globals of files that
                  are loaded, cannot be changed. A script's own globals can, by all
                  of its tasks.

@@ -180,7 +180,8 @@ func (i *inspection) nodesNamed(name string) (names []string, ok bool) {
 		}
 		return names, true
 	}
-	roles := map[string]topology.Role{"leaders": topology.Leader, "workers": topology.Worker, "senders": topology.Sender, "receivers": topology.Receiver}
+	roles := map[string]topology.Role{"leaders": topology.Leader, "workers": topology.Worker, "senders": topology.Sender,
+		"receivers": topology.Receiver}
 	role, isGroup := roles[name]
 	if !isGroup && name != "topology.nodes" || i.known["topology"] != starlark.None {
 		return nil, false

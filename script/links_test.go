@@ -8,25 +8,27 @@ import (
 // TestCheckLinks: faults of links between nodes that have none are found before a
 // fork, as far as the text shows the nodes.
 func TestCheckLinks(t *testing.T) {
-	const three = "[a]\npath = true\nlisten.x = auto\n[b]\npath = true\nlisten.x = auto\nto = <a:x>\n[c]\npath = true\nrole = leader\nto = <b:x>\n"
+	const three = "[a]\npath = true\nlisten.x = auto\n[b]\npath = true\nlisten.x = auto\nto = <a:x>\n[c]\n" +
+		"path = true\nrole = leader\nto = <b:x>\n"
 	const noAC = "cannot do net.partition: there is no link between a and c"
 	for source, want := range map[string]string{
-		"net.partition([a], [b])":                                "",
-		"net.partition([a], [c])":                                noAC,
-		"net.partition([a], leaders)":                            noAC,
-		"net.partition(['a'], [topology.nodes[2]])":              noAC,
-		"net.partition([a], [b] + [c])":                          noAC,
-		"net.partition([a], [b, c], partial = True)":             "",
-		"net.partition([a], [c], partial = True)":                noAC,
-		"net.partition([a], [c], partial = param('p', True))":    "",
-		"net.partition({a: [c]})":                                noAC,
-		"net.partition({a: [b]})":                                "",
-		"net.partition(b)":                                       "",
-		"net.partition(a)":                                       noAC,
-		"net.isolate(b)":                                         "",
-		"net.isolate(a)":                                         "cannot do net.isolate: there is no link between a and c",
-		"x = a\nnet.isolate(x)":                                  "", // b could be it
-		"net.loss(a, b, 0.1)":                                    "cannot do net.loss: there is no link between a and b (it is of tcp, and udp is needed)",
+		"net.partition([a], [b])":                             "",
+		"net.partition([a], [c])":                             noAC,
+		"net.partition([a], leaders)":                         noAC,
+		"net.partition(['a'], [topology.nodes[2]])":           noAC,
+		"net.partition([a], [b] + [c])":                       noAC,
+		"net.partition([a], [b, c], partial = True)":          "",
+		"net.partition([a], [c], partial = True)":             noAC,
+		"net.partition([a], [c], partial = param('p', True))": "",
+		"net.partition({a: [c]})":                             noAC,
+		"net.partition({a: [b]})":                             "",
+		"net.partition(b)":                                    "",
+		"net.partition(a)":                                    noAC,
+		"net.isolate(b)":                                      "",
+		"net.isolate(a)":                                      "cannot do net.isolate: there is no link between a and c",
+		"x = a\nnet.isolate(x)":                               "", // b could be it
+		"net.loss(a, b, 0.1)": "cannot do net.loss: there is no link between a and b " +
+			"(it is of tcp, and udp is needed)",
 		"x = a\nnet.loss(x, b, 0.1)":                             "cannot do net.loss: there is no link between a and b",
 		"after('1s', net.partition, [a], [c])":                   noAC,
 		"defer(net.partition, [a], [b])":                         "",

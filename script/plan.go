@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/dagon-star/dagon-star/runtime/process"
 	"github.com/dagon-star/dagon-star/runtime/topology"
+	"github.com/dagon-star/dagon-star/scenarios"
 )
 
 // plan is a run that is ready to be started.
@@ -31,6 +33,7 @@ type plan struct {
 
 	faulty    map[string]string // the first fault in the text of each function, by its place; nil until one is asked for
 	usesLinks bool              // a script's text refers to net
+	variants  []test            // of the whole script, from verdicts
 	test      *test             // that is run, or nil
 	programs  []string          // of the ini, absolute paths
 	files     []RecipeFile
@@ -63,15 +66,19 @@ func prepare(c Config) (*plan, error) {
 		p.topology = &topology.Topology{Name: "none", Settings: topology.DefaultSettings()}
 	}
 	p.read(script)
+	p.readVariants()
+	p.checkRequires()
 	if c.Test != "" {
 		p.choose(c.Test)
+		p.config.Params = p.params()
 	}
 	if p.topology != nil {
 		p.settle()
 	}
 	if c.kept != nil && len(p.mistakes) > 0 {
 		if missing := c.kept.missing(c.kept.base); len(missing) > 0 {
-			p.add(Mistake{Text: fmt.Sprintf("the run began relative names in %s; there is no %s in %s: call it from a folder that has the files of the run",
+			p.add(Mistake{Text: fmt.Sprintf("the run began relative names in %s; there is no %s in %s: call it from a "+
+				"folder that has the files of the run",
 				c.kept.Folder, strings.Join(missing, " and no "), c.kept.base)})
 		}
 	}
@@ -79,7 +86,11 @@ func prepare(c Config) (*plan, error) {
 }
 
 func (p *plan) readTopology(ini *source) {
-	t, err := topology.Parse(ini.name, ini.data)
+	var files fs.FS
+	if ini.shipped {
+		files = scenarios.Files()
+	}
+	t, err := topology.ParseIn(files, ini.name, ini.data)
 	var mistakes topology.Mistakes
 	switch {
 	case errors.As(err, &mistakes):
@@ -98,7 +109,7 @@ func (p *plan) readTopology(ini *source) {
 			return err
 		}
 		for _, m := range t.CheckPrograms(p.config.Component, p.config.Components, look) {
-			p.add(Mistake{File: m.File, Line: m.Line, Text: m.Text})
+			p.add(Mistake{File: m.File, Line: m.Line, Text: m.Text, Err: m.Err})
 		}
 	}
 }

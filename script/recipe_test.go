@@ -68,7 +68,8 @@ func TestRecipe(t *testing.T) {
 	if len(recipe.Files) != 1 || recipe.Files[0].Kind != "program" || recipe.Files[0].Name != own || len(recipe.Files[0].SHA256) != 64 {
 		t.Errorf("files %+v", recipe.Files)
 	}
-	if data, err := base64.StdEncoding.DecodeString(recipe.Script.Text); err != nil || !recipe.Script.Base64 || !strings.Contains(string(data), "\xff") {
+	if data, err := base64.StdEncoding.DecodeString(recipe.Script.Text); err != nil || !recipe.Script.Base64 ||
+		!strings.Contains(string(data), "\xff") {
 		t.Errorf("a text that is not UTF-8: %+v", recipe.Script)
 	}
 
@@ -114,7 +115,8 @@ func TestRecipesDiffer(t *testing.T) {
 	ini := text("t.ini", "[a]\n")
 	base := func() *script.Recipe {
 		return &script.Recipe{Format: script.RecipeFormat, Script: text("a.star", "1\n2\n3\n"), Loaded: []script.RecipeText{text("l.star", "x")},
-			Topology: &ini, Files: []script.RecipeFile{{Kind: "program", Name: "p", SHA256: "aa"}, {Kind: "component", Name: "/x/dagon-star", SHA256: "bb"}},
+			Topology: &ini, Files: []script.RecipeFile{{Kind: "program", Name: "p", SHA256: "aa"},
+				{Kind: "component", Name: "/x/dagon-star", SHA256: "bb"}},
 			Params: map[string]string{"n": ""}, Env: map[string]string{"PATH": "/bin"}, Version: "1", Kernel: "k", Rung: "sealed"}
 	}
 	for want, change := range map[string]func(r *script.Recipe){
@@ -124,13 +126,17 @@ func TestRecipesDiffer(t *testing.T) {
 		`param n: "", `:        func(r *script.Recipe) { r.Params = nil },
 		`param m: , "3"`:       func(r *script.Recipe) { r.Params["m"] = "3" },
 		`a.star:2: "2", "two"`: func(r *script.Recipe) { r.Script = text("a.star", "1\ntwo\n3\n") },
-		`a.star, b.star:4: "", the end of the file`:         func(r *script.Recipe) { r.Script = text("b.star", "1\n2\n3") },
-		`l.star:1: "x", ""`:                                 func(r *script.Recipe) { r.Loaded[0] = text("l.star", "") },
-		"loaded m.star: , " + text("", "m").SHA256:          func(r *script.Recipe) { r.Loaded = append(r.Loaded, text("m.star", "m")) },
-		"topology t.ini: " + ini.SHA256 + ", ":              func(r *script.Recipe) { r.Topology = nil },
-		"program p: aa, cc":                                 func(r *script.Recipe) { r.Files[0].SHA256 = "cc" },
-		"dagon-star, which runs components,: bb, dd":        func(r *script.Recipe) { r.Files[1] = script.RecipeFile{Kind: "component", Name: "/y", SHA256: "dd"} },
-		"program p: aa, 7 bytes":                            func(r *script.Recipe) { r.Files[0] = script.RecipeFile{Kind: "program", Name: "p", Size: 7} },
+		`a.star, b.star:4: "", the end of the file`: func(r *script.Recipe) { r.Script = text("b.star", "1\n2\n3") },
+		`l.star:1: "x", ""`:                         func(r *script.Recipe) { r.Loaded[0] = text("l.star", "") },
+		"loaded m.star: , " + text("", "m").SHA256:  func(r *script.Recipe) { r.Loaded = append(r.Loaded, text("m.star", "m")) },
+		"topology t.ini: " + ini.SHA256 + ", ":      func(r *script.Recipe) { r.Topology = nil },
+		"program p: aa, cc":                         func(r *script.Recipe) { r.Files[0].SHA256 = "cc" },
+		"dagon-star, which runs components,: bb, dd": func(r *script.Recipe) {
+			r.Files[1] = script.RecipeFile{Kind: "component", Name: "/y", SHA256: "dd"}
+		},
+		"program p: aa, 7 bytes": func(r *script.Recipe) {
+			r.Files[0] = script.RecipeFile{Kind: "program", Name: "p", Size: 7}
+		},
 		"setting drain: 0s, 0.25s":                          func(r *script.Recipe) { r.Settings.DrainS = 0.25 },
 		"version: 1, 2":                                     func(r *script.Recipe) { r.Version = "2" },
 		"aside kernel: k, l":                                func(r *script.Recipe) { r.Kernel = "l" },
@@ -230,7 +236,8 @@ const wellFormed = `{"format":1,"folder":"/x","script":{"name":"a.star","text":"
 // FuzzRecipe: no recipe makes reading it, or what comes before a run, panic.
 func FuzzRecipe(f *testing.F) {
 	f.Add([]byte(wellFormed))
-	f.Add([]byte(`{"format":1,"script":{"name":"default.star","shipped":true,"base64":true,"text":"eA=="},"topology":null,"seed":18446744073709551615}`))
+	f.Add([]byte(
+		`{"format":1,"script":{"name":"default.star","shipped":true,"base64":true,"text":"eA=="},"topology":null,"seed":18446744073709551615}`))
 	f.Add([]byte(`{"format":2}`))
 	folder := f.TempDir()
 	f.Fuzz(func(t *testing.T, data []byte) {

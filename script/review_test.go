@@ -72,7 +72,8 @@ path = /bin/sh
 // TestHiddenNodes: who calls a node by a name that means something else is told
 // how it is reached.
 func TestHiddenNodes(t *testing.T) {
-	ini := []byte("[load]\npath = /bin/sh\n[kill]\npath = /bin/sh\n[if]\npath = /bin/sh\n[not]\nname = n\npath = /bin/sh\n[len]\npath = /bin/sh\n[leaders]\npath = /bin/sh\n[größe]\npath = /bin/sh\n")
+	ini := []byte("[load]\npath = /bin/sh\n[kill]\npath = /bin/sh\n[if]\npath = /bin/sh\n[not]\nname = n\n" +
+		"path = /bin/sh\n[len]\npath = /bin/sh\n[leaders]\npath = /bin/sh\n[größe]\npath = /bin/sh\n")
 	const word = " is a word of the language, and the node of that name is topology.node("
 	for text, want := range map[string]string{
 		"fork(load)":                               `:1:6: got load, want primary expression: load` + word + `"load")`,

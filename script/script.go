@@ -5,6 +5,12 @@
 //	if err != nil { … }             // a bad script or ini: nothing was started
 //	if result.Outcome != runtime.Passed { … }
 //
+// A script drives servers that know nothing of it: by actions on nodes, each with an
+// outcome, by a history of the operations that clients did, and by checkers of that. All
+// of it is in the vocabulary of every script, which "dagon-star docs" tells. A program
+// adds builtins of its own by Config.Builtins: an action by Act, a checker by OpsOf and
+// Checked, anything that waits by Wait.
+//
 // Every run keeps its recipe, from which it can be run again: see ReadRecipe.
 //
 // Run ends every process that it has started before it returns. It prints
@@ -121,14 +127,14 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	defer reading.Wait()
 	run, err := runtime.Start(ctx, runtime.Config{
 		Script: plan.main.name, Topology: plan.topology, Settings: plan.topology.Settings, Seed: plan.seed,
-		Params: c.Params, Version: plan.version, Argv: c.Argv, RunsDir: c.RunsDir, Component: c.Component,
+		Params: plan.config.Params, Version: plan.version, Argv: c.Argv, RunsDir: c.RunsDir, Component: c.Component,
 		Driver: c.Driver, Observer: c.Observer, ObserverPatience: c.ObserverPatience, Hurry: c.Hurry,
 	})
 	if err != nil {
 		return nil, err
 	}
 	host := builtins.NewHost(run, builtins.Options{
-		Params: c.Params, Print: printer(c.Output), Embed: c.Builtins, FaultIn: plan.faultIn,
+		Params: plan.config.Params, Print: printer(c.Output), Embed: c.Builtins, FaultIn: plan.faultIn,
 		Hurry: c.Hurry,
 	})
 	defer host.Close()
@@ -154,6 +160,12 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	if err != nil {
 		result.Beside = append(result.Beside, verdict.Finding{Outcome: verdict.Passed, Reason: err.Error(), During: verdict.AtEnd})
 	}
+	if plan.test != nil && plan.test.variant != nil {
+		result.Verdict = plan.test.variant.expected.Judge(result.Verdict)
+		if result.Outcome == runtime.Passed {
+			result.Backtrace = ""
+		}
+	}
 	return result, nil
 }
 
@@ -172,7 +184,7 @@ func (p *plan) execute(run *runtime.Run, host *builtins.Host) error {
 			return nil, errors.New("load: outside of a file")
 		}
 		globals, err := p.initialize(host, thread, p.main, names, loaded)
-		if err != nil || p.test == nil {
+		if err != nil || p.test == nil || p.test.variant != nil {
 			return err
 		}
 		return p.runTest(host, thread, globals)
@@ -182,7 +194,8 @@ func (p *plan) execute(run *runtime.Run, host *builtins.Host) error {
 // initialize runs one file: its globals come out of it. Those of the main
 // script stay as they are, those of modules are frozen, as several may share
 // them.
-func (p *plan) initialize(host *builtins.Host, thread *starlark.Thread, m *module, names starlark.StringDict, loaded map[string]starlark.StringDict) (starlark.StringDict, error) {
+func (p *plan) initialize(host *builtins.Host, thread *starlark.Thread, m *module, names starlark.StringDict,
+	loaded map[string]starlark.StringDict) (starlark.StringDict, error) {
 	thread.Load = func(of *starlark.Thread, name string) (starlark.StringDict, error) {
 		next := m.loads[name]
 		if globals, ok := loaded[next.key]; ok {

@@ -186,7 +186,8 @@ func ExampleConfig_builtins() {
 	}
 	defer os.RemoveAll(dir)
 	answer := make(chan string, 1)
-	await := starlark.NewBuiltin("await_answer", func(thread *starlark.Thread, b *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
+	await := starlark.NewBuiltin("await_answer", func(thread *starlark.Thread, b *starlark.Builtin, args starlark.Tuple,
+		kwargs []starlark.Tuple) (starlark.Value, error) {
 		var text string
 		err := script.Wait(thread, func(ctx context.Context) error {
 			select {
@@ -198,11 +199,13 @@ func ExampleConfig_builtins() {
 		})
 		return starlark.String(text), err
 	})
-	tell := starlark.NewBuiltin("tell", func(_ *starlark.Thread, b *starlark.Builtin, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
+	tell := starlark.NewBuiltin("tell", func(_ *starlark.Thread, b *starlark.Builtin, args starlark.Tuple,
+		_ []starlark.Tuple) (starlark.Value, error) {
 		answer <- string(args[0].(starlark.String))
 		return starlark.None, nil
 	})
-	write := starlark.NewBuiltin("write", func(thread *starlark.Thread, b *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
+	write := starlark.NewBuiltin("write", func(thread *starlark.Thread, b *starlark.Builtin, args starlark.Tuple,
+		kwargs []starlark.Tuple) (starlark.Value, error) {
 		var name, text string
 		if err := starlark.UnpackArgs(b.Name(), args, kwargs, "name", &name, "text", &text); err != nil {
 			return nil, err
@@ -337,7 +340,8 @@ def a(): return "a+" + b()
 // TestInterrupted: a run whose context ends is torn down in order, at once.
 func TestInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	c := script.Config{Source: []byte("fork(node)\nawait_ready(node)\nprint(1)\nsleep(3600)"), TopologySource: nodes("node"), RunsDir: t.TempDir()}
+	c := script.Config{Source: []byte("fork(node)\nawait_ready(node)\nprint(1)\nsleep(3600)"), TopologySource: nodes("node"),
+		RunsDir: t.TempDir()}
 	c.Observer = func(e event.Event) {
 		if e.Kind() == event.KindPrint {
 			cancel(&runtime.InterruptedError{Signal: os.Interrupt})
@@ -384,7 +388,8 @@ func TestPanic(t *testing.T) {
 	boom := starlark.NewBuiltin("boom", func(*starlark.Thread, *starlark.Builtin, starlark.Tuple, []starlark.Tuple) (starlark.Value, error) {
 		panic("oh no")
 	})
-	for name, source := range map[string]string{"main": "fork(node)\nboom()", "task": "fork(node)\nspawn(boom)\nsleep(3600)", "caught": "catch(boom)"} {
+	for name, source := range map[string]string{"main": "fork(node)\nboom()", "task": "fork(node)\nspawn(boom)\nsleep(3600)",
+		"caught": "catch(boom)"} {
 		r := run(t, script.Config{Source: []byte(source), TopologySource: nodes("node"), Builtins: starlark.StringDict{"boom": boom}})
 		var bug *builtins.PanicError
 		if !r.Bug || r.ExitCode() != 70 || !errors.As(r.Cause, &bug) || !strings.Contains(r.Reason, "oh no") || len(r.LeftBehind) != 0 {
@@ -396,7 +401,8 @@ func TestPanic(t *testing.T) {
 // TestEndlessRecursion: its error has a backtrace that can be read.
 func TestEndlessRecursion(t *testing.T) {
 	r := run(t, script.Config{Source: []byte("def f(n):\n    return f(n + 1)\nf(0)\n")})
-	if r.Outcome != runtime.Failed || !strings.HasPrefix(r.Where, "script.star:2:") || strings.Count(r.Backtrace, "\n") != 21 || !strings.Contains(r.Backtrace, " more\n") {
+	if r.Outcome != runtime.Failed || !strings.HasPrefix(r.Where, "script.star:2:") || strings.Count(r.Backtrace, "\n") != 21 ||
+		!strings.Contains(r.Backtrace, " more\n") {
 		t.Errorf("%s at %s: %s\n%s", r.Outcome, r.Where, r.Reason, r.Backtrace[:min(len(r.Backtrace), 2000)])
 	}
 }
@@ -406,9 +412,11 @@ func TestMistakes(t *testing.T) {
 		c    script.Config
 		want string
 	}{
-		"nothing":      {script.Config{}, "script: none was given"},
-		"no script":    {script.Config{Script: "none.star"}, "none.star: cannot read the script: no such file or directory; shipped are boot.ini, boot.star, default.star"},
-		"no topology":  {script.Config{Source: []byte("x = 1"), Topology: "none.ini"}, "none.ini: cannot read the topology: no such file or directory"},
+		"nothing": {script.Config{}, "script: none was given"},
+		"no script": {script.Config{Script: "none.star"}, "none.star: cannot read the script: no such file or " +
+			"directory; shipped are boot.ini, boot.star, default.star"},
+		"no topology": {script.Config{Source: []byte("x = 1"), Topology: "none.ini"},
+			"none.ini: cannot read the topology: no such file or directory"},
 		"bad topology": {script.Config{Source: []byte("worker(1)"), TopologySource: []byte("[a]\n")}, "topology.ini:1: [a] says nothing to run"},
 		"component": {script.Config{Source: []byte("x = 1"), TopologySource: []byte("[a]\ncomponent = giles-sender\n")},
 			"topology.ini:2: [a]: component = needs the path of a dagon-star binary, and none was given"},
@@ -498,7 +506,8 @@ fail("the verdict")
 	if r.Outcome != runtime.Failed || r.Reason != "fail: the verdict" {
 		t.Errorf("%s: %s", r.Outcome, r.Reason)
 	}
-	if text := beside(r); !strings.Contains(text, "failed: script.star:5:16: deferred: fail: in a deferred call\n") || strings.Count(text, "did not end within 200ms") != 2 {
+	if text := beside(r); !strings.Contains(text, "failed: script.star:5:16: deferred: fail: in a deferred call\n") ||
+		strings.Count(text, "did not end within 200ms") != 2 {
 		t.Errorf("beside: %s", text)
 	}
 }

@@ -89,7 +89,7 @@ func (p *plan) add(m Mistake) {
 	}
 }
 
-// full tells whether no more mistakes of a file are told: there is no use in
+// full reports whether no more mistakes of a file are told: there is no use in
 // looking for what was meant.
 func (p *plan) full(file string) bool { return p.count[file] >= maxMistakes }
 
@@ -153,7 +153,8 @@ func (c *Config) findScript() (*source, error) {
 	}
 	s, err := open(c.Script)
 	if err != nil {
-		return nil, Mistakes{{File: c.Script, Text: fmt.Sprintf("cannot read the script: %v; shipped are %s", cause(err), strings.Join(scenarios.Names(), ", "))}}
+		return nil, Mistakes{{File: c.Script, Text: fmt.Sprintf("cannot read the script: %v; shipped are %s", cause(err),
+			strings.Join(scenarios.Names(), ", "))}}
 	}
 	return s, nil
 }
@@ -187,7 +188,7 @@ func (c *Config) findTopology(script *source) (*source, error) {
 	own := strings.TrimSuffix(base, filepath.Ext(base)) + ".ini"
 	for _, name := range []string{own, "topology.ini"} {
 		if script.shipped {
-			if s := openShipped(name); s != nil {
+			if s := openShipped(dir + name); s != nil {
 				return s, nil
 			}
 			continue
@@ -200,8 +201,11 @@ func (c *Config) findTopology(script *source) (*source, error) {
 			return nil, Mistakes{{File: dir + name, Text: fmt.Sprintf("cannot read the topology: %v", cause(err))}}
 		}
 	}
-	return nil, Mistakes{{File: script.name, Text: fmt.Sprintf("it has no topology beside it: %s or topology.ini was expected there, or one on the command line", own)}}
+	return nil, Mistakes{{File: script.name, Text: fmt.Sprintf("it has no topology beside it: %s or topology.ini was "+
+		"expected there, or one on the command line", own), Err: errNoTopology}}
 }
+
+var errNoTopology = errors.New("no topology")
 
 // cause is an error without the path that messages have already.
 func cause(err error) error {

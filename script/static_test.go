@@ -92,7 +92,8 @@ func TestNamesOfTheLanguage(t *testing.T) {
 // a name of the file, where it has a similar one, else one of the language, the
 // vocabulary or the ini.
 func TestHints(t *testing.T) {
-	lines := []string{"number = 1", "def count(width, heigth):", "  return lambda depth: widht + numbr + dept", "lenn", "frok", "Truee", "leeders"}
+	lines := []string{"number = 1", "def count(width, heigth):", "  return lambda depth: widht + numbr + dept", "lenn", "frok",
+		"Truee", "leeders"}
 	want := []string{"main.star:3:24: undefined: widht (did you mean width?)", "main.star:3:32: undefined: numbr (did you mean number?)",
 		"main.star:3:40: undefined: dept (did you mean depth?)", "main.star:4:1: undefined: lenn (did you mean len?)",
 		"main.star:5:1: undefined: frok (did you mean fork?)", "main.star:6:1: undefined: Truee (did you mean True?)",
@@ -132,20 +133,21 @@ def test_lib():
 `
 	const wrong = "lib.star:3:24: no node is named \"cli\""
 	for name, test := range map[string]struct{ main, lib, want string }{
-		"another is loaded":           {"load('lib.star', 'two')\ntwo()", lib, ""},
-		"loaded, and never named":     {"load('lib.star', 'two', 'sh')\ntwo()", lib, ""},
-		"called":                      {"load('lib.star', 'sh')\nsh('x')", lib, wrong},
-		"under another name":          {"load('lib.star', run = 'sh')\nx = [run]", lib, wrong},
-		"through another":             {"load('lib.star', 'deep')\nspawn(deep)", lib, wrong},
-		"as a value of another":       {"load('lib.star', 'helper')\ndef f(): helper()()", lib, wrong},
-		"a test":                      {"load('lib.star', 'test_lib')", lib, wrong},
-		"a test by a new name":        {"load('lib.star', test_x = 'deep')", lib, wrong},
-		"setup":                       {"load('lib.star', setup = 'sh')", lib, wrong},
-		"in the main script":          {lib, "", "main.star:3:24: no node is named"},
-		"the loaded file names it":    {"load('lib.star', 'two')", lib + "table = {'sh': sh}", wrong},
-		"the loaded file calls it":    {"load('lib.star', 'two')", lib + "if 0:\n  deep()", wrong},
-		"a second of the name":        {"load('lib.star', 'two')", "def two(): pass\n" + lib + "def two(): sh(1)", ""},
-		"of two of the name":          {"load('lib.star', 'two')\ntwo()", "def two(): pass\n" + lib + "def two(): sh(1)", "lib.star:4:24: no node"},
+		"another is loaded":        {"load('lib.star', 'two')\ntwo()", lib, ""},
+		"loaded, and never named":  {"load('lib.star', 'two', 'sh')\ntwo()", lib, ""},
+		"called":                   {"load('lib.star', 'sh')\nsh('x')", lib, wrong},
+		"under another name":       {"load('lib.star', run = 'sh')\nx = [run]", lib, wrong},
+		"through another":          {"load('lib.star', 'deep')\nspawn(deep)", lib, wrong},
+		"as a value of another":    {"load('lib.star', 'helper')\ndef f(): helper()()", lib, wrong},
+		"a test":                   {"load('lib.star', 'test_lib')", lib, wrong},
+		"a test by a new name":     {"load('lib.star', test_x = 'deep')", lib, wrong},
+		"setup":                    {"load('lib.star', setup = 'sh')", lib, wrong},
+		"in the main script":       {lib, "", "main.star:3:24: no node is named"},
+		"the loaded file names it": {"load('lib.star', 'two')", lib + "table = {'sh': sh}", wrong},
+		"the loaded file calls it": {"load('lib.star', 'two')", lib + "if 0:\n  deep()", wrong},
+		"a second of the name":     {"load('lib.star', 'two')", "def two(): pass\n" + lib + "def two(): sh(1)", ""},
+		"of two of the name": {"load('lib.star', 'two')\ntwo()", "def two(): pass\n" + lib + "def two(): sh(1)",
+			"lib.star:4:24: no node"},
 		"not in a function":           {"load('lib.star', 'two')", lib + "fork('cli')", "lib.star:16:6: no node"},
 		"a default value":             {"load('lib.star', 'two')", lib + "def f(x = topology.node('cli')): pass", "lib.star:16:25: no node"},
 		"a default function":          {"load('lib.star', 'two')", lib + "def f(x = sh): pass", wrong},
@@ -191,7 +193,8 @@ table = {"f": inner}
 		"result = main()": true, "result = [1, (main(),)]": true, "x = deep()": true, "x = twice(main)": true, "x = twice(fork)": true,
 		"x = acting()": true, "x = table['f']()": true, "x = fork(a)": true, "x = messages(a)": true, "x = says()": true, "x = print('x')": true,
 		"x = fail('x')": true, "x = (lambda: 1)()": true, "f = main; x = f()": true, "x = twice(lambda: kill(a))": true,
-		"x = net.heal()": true, "x = embed()": true, "x = struct(f = main).f()": true, "x = 1\nx += main()": true, "def f(x = main()): pass": true, "def f(x = [lambda: kill(a)]): x[0]()": false, "def f(x = add(1, 2)): main()": false,
+		"x = net.heal()": true, "x = embed()": true, "x = struct(f = main).f()": true, "x = 1\nx += main()": true,
+		"def f(x = main()): pass": true, "def f(x = [lambda: kill(a)]): x[0]()": false, "def f(x = add(1, 2)): main()": false,
 		"main()": true, "for x in []: pass": true, "if 0: pass": true, "a.name": true,
 	} {
 		p, err := prepare(Config{Script: filepath.Join(dir, "main.star"), Source: []byte(defs + text), TopologySource: []byte(oneNode),

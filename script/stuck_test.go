@@ -74,7 +74,7 @@ func TestStuckIn(t *testing.T) {
 			over := make(chan struct{})
 			defer close(over)
 			inCall(t, test.source, func(context.Context) { <-over }, func(r *script.Result) {
-				if want := "the run's time limit has passed: 100ms; the script was in " + test.in + ", which cannot be interrupted"; r.Reason != want {
+				if want := "the run's time limit has passed: 1s; the script was in " + test.in + ", which cannot be interrupted"; r.Reason != want {
 					t.Errorf("%s, want %s", r.Reason, want)
 				}
 				if !strings.HasSuffix(r.Where, test.at) {
@@ -105,7 +105,7 @@ func TestWasIn(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			inCall(t, test.source+"\nmin(1, 2)\nsleep(1)", func(work context.Context) { <-work.Done() }, func(r *script.Result) {
-				if want := "the run's time limit has passed: 100ms; the script was in " + test.in; r.Reason != want {
+				if want := "the run's time limit has passed: 1s; the script was in " + test.in; r.Reason != want {
 					t.Errorf("%s, want %s", r.Reason, want)
 				}
 				if !strings.HasSuffix(r.Where, test.at) {
@@ -121,7 +121,7 @@ func TestWasIn(t *testing.T) {
 func inCall(t *testing.T, source string, wait func(work context.Context), check func(*script.Result)) {
 	t.Helper()
 	var of *runtime.Run
-	limit, grace := 100*time.Millisecond, 100*time.Millisecond
+	limit, grace := time.Second, 100*time.Millisecond // it is to come to the call before
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "lib.star"), []byte("def f(x): [].extend(x)"), 0o600); err != nil {
 		t.Fatal(err)
@@ -134,7 +134,8 @@ func inCall(t *testing.T, source string, wait func(work context.Context), check 
 					wait(of.Context())
 				}
 			}},
-			"begin": starlark.NewBuiltin("begin", func(thread *starlark.Thread, _ *starlark.Builtin, _ starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
+			"begin": starlark.NewBuiltin("begin", func(thread *starlark.Thread, _ *starlark.Builtin, _ starlark.Tuple,
+				_ []starlark.Tuple) (starlark.Value, error) {
 				of = script.RunOf(thread)
 				return starlark.None, nil
 			}),
@@ -162,7 +163,8 @@ func TestPrintBlocked(t *testing.T) {
 	limit, grace := 300*time.Millisecond, 300*time.Millisecond
 	for _, source := range []string{"x = 1\nprint(x)\nsleep(1)", "def f():\n  print(1)\n  sleep(1)\ndefer(f)"} {
 		r := run(t, script.Config{Source: []byte(source), TimeLimit: &limit, Grace: &grace, Output: silted{over}})
-		if r.Outcome != runtime.Failed || !strings.HasSuffix(r.Reason, "; the script was in print") || !strings.HasPrefix(r.Where, "script.star:2:") {
+		if r.Outcome != runtime.Failed || !strings.HasSuffix(r.Reason, "; the script was in print") ||
+			!strings.HasPrefix(r.Where, "script.star:2:") {
 			t.Errorf("%s at %s: %s", r.Outcome, r.Where, r.Reason)
 		}
 	}

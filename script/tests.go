@@ -29,10 +29,24 @@ import (
 // An element is a dict of the function's parameters, or a tuple or a single
 // value where they are given by their places; in place of the list there may be
 // a dict that gives each a name. It is made from constants, before any run.
+//
+// A script without test functions may have verdicts, a dict of constants: each of its
+// keys, parameters as in "size=5 fast=true", makes a test, named "[size=5 fast=true]",
+// that runs the whole script with them. It passes where the run comes to the verdict
+// that the table has for it, and to nothing else beside that: "passed", or the outcome
+// and a regular expression that its reason matches anywhere, "failed: acknowledged .* lost". Run judges it so;
+// in the event log the verdict is the run's own.
+//
+// requires is a list of programs. Where this machine has not all of them, the tests of
+// the script are skipped.
 func Tests(c Config) ([]string, error) {
 	c.Test = ""
 	p, err := prepare(c)
 	if err != nil {
+		var mistakes Mistakes
+		if errors.As(err, &mistakes) && mistakes[0].Err == errNoTopology && c.isLibrary() {
+			return []string{}, nil
+		}
 		return nil, err
 	}
 	tests := p.tests()
@@ -47,6 +61,21 @@ func Tests(c Config) ([]string, error) {
 		names = append(names, "")
 	}
 	return names, nil
+}
+
+// isLibrary reports whether the script only defines what others load.
+func (c *Config) isLibrary() bool {
+	s, err := c.findScript()
+	if err != nil {
+		return false
+	}
+	m := &module{source: *s}
+	if m.file, err = dialect.Parse(s.name, s.text(), 0); err != nil {
+		return false
+	}
+	p := &plan{main: m}
+	tests, _ := p.testFunctions()
+	return len(tests) == 0 && !m.acts()
 }
 
 // Test makes a subtest of go test of each test of a script, and runs it. One that
@@ -97,8 +126,9 @@ func Test(t *testing.T, c Config) {
 	}
 }
 
-// IsUnsupported tells whether a run was not started, or ended, only because this
-// machine cannot do a fault.
+// IsUnsupported reports whether a run was not started, or ended, only because this
+// machine cannot do a fault, has not a program that the script requires, or lets only
+// root run a node as its user.
 func IsUnsupported(err error) bool {
 	var mistakes Mistakes
 	if errors.As(err, &mistakes) {
@@ -109,13 +139,14 @@ func IsUnsupported(err error) bool {
 }
 
 func isUnsupported(m Mistake) bool {
-	var unsupported *runtime.UnsupportedError
-	return errors.As(m.Err, &unsupported)
+	return errors.As(m.Err, new(*runtime.UnsupportedError)) || errors.As(m.Err, new(*MissingProgramError)) ||
+		errors.Is(m.Err, topology.ErrNotRoot)
 }
 
-// test is one test of a script.
+// test is one test of a script: a function of it, or the whole of it with a verdict.
 type test struct {
 	name     string
+	variant  *variant // nil for a function
 	function testFunction
 	args     starlark.Tuple
 	kwargs   []starlark.Tuple
@@ -190,7 +221,8 @@ func (p *plan) checkTestNames() {
 	p.checkCasesChange()
 	for _, b := range p.main.file.Module.(*resolve.Module).Globals {
 		if name := b.First.Name; strings.HasPrefix(name, testPrefix) && byName[name].def == nil {
-			p.mistake(b.First.NamePos, "%s has the name of a test, and is no function that def defines at the top level: write def %[1]s(): …, or give it another name", name)
+			p.mistake(b.First.NamePos, "%s has the name of a test, and is no function that def defines at the top level: "+
+				"write def %[1]s(): …, or give it another name", name)
 		}
 	}
 	for _, stmt := range p.main.file.Stmts {
@@ -217,7 +249,8 @@ func (p *plan) checkTestNames() {
 func (p *plan) checkHiddenTests() {
 	found := func(name *syntax.Ident) {
 		if strings.HasPrefix(name.Name, testPrefix) {
-			p.mistake(name.NamePos, "%s has the name of a test, and is no function that def defines at the top level: write def %[1]s(): …, or give it another name", name.Name)
+			p.mistake(name.NamePos, "%s has the name of a test, and is no function that def defines at the top level: write "+
+				"def %[1]s(): …, or give it another name", name.Name)
 		}
 	}
 	syntax.Walk(p.main.file, func(n syntax.Node) bool {
@@ -255,6 +288,9 @@ func (p *plan) tests() (all []test) {
 	functions, byName := p.testFunctions()
 	if p.main.file == nil {
 		return nil
+	}
+	if len(p.variants) > 0 {
+		return p.variants
 	}
 	cases := p.cases(byName)
 	for _, f := range functions {
@@ -294,6 +330,9 @@ func (p *plan) choose(name string) {
 		p.add(Mistake{File: p.main.name, Text: fmt.Sprintf("it has no test %q%s", name, meant)})
 		return
 	}
+	if p.test.variant != nil {
+		return
+	}
 	// What another test needs of the machine does not concern this one.
 	own := map[string]bool{}
 	for _, m := range p.mentions(p.main, p.parts()) {
@@ -306,7 +345,7 @@ func (p *plan) choose(name string) {
 
 // parts are the parts of the main script that a run runs.
 func (p *plan) parts() (parts []syntax.Node) {
-	if p.test == nil {
+	if p.test == nil || p.test.variant != nil {
 		return []syntax.Node{p.main.file}
 	}
 	for _, stmt := range p.main.file.Stmts {

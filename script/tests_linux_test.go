@@ -58,7 +58,7 @@ func TestTests(t *testing.T) {
 	for _, line := range []string{
 		"--- PASS: TestOfTests/test_state[ready]", "--- FAIL: TestOfTests/test_state[forked]", "--- SKIP: TestOfTests/test_limit",
 		"--- SKIP: TestOfTests/test_elsewhere", "--- FAIL: TestOfTests/test_nothing", `assert.eq: "ready" != "forked"`,
-		"this machine cannot do limit.memory", "inconclusive at t.star:14:15: check_same compared no records",
+		"this machine cannot do limit.memory", "inconclusive at t.star:14:15: check_same: it compared no records",
 	} {
 		if !strings.Contains(string(out), line) {
 			t.Errorf("no %q in\n%s", line, out)

@@ -139,7 +139,7 @@ func (c chaos) sole() *harm {
 	return nil
 }
 
-// did tells whether a harm of one of the kinds struck.
+// did reports whether a harm of one of the kinds struck.
 func (c chaos) did(kinds ...string) bool {
 	return slices.ContainsFunc(c.harms, func(h *harm) bool { return h.struck && slices.Contains(kinds, h.kind) })
 }
@@ -400,7 +400,8 @@ func (e *ended) judge(c chaos, runs string) {
 	}
 	switch {
 	case e.by != 0: // before it listened to signals
-		e.must(slices.Contains(signals, e.by) && len(e.events) == 0 && e.outcome == "", "it was ended by signal %v, after %d events", e.by, len(e.events))
+		e.must(slices.Contains(signals, e.by) && len(e.events) == 0 && e.outcome == "",
+			"it was ended by signal %v, after %d events", e.by, len(e.events))
 		return
 	case len(e.events) == 0 && e.outcome == "": // it had no folder, or no keeper, and nothing was forked
 		e.must(e.code == exitMistake && c.did(harmFill, harmKeeper), "exit code %d, and no log", e.code)
@@ -546,7 +547,8 @@ func runChaos(t *testing.T, own bool, atOnce int) {
 				c := drawChaos(seed+uint64(i), ct.kinds, ct.rungs, calm.took)
 				e := ct.run(fmt.Sprint("run-", i), c)
 				if len(e.wrong) > 0 {
-					t.Errorf("%v\n  %s\nits plan again, not how far it was when it struck: DAGON_CHAOS_SEED=%d DAGON_CHAOS_RUNS=1 go test ./cmd/dagon-star -count=1 -run '^%s$'\n%s\n%s",
+					t.Errorf("%v\n  %s\nits plan again, not how far it was when it struck: DAGON_CHAOS_SEED=%d DAGON_CHAOS_RUNS=1 "+
+						"go test ./cmd/dagon-star -count=1 -run '^%s$'\n%s\n%s",
 						c, strings.Join(e.wrong, "\n  "), c.seed, t.Name(), e.out, e.err)
 				}
 				if e.took > chaosSlow {
@@ -747,7 +749,8 @@ func (ct *chaosTest) table() string {
 	}
 	for _, kind := range slices.Concat([]string{noHarm}, ct.kinds, []string{"all"}) {
 		if row := ct.rows[kind]; row != nil {
-			fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\t%v\n", kind, row.runs, row.struck, tally(row.outcomes), tally(row.codes), row.longest.Round(time.Millisecond))
+			fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\t%v\n", kind, row.runs, row.struck, tally(row.outcomes), tally(row.codes),
+				row.longest.Round(time.Millisecond))
 			if row.refused != nil {
 				fmt.Fprintf(w, "\t\trefused: %v\n", row.refused)
 			}

@@ -108,7 +108,8 @@ func runComponent(c command) int {
 		if len(c.args) == 0 {
 			out, code = c.stderr, exitMistake
 		}
-		fmt.Fprintf(out, "Usage:\n  dagon-star component NAME [FLAG...]\n\nRuns a built-in component as this process:\n%s\n\"dagon-star component NAME --help\" tells its flags.\n", buffy.Summaries())
+		fmt.Fprintf(out, "Usage:\n  dagon-star component NAME [FLAG...]\n\nRuns a built-in component as this process:\n"+
+			"%s\n\"dagon-star component NAME --help\" tells its flags.\n", buffy.Summaries())
 		return code
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -127,13 +128,14 @@ func runVersion(c command) int {
 func runDocs(c command) int {
 	f := newFlags(c, "docs", "[NAME]", `
 NAME is a builtin, a module such as random, a family such as lifecycle, a key of the
-ini, or one of language, ini, scenarios and components.
+ini, one of language, ini, scenarios and components, or a scenario, which is shown.
 
 Examples:
   dagon-star docs
   dagon-star docs await_output
   dagon-star docs ready.log
   dagon-star docs language
+  dagon-star docs systems/redis/redis.star
 `)
 	if code, done := parse(c, f, 0, 1); done {
 		return code
@@ -168,7 +170,9 @@ func docs(name string) (string, bool) {
 		title := false
 		names = append(names, f[0])
 		for _, d := range builtins.Catalogue() {
-			names = append(names, d.Name)
+			if d.Family == f[0] {
+				names = append(names, d.Name)
+			}
 			if d.Family != f[0] || !all && name != f[0] && name != d.Name && !strings.HasPrefix(d.Name, name+".") {
 				continue
 			}
@@ -176,7 +180,8 @@ func docs(name string) (string, bool) {
 				fmt.Fprintf(&b, "%s\n\n%s\n", strings.ToUpper(f[0]), wrap(f[1], ""))
 			}
 			title = true
-			fmt.Fprintf(&b, "  %s\n%s\n", d.Signature, wrap(d.Text, "      "))
+			signature := strings.TrimSpace(wrap(d.Signature, "      "))
+			fmt.Fprintf(&b, "  %s\n%s\n%s", signature, wrap(d.Text, "      "), example(d.Example))
 		}
 	}
 	for _, k := range topology.Keys() {
@@ -191,10 +196,14 @@ func docs(name string) (string, bool) {
 		keys("keys of [dagon]", topology.SettingKeys())
 	}
 	if all || name == "scenarios" {
-		section("scenarios", "  "+strings.Join(scenarios.Names(), "\n  ")+"\n")
+		section("scenarios", wrap(scenariosText, "")+"\n  "+strings.Join(scenarios.Names(), "\n  ")+"\n")
 	}
 	if all || name == "components" {
 		section("components", buffy.Summaries())
+	}
+	names = append(names, scenarios.Names()...)
+	if text, ok := scenarios.Open(name); ok {
+		b.Write(text)
 	}
 	if b.Len() == 0 {
 		if n := topology.Nearest(name, names); n != "" {
@@ -206,6 +215,8 @@ func docs(name string) (string, bool) {
 }
 
 const (
+	scenariosText = "What is shipped, to be run by its name, and shown by docs: dagon-star run systems/redis/redis.star. Those below systems need the servers; the scripts right there are clients of a protocol, to load."
+
 	iniText = "A section is a node. Any server runs unchanged with command = its whole command line. With path = or component = instead, the keys that are not in the list below are passed to the program as --key=value, in the order of the file. A value ends at \" #\" and \" ;\", which begin a comment; back quotes around a value keep them. These stand for something in values, in templates, and in what a script has a node do:"
 
 	placeholders = `  <SELF>            the node's own address
@@ -227,16 +238,21 @@ is closed further on, such as <name>x</name>.
 // keyDoc is the documentation of a key of the ini.
 func keyDoc(k topology.Key) string {
 	text := fmt.Sprintf("  %s = %s\n%s", k.Name, k.Value, wrap(k.Text, "      "))
-	for line := range strings.Lines(k.Example) {
-		if line = strings.TrimRight(line, "\n"); line != "" {
-			line = "          " + line
-		}
-		text += line + "\n"
+	if k.Example == "" {
+		return text
 	}
-	if k.Example != "" {
-		text += "\n"
+	return text + "\n" + example(strings.TrimSpace(k.Example))
+}
+
+// example is an example as the documentation shows it, or nothing.
+func example(code string) (text string) {
+	if code == "" {
+		return ""
 	}
-	return text
+	for line := range strings.SplitSeq(code, "\n") {
+		text += strings.TrimRight("          "+line, " ") + "\n"
+	}
+	return text + "\n"
 }
 
 // wrap breaks a text into lines of 80 characters.

@@ -60,10 +60,12 @@ func TestHostile(t *testing.T) {
 			}
 			// 10 a second and their summary, and one for each node's port.
 			if most := 11*(2+int(attacked.took/time.Second)) + 5; attacked.lines > most || attacked.log-quiet.log > int64(most)*4<<10 {
-				t.Errorf("%d refusals are in the log, expected at most %d; it has %d bytes, a quiet one %d", attacked.lines, most, attacked.log, quiet.log)
+				t.Errorf("%d refusals are in the log, expected at most %d; it has %d bytes, a quiet one %d", attacked.lines, most,
+					attacked.log, quiet.log)
 			}
 			t.Logf("quiet: %d KiB, %d files, %d bytes of log; under attack: %d KiB, %d files, %d bytes of log, %d refusals in %d lines, %v",
-				quiet.memory>>10, quiet.files, quiet.log, attacked.memory>>10, attacked.files, attacked.log, attacked.refused, attacked.lines, attacked.took)
+				quiet.memory>>10, quiet.files, quiet.log, attacked.memory>>10, attacked.files, attacked.log, attacked.refused,
+				attacked.lines, attacked.took)
 		})
 	}
 }

@@ -52,6 +52,7 @@ func scriptParams(t *testing.T) testscript.Params {
 			"mktopology": makeTopology,
 			"waitline":   waitLine,
 			"signal":     signalBackground,
+			"computed":   computed,
 			"shows":      showsNothing,
 			"junit":      readsJUnit,
 			"readme":     readmeBlock,
@@ -131,12 +132,15 @@ func makeTopology(ts *testscript.TestScript, neg bool, args []string) {
 	b.WriteString("[giles-receiver]\ncomponent = giles-receiver\nlisten.data = auto\nlisten = <SELF:data>\n")
 	var targets []string
 	if leaders > 0 {
-		fmt.Fprintf(&b, "[leader]\ncomponent = double-divide\nleader = true\nworker-count = %d\nlisten.control = auto\nlisten.data = auto\nlisten.source = auto\n"+
-			"leader-control-address = <SELF:control>\nleader-data-address = <SELF:data>\nsource = <SELF:source>\nsink = <giles-receiver:data>\n", workers)
+		fmt.Fprintf(&b, "[leader]\ncomponent = double-divide\nleader = true\nworker-count = %d\nlisten.control = auto\n"+
+			"listen.data = auto\nlisten.source = auto\n"+
+			"leader-control-address = <SELF:control>\nleader-data-address = <SELF:data>\nsource = <SELF:source>\n"+
+			"sink = <giles-receiver:data>\n", workers)
 		targets = []string{"<leader:source>"}
 	}
 	for i := range workers {
-		fmt.Fprintf(&b, "[worker-%d]\ncomponent = double-divide\nlisten.data = auto\ndata-address = <SELF:data>\nsink = <giles-receiver:data>\n", i)
+		fmt.Fprintf(&b, "[worker-%d]\ncomponent = double-divide\nlisten.data = auto\ndata-address = <SELF:data>\n"+
+			"sink = <giles-receiver:data>\n", i)
 		if leaders > 0 {
 			b.WriteString("leader-control-address = <leader:control>\nleader-data-address = <leader:data>\n")
 			continue
@@ -148,7 +152,8 @@ func makeTopology(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	for i := range senders {
-		fmt.Fprintf(&b, "[giles-sender-%d]\ncomponent = giles-sender\nsender = true\nmessages = 1000\nbuffy = %s\n", i, strings.Join(targets, ","))
+		fmt.Fprintf(&b, "[giles-sender-%d]\ncomponent = giles-sender\nsender = true\nmessages = 1000\nbuffy = %s\n", i,
+			strings.Join(targets, ","))
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(b.String()), 0o644))
 }
@@ -394,7 +399,7 @@ func orphans(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// groupAlive tells whether a process group has a process that is no zombie.
+// groupAlive reports whether a process group has a process that is no zombie.
 func groupAlive(pgid int) bool {
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, file := range stats {
@@ -421,9 +426,31 @@ func waitLine(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("no line with %q in %s", args[1], args[0])
 }
 
+// computed waits until the only background command has computed for so long, and longer
+// than what comes before it takes: computed 500ms. The system does not tell when it has,
+// so it looks again. What Linux alone tells is not waited for elsewhere.
+func computed(ts *testscript.TestScript, neg bool, args []string) {
+	least, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	for _, c := range ts.BackgroundCmds() {
+		for used := time.Duration(0); used < least; time.Sleep(5 * time.Millisecond) {
+			stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.Process.Pid))
+			if err != nil && goruntime.GOOS != "linux" {
+				return
+			}
+			ts.Check(err)
+			_, rest, _ := strings.Cut(string(stat), ") ") // what is behind its name: proc_pid_stat(5)
+			ticks, err := strconv.Atoi(strings.Fields(rest)[11])
+			ts.Check(err)
+			used = time.Duration(ticks) * 10 * time.Millisecond
+		}
+	}
+}
+
 // signalBackground sends a signal to the only background command: signal INT.
 func signalBackground(ts *testscript.TestScript, neg bool, args []string) {
-	signals := map[string]syscall.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP, "QUIT": syscall.SIGQUIT, "KILL": syscall.SIGKILL, "STOP": syscall.SIGSTOP, "CONT": syscall.SIGCONT}
+	signals := map[string]syscall.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP,
+		"QUIT": syscall.SIGQUIT, "KILL": syscall.SIGKILL, "STOP": syscall.SIGSTOP, "CONT": syscall.SIGCONT}
 	for _, c := range ts.BackgroundCmds() {
 		ts.Check(c.Process.Signal(signals[args[0]]))
 	}

@@ -36,14 +36,15 @@ const (
 // oracleReactions are what a node may do, by what it reacts to: the first is what a good
 // one does. A signal's "-" is its default action.
 var oracleReactions = map[string][]string{
-	"boot":     {"", "never", "exit 0", "exit 3", "SEGV", "KILL"},
-	"ready":    {"", "done", "done, exit 0", "answer, exit 0", "exit 0", "exit 3", "SEGV", "KILL", "hold", "done, talk"},
-	"start":    {"done", "", "done, exit 0", "done, exit 3", "exit 0", "exit 3", "SEGV", "done, ABRT", "done, talk"},
-	"shutdown": {"answer, exit 0", "", "answer", "exit 0", "exit 5", "exit 143", "answer, exit 5", "answer, exit 143", "SEGV", "answer, SEGV", "KILL", "TERM"},
-	"TERM":     {"-", "", "exit 0", "exit 143", "exit 17", "SEGV", "KILL"},
-	"HUP":      {"-", "", "exit 0", "exit 129", "exit 3"},
-	"INT":      {"-", "exit 130", "exit 143"},
-	"USR1":     {"-", "", "exit 0", "exit 138"},
+	"boot":  {"", "never", "exit 0", "exit 3", "SEGV", "KILL"},
+	"ready": {"", "done", "done, exit 0", "answer, exit 0", "exit 0", "exit 3", "SEGV", "KILL", "hold", "done, talk"},
+	"start": {"done", "", "done, exit 0", "done, exit 3", "exit 0", "exit 3", "SEGV", "done, ABRT", "done, talk"},
+	"shutdown": {"answer, exit 0", "", "answer", "exit 0", "exit 5", "exit 143", "answer, exit 5", "answer, exit 143", "SEGV",
+		"answer, SEGV", "KILL", "TERM"},
+	"TERM": {"-", "", "exit 0", "exit 143", "exit 17", "SEGV", "KILL"},
+	"HUP":  {"-", "", "exit 0", "exit 129", "exit 3"},
+	"INT":  {"-", "exit 130", "exit 143"},
+	"USR1": {"-", "", "exit 0", "exit 138"},
 }
 
 // oracleWords are what a script tells a node to do.
@@ -344,7 +345,8 @@ func signalElement(names ...string) func(*drawer) bool {
 }
 
 // oracleDeferred are the calls that are made at the end of a run.
-var oracleDeferred = []string{"fail", "check", "soft", "check_same of nothing", "require_faults", "inconclusive", "await_message in vain", "shutdown", "nothing"}
+var oracleDeferred = []string{"fail", "check", "soft", "check_same of nothing", "require_faults", "inconclusive",
+	"await_message in vain", "shutdown", "nothing"}
 
 // deferredCall is a call that is made at the end of the run, and what comes of it
 // there.
@@ -608,7 +610,8 @@ var oracleElements = []oracleElement{
 		n.may = true
 	})},
 	{"await in vain", on(awake, func(d *drawer, n *oracleNode) {
-		d.timesOut(fmt.Sprintf(d.one("await_exit(%s, timeout='20ms')", "await_output(%s, 'never', timeout='20ms')", "await_message(%s, '/never', timeout='20ms')",
+		d.timesOut(fmt.Sprintf(d.one("await_exit(%s, timeout='20ms')", "await_output(%s, 'never', timeout='20ms')",
+			"await_message(%s, '/never', timeout='20ms')",
 			"wait_until(lambda: %s.state == 'never', timeout='20ms')"), n.name), n)
 	})},
 	{"await of the dead", on(dead, func(d *drawer, n *oracleNode) {
@@ -664,11 +667,14 @@ var oracleElements = []oracleElement{
 		d.line("%s = %s%s)\n%[1]s.cancel()", v, d.periodic(), d.one(given, "lambda: "+called))
 	})},
 	{"after of no fault that never fires", on(forked, func(d *drawer, n *oracleNode) {
-		d.line(d.one("after('1h', kill, %s, 'TERM')", "every('1h', signal, %s, 'HUP')", "after('1h', send, %s, '/x')", "every('1h', lambda: print(%s))"), n)
+		d.line(d.one("after('1h', kill, %s, 'TERM')", "every('1h', signal, %s, 'HUP')", "after('1h', send, %s, '/x')",
+			"every('1h', lambda: print(%s))"), n)
 	})},
 	{"after that fires", on(lives, func(d *drawer, n *oracleNode) {
 		v := d.variable()
-		d.line("%s = %s\n%[1]s.wait()", v, fmt.Sprintf(d.one("after('2ms', kill, %s)", "after('2ms', lambda: kill(%s))", "spawn(kill, %s)", "every('2ms', kill, %s, times=1)"), n.name))
+		d.line("%s = %s\n%[1]s.wait()", v,
+			fmt.Sprintf(d.one("after('2ms', kill, %s)", "after('2ms', lambda: kill(%s))", "spawn(kill, %s)",
+				"every('2ms', kill, %s, times=1)"), n.name))
 		d.killNode(n)
 	})},
 	{"every that fires", on(awake, func(d *drawer, n *oracleNode) {
@@ -708,7 +714,8 @@ var oracleElements = []oracleElement{
 	}},
 	{"an interruption", always(func(d *drawer) {
 		d.s.interrupted = true
-		d.line("print(%q)\n%s", oracleInterrupt, d.one("sleep('1h')", "catch(lambda: sleep('1h'))", "catch(lambda: wait_until(lambda: False, timeout='1h'))"))
+		d.line("print(%q)\n%s", oracleInterrupt, d.one("sleep('1h')", "catch(lambda: sleep('1h'))",
+			"catch(lambda: wait_until(lambda: False, timeout='1h'))"))
 		d.stop(oracleInterrupted, "interrupted")
 	})},
 	{"the time limit", always(func(d *drawer) { // that it fails the run: silent in the rules

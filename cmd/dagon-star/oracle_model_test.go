@@ -187,7 +187,8 @@ func (w *oracleWorld) dies(n *oracleNode, how string, killedByEngine bool) {
 	if !fine(how, n.asked, n.done, n.may, killedByEngine) {
 		w.halted = w.halted || !w.over && len(n.asked) == 0
 		w.over = true
-		w.find(oracleFailed, "%s, incarnation %d, ended by %s: asked for: %q, done: %v, killed by the engine: %v", n.name, n.incarnation, how, n.asked, n.done, killedByEngine)
+		w.find(oracleFailed, "%s, incarnation %d, ended by %s: asked for: %q, done: %v, killed by the engine: %v", n.name,
+			n.incarnation, how, n.asked, n.done, killedByEngine)
 	}
 }
 
@@ -229,7 +230,8 @@ func (w *oracleWorld) signal(n *oracleNode, name string) {
 
 // boot forks a node and lets it get ready, if it does.
 func (w *oracleWorld) boot(n *oracleNode) {
-	*n = oracleNode{name: n.name, on: n.on, mayExit: n.mayExit, may: n.may || n.mayExit, forked: true, alive: true, incarnation: n.incarnation + 1}
+	*n = oracleNode{name: n.name, on: n.on, mayExit: n.mayExit, may: n.may || n.mayExit, forked: true, alive: true,
+		incarnation: n.incarnation + 1}
 	if w.react(n, "boot"); !n.alive || n.on["boot"] == "never" {
 		return
 	}

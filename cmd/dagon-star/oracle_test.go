@@ -136,7 +136,8 @@ func oracleItems(rungs []string) (items []string) {
 	for _, e := range oracleElements {
 		items = append(items, "script: "+e.name)
 	}
-	for _, name := range []string{"boot", "an await that times out", "an await that times out, caught", "an impossible call", "an impossible call, caught"} {
+	for _, name := range []string{"boot", "an await that times out", "an await that times out, caught", "an impossible call",
+		"an impossible call, caught"} {
 		items = append(items, "script: "+name)
 	}
 	for _, kind := range []string{"defer", "teardown"} {
@@ -185,8 +186,10 @@ func (o *oracle) one(seed uint64, index int) {
 	}
 	wrong = append(wrong, s.compareExits(got.events)...)
 	if len(wrong) > 0 {
-		o.t.Errorf("%s\nexpected because: %s\nit said: %s\n--contain %s, test: %v, %v\n%s\n%s\n%s\nagain: DAGON_ORACLE_ONLY=%d:%d go test ./cmd/dagon-star -count=1 -run '^TestOracle$'",
-			strings.Join(wrong, "\n"), strings.Join(append(s.why, "nothing else was found"), "\n  "), got.said, s.rung, s.test, time.Since(began).Round(time.Millisecond), s.script, s.ini, got.shown, seed, index)
+		o.t.Errorf("%s\nexpected because: %s\nit said: %s\n--contain %s, test: %v, %v\n%s\n%s\n%s\n"+
+			"again: DAGON_ORACLE_ONLY=%d:%d go test ./cmd/dagon-star -count=1 -run '^TestOracle$'",
+			strings.Join(wrong, "\n"), strings.Join(append(s.why, "nothing else was found"), "\n  "), got.said, s.rung, s.test,
+			time.Since(began).Round(time.Millisecond), s.script, s.ini, got.shown, seed, index)
 	} else {
 		os.RemoveAll(dir)
 	}
@@ -218,7 +221,8 @@ func (s *oracleScenario) run(dir string) (got oracleResult) {
 		got.code = run([]string{"test", filepath.Join(dir, "s.star"), "--runs-dir", runs, "--contain", s.rung}, &shown, &shown)
 		got.shown, got.outcome = shown.String(), oracleMistake.String()
 		var summary report.Summary
-		if data, err := os.ReadFile(filepath.Join(runs, "tests.json")); err == nil && json.Unmarshal(data, &summary) == nil && len(summary.Tests) == 1 {
+		if data, err := os.ReadFile(filepath.Join(runs, "tests.json")); err == nil && json.Unmarshal(data, &summary) == nil &&
+			len(summary.Tests) == 1 {
 			got.outcome, got.said = summary.Tests[0].Outcome, summary.Tests[0].Reason
 		}
 		return got

@@ -44,8 +44,10 @@ func shells() (found []string) {
 // oddWord draws a word that a shell, a flag parser or a terminal could take for
 // something else.
 func oddWord(r *rand.Rand) string {
-	pieces := []string{"a", "Z", "7", "-", "--", "=", " ", "  ", "\t", "\n", "\n\n", "\r", "'", "''", `"`, `\`, `\n`, `\055`, "$HOME", "$(id)", "`id`", "*", "?", "[x]",
-		"~", "!", "!!", "#", ";", "&", "|", "<", ">", "(", ")", "{a,b}", "%", "%s", "%%", "\x1b[31m", "\a", "\x7f", "\x01", "\x80", "\xe9", "\xff", "\xc3",
+	pieces := []string{"a", "Z", "7", "-", "--", "=", " ", "  ", "\t", "\n", "\n\n", "\r", "'", "''", `"`, `\`, `\n`, `\055`,
+		"$HOME", "$(id)", "`id`", "*", "?", "[x]",
+		"~", "!", "!!", "#", ";", "&", "|", "<", ">", "(", ")", "{a,b}", "%", "%s", "%%", "\x1b[31m", "\a", "\x7f", "\x01", "\x80",
+		"\xe9", "\xff", "\xc3",
 		"é", "größe", "数", "😀", "\u202e", "\u2028", "\u0085", "\ufeff", "\ufffe", "\ufffd"}
 	var b strings.Builder
 	for range r.IntN(5) {
@@ -114,8 +116,10 @@ func TestRepeatRepeats(t *testing.T) {
 		for range 1 + r.IntN(5) {
 			flags := [][]string{
 				{"--param", "n=" + oddWord(r)}, {"--param=" + oddWord(r) + "=" + oddWord(r)}, {"--runs-dir", oddWord(r)}, {"--runs-dir=" + oddWord(r)},
-				{"--contain", oddWord(r)}, {"--listen="}, {"--seed", "7"}, {"--seed=8"}, {"--seed", ""}, {"--seed="}, {"--seed", oddWord(r)}, {"-qt5s"}, {"-t", "250ms"},
-				{"--quiet"}, {"--quiet=false"}, {"--json"}, {"--"}, {"--param", "--"}, {"--runs-dir", "--"}, {"--runs-dir", "--seed"}, {"--param", "--seed=3"},
+				{"--contain", oddWord(r)}, {"--listen="}, {"--seed", "7"}, {"--seed=8"}, {"--seed", ""}, {"--seed="},
+				{"--seed", oddWord(r)}, {"-qt5s"}, {"-t", "250ms"},
+				{"--quiet"}, {"--quiet=false"}, {"--json"}, {"--"}, {"--param", "--"}, {"--runs-dir", "--"}, {"--runs-dir", "--seed"},
+				{"--param", "--seed=3"},
 				{oddWord(r)}, {"-" + oddWord(r)}, {"a.star"}, {"-x.star"}, {"--seed", "007"},
 			}
 			args = append(args, flags[r.IntN(len(flags))]...)

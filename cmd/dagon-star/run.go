@@ -109,7 +109,8 @@ func parseSeed(c command, f *pflag.FlagSet, seed string, config *script.Config) 
 	}
 	n, err := strconv.ParseUint(seed, 10, 64)
 	if err != nil {
-		fmt.Fprintf(c.stderr, "dagon-star %s: --seed is %q: a whole number from 0 to 18446744073709551615 was expected; leave it out for a new one\n", f.Name(), seed)
+		fmt.Fprintf(c.stderr, "dagon-star %s: --seed is %q: a whole number from 0 to 18446744073709551615 was expected; "+
+			"leave it out for a new one\n", f.Name(), seed)
 		return exitMistake
 	}
 	config.Seed = &n

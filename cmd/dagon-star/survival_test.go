@@ -167,7 +167,8 @@ func (s strategy) trial(t *testing.T, programs, mark string, random *rand.Rand, 
 	c.Dir = dir
 	c.Stdout, c.Stderr = &out, &out
 	c.WaitDelay = time.Second
-	c.Env = append(os.Environ(), "PATH="+programs+":"+os.Getenv("PATH"), "SURVIVAL="+mark, "GORACE=atexit_sleep_ms=0", "HOME="+dir, "TMPDIR="+dir)
+	c.Env = append(os.Environ(), "PATH="+programs+":"+os.Getenv("PATH"), "SURVIVAL="+mark, "GORACE=atexit_sleep_ms=0",
+		"HOME="+dir, "TMPDIR="+dir)
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if s.user != uint32(os.Geteuid()) {
 		c.SysProcAttr.Credential = &syscall.Credential{Uid: s.user, Gid: s.user}

@@ -28,6 +28,9 @@ type terminal struct {
 	hidden []message        // those with messages that were counted and not shown
 	probed map[string]bool  // the nodes of which more than a message tells that they are ready, or nothing
 	faults map[int64]string // what those are that were planned or scheduled, by their ids
+
+	began    int            // operations
+	outcomes map[string]int // of those that have completed
 }
 
 func (t *terminal) remember(id int64, what string) {
@@ -113,6 +116,15 @@ func (t *terminal) show(e event.Event) {
 		if d.OutOfMemory > 0 {
 			what += fmt.Sprintf(", out of the memory it is limited to: the kernel killed %d of its processes", d.OutOfMemory)
 		}
+	case event.Invoke:
+		t.began++
+	case event.Completed:
+		if t.outcomes == nil {
+			t.outcomes = map[string]int{}
+		}
+		t.outcomes[d.Outcome]++
+	case event.Verdict:
+		what = t.operations()
 	case event.Print:
 		what = d.Text
 	case event.Notice:
@@ -140,6 +152,23 @@ func (t *terminal) show(e event.Event) {
 		t.line(e, fmt.Sprintf("count %v", count))
 	}
 	t.line(e, what)
+}
+
+// operations is what has become of the operations of the run, "" where there is none.
+func (t *terminal) operations() string {
+	if t.began == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("operations: %d", t.began)
+	left := t.began
+	for _, outcome := range []string{"ok", "fail", "info"} {
+		text += fmt.Sprintf(", %d %s", t.outcomes[outcome], outcome)
+		left -= t.outcomes[outcome]
+	}
+	if left > 0 {
+		text += fmt.Sprintf(", %d not completed", left)
+	}
+	return text
 }
 
 func (t *terminal) line(e event.Event, what string) {

@@ -73,18 +73,30 @@ func TestFlood(t *testing.T) {
 		events []event.Event
 		want   string
 	}{
-		"few":                  {join(every(3, 0, said(0, "api", "/stored", int32(5))), end(ms)), "0 api stored 5|0 api stored 5|0 api stored 5"},
-		"one more":             {join(every(4, 0, said(0, "api", "/stored", int32(5))), end(ms)), "0 api stored 5|0 api stored 5|0 api stored 5|1 api stored 5"},
-		"a burst":              {join(every(1000, 0, said(0, "api", "/stored")), end(ms)), "0 api stored|0 api stored|0 api stored|1 api stored ×997"},
-		"up to another line":   {join(every(1000, 0, said(0, "api", "/stored")), []event.Event{print(7*ms, "x"), said(8*ms, "api", "/stored")}, end(9*ms)), "0 api stored|0 api stored|0 api stored|7 api stored ×997|7  x|9 api stored"},
-		"of a node's own":      {join(every(9, 0, said(0, "api", "/stored")), []event.Event{said(7*ms, "api", "/done", "api")}, end(9*ms)), "0 api stored|0 api stored|0 api stored|7 api stored ×6|7 api done"},
-		"a second at a time":   {join(every(300, 10*ms, said(0, "api", "/stored")), end(3000*ms)), "0 api stored|10 api stored|20 api stored|1000 api stored ×98|2000 api stored ×100|3000 api stored ×99"},
-		"slow":                 {join(every(5, 400*ms, said(0, "api", "/stored")), end(3000*ms)), "0 api stored|400 api stored|800 api stored|1200 api stored|1600 api stored"},
-		"slow again":           {join(every(5, 0, said(0, "api", "/stored")), every(2, 0, said(5000*ms, "api", "/stored")), end(6000*ms)), "0 api stored|0 api stored|0 api stored|5000 api stored ×3|5000 api stored"},
-		"two addresses":        {join(mix(every(500, ms, said(0, "api", "/a")), every(500, ms, said(0, "api", "/b"))), end(600*ms)), "0 api a|0 api b|1 api a|1 api b|2 api a|2 api b|600 api a ×497|600 api b ×497"},
-		"two nodes":            {join(mix(every(500, ms, said(0, "x", "/a")), every(500, ms, said(0, "y", "/a"))), end(600*ms)), "0 x a|0 y a|1 x a|1 y a|2 x a|2 y a|600 x a ×497|600 y a ×497"},
-		"there and back":       {join(mix(every(9, 0, sent(0, "x", "/ping", int32(1))), every(9, 0, said(0, "x", "/pong"))), end(ms)), "0 x ← ping 1|0 x pong|0 x ← ping 1|0 x pong|0 x ← ping 1|0 x pong|1 x ← ping ×6|1 x pong ×6"},
-		"counts are as before": {join(every(9, 0, said(0, "x", "/count", "x", int64(3))), []event.Event{said(0, "x", "/done", "x")}, end(ms)), "0 x count 3|0 x done"},
+		"few": {join(every(3, 0, said(0, "api", "/stored", int32(5))), end(ms)), "0 api stored 5|0 api stored 5|0 api stored 5"},
+		"one more": {join(every(4, 0, said(0, "api", "/stored", int32(5))), end(ms)),
+			"0 api stored 5|0 api stored 5|0 api stored 5|1 api stored 5"},
+		"a burst": {join(every(1000, 0, said(0, "api", "/stored")), end(ms)),
+			"0 api stored|0 api stored|0 api stored|1 api stored ×997"},
+		"up to another line": {join(every(1000, 0, said(0, "api", "/stored")),
+			[]event.Event{print(7*ms, "x"), said(8*ms, "api", "/stored")}, end(9*ms)),
+			"0 api stored|0 api stored|0 api stored|7 api stored ×997|7  x|9 api stored"},
+		"of a node's own": {join(every(9, 0, said(0, "api", "/stored")), []event.Event{said(7*ms, "api", "/done", "api")},
+			end(9*ms)), "0 api stored|0 api stored|0 api stored|7 api stored ×6|7 api done"},
+		"a second at a time": {join(every(300, 10*ms, said(0, "api", "/stored")), end(3000*ms)),
+			"0 api stored|10 api stored|20 api stored|1000 api stored ×98|2000 api stored ×100|3000 api stored ×99"},
+		"slow": {join(every(5, 400*ms, said(0, "api", "/stored")), end(3000*ms)),
+			"0 api stored|400 api stored|800 api stored|1200 api stored|1600 api stored"},
+		"slow again": {join(every(5, 0, said(0, "api", "/stored")), every(2, 0, said(5000*ms, "api", "/stored")),
+			end(6000*ms)), "0 api stored|0 api stored|0 api stored|5000 api stored ×3|5000 api stored"},
+		"two addresses": {join(mix(every(500, ms, said(0, "api", "/a")), every(500, ms, said(0, "api", "/b"))), end(600*ms)),
+			"0 api a|0 api b|1 api a|1 api b|2 api a|2 api b|600 api a ×497|600 api b ×497"},
+		"two nodes": {join(mix(every(500, ms, said(0, "x", "/a")), every(500, ms, said(0, "y", "/a"))), end(600*ms)),
+			"0 x a|0 y a|1 x a|1 y a|2 x a|2 y a|600 x a ×497|600 y a ×497"},
+		"there and back": {join(mix(every(9, 0, sent(0, "x", "/ping", int32(1))), every(9, 0, said(0, "x", "/pong"))),
+			end(ms)), "0 x ← ping 1|0 x pong|0 x ← ping 1|0 x pong|0 x ← ping 1|0 x pong|1 x ← ping ×6|1 x pong ×6"},
+		"counts are as before": {join(every(9, 0, said(0, "x", "/count", "x", int64(3))), []event.Event{said(0, "x", "/done", "x")},
+			end(ms)), "0 x count 3|0 x done"},
 	} {
 		var b strings.Builder
 		terminal := terminal{w: &b}
@@ -147,7 +159,8 @@ func TestArguments(t *testing.T) {
 		{event.Args{int64(-7), float32(1.5), 2.5, true, false, nil, []byte{1, 2}}, " -7 1.5 2.5 True False None <2 bytes>"},
 		{event.Args{"a\nb\x1b"}, ` "a\nb\x1b"`},
 		{event.Args{strings.Repeat("x", 1000), int32(1)}, ` "` + strings.Repeat("x", maxArgument) + `"… 1`},
-		{event.Args{strings.Repeat("é", 41), strings.Repeat("é", 41)}, ` "` + strings.Repeat("é", maxArgument) + `"… "` + strings.Repeat("é", 15) + "…"},
+		{event.Args{strings.Repeat("é", 41), strings.Repeat("é", 41)}, ` "` + strings.Repeat("é", maxArgument) + `"… "` +
+			strings.Repeat("é", 15) + "…"},
 		{event.Args{osc.Array{int32(1), "x", osc.Array{}}, "y"}, ` [1 "x" []] "y"`},
 		{event.Args{math.Inf(1)}, " +Inf"},
 	} {

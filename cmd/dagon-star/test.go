@@ -25,13 +25,20 @@ import (
 )
 
 const testMore = `
-PATH is a script, or a folder of them. Every function test_* of a script is a
+PATH is a script, or a folder of them; where there is no such file, a shipped one,
+such as systems. Every function test_* of a script is a
 test, in a run of its own: setup() is called before it where the script has one,
 and teardown() at the end of the run, however it ended; a test that passed fails
 where its teardown does. A function that load() gives the script is as its own.
 cases, a dict of lists by the names of functions, has a function called once for
 each case. A script without such functions is one test itself, if its top level
-does something.
+does something; or one for each key of its verdicts, a dict from parameters to the
+verdict that the run is to come to with them, and to nothing else beside it:
+
+  verdicts = {"": "failed: acknowledged .* lost", "sync=true": "passed"}
+
+requires, a list of programs, has the tests of a script skipped where one of them is
+not there.
 
 A test that the machine cannot do is skipped. What became of the tests is in
 tests.json in the folder of the runs; --rerun-failed reads it, and runs those that
@@ -77,7 +84,8 @@ func runTest(c command) int {
 	t := &suite{command: c, summary: report.Summary{Format: report.Format, StartedAt: time.Now(), Counts: map[string]int{}}}
 	f := newFlags(c, "test", "PATH... [FLAG...]", testMore)
 	seed := runFlags(f, &t.config)
-	f.StringVar(&t.config.Topology, "topology", "", "the ini for every script; else that of the script's name beside it, or topology.ini beside it")
+	f.StringVar(&t.config.Topology, "topology", "", "the ini for every script; else that of the script's name beside "+
+		"it, or topology.ini beside it")
 	run := f.String("run", "", "only tests whose name, FILE:TEST[CASE], this regular expression matches")
 	f.IntVar(&t.repeat, "repeat", 1, "run each test so often, each time with a seed one higher")
 	f.IntVar(&t.parallel, "parallel", 1, "how many tests run at the same time")
@@ -328,7 +336,8 @@ func (t *suite) again(r testRun) string {
 // conclude prints the summary, and returns the exit code.
 func (t *suite) conclude(ctx context.Context) int {
 	var words []string
-	for _, outcome := range []string{string(runtime.Passed), string(runtime.Failed), string(runtime.Inconclusive), string(runtime.Interrupted), report.Broken, internal, report.Skipped, report.NotRun} {
+	for _, outcome := range []string{string(runtime.Passed), string(runtime.Failed), string(runtime.Inconclusive),
+		string(runtime.Interrupted), report.Broken, internal, report.Skipped, report.NotRun} {
 		if n := t.summary.Counts[outcome]; n > 0 {
 			words = append(words, fmt.Sprintf("%d %s", n, outcome))
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/dagon-star/dagon-star/runtime/exact"
 	"github.com/dagon-star/dagon-star/runtime/report"
 	"github.com/dagon-star/dagon-star/runtime/userfile"
+	"github.com/dagon-star/dagon-star/scenarios"
 	"github.com/dagon-star/dagon-star/script"
 )
 
@@ -24,9 +25,16 @@ import (
 func scriptsIn(paths []string, runs string) (files []string, err error) {
 	for _, path := range paths {
 		if filepath.Ext(path) == ".ini" {
-			return nil, fmt.Errorf("dagon-star test: %s is an ini, and a script was expected in its place: --topology %[1]s has it be that of every script", path)
+			return nil, fmt.Errorf("dagon-star test: %s is an ini, and a script was expected in its place: --topology %[1]s "+
+				"has it be that of every script", path)
 		}
 		info, err := os.Stat(path)
+		if err != nil {
+			if shipped := shippedIn(path); len(shipped) > 0 {
+				files = append(files, shipped...)
+				continue
+			}
+		}
 		if err != nil || !info.IsDir() { // it may be a shipped one, or Tests says what is wrong
 			files = append(files, path)
 			continue
@@ -53,15 +61,27 @@ func scriptsIn(paths []string, runs string) (files []string, err error) {
 	return files, nil
 }
 
+// shippedIn are the shipped scripts in a shipped folder, such as "systems".
+func shippedIn(folder string) (files []string) {
+	for _, name := range scenarios.Names() {
+		if strings.HasPrefix(name, strings.TrimSuffix(folder, "/")+"/") && filepath.Ext(name) == ".star" {
+			files = append(files, name)
+		}
+	}
+	return files
+}
+
 // lastTime reads the summary that --rerun-failed takes up, unless other flags say
 // which tests are to be run, or with which seeds: it does.
 func lastTime(f *pflag.FlagSet, record string) (last report.Summary, err error) {
 	if f.NArg() > 0 {
-		return last, fmt.Errorf("dagon-star test: --rerun-failed takes the scripts from the last time, and %s was given: give no PATH, or leave the flag out", f.Arg(0))
+		return last, fmt.Errorf("dagon-star test: --rerun-failed takes the scripts from the last time, and %s was given: "+
+			"give no PATH, or leave the flag out", f.Arg(0))
 	}
 	for _, name := range []string{"run", "repeat", "shuffle", "seed"} {
 		if f.Changed(name) {
-			return last, fmt.Errorf("dagon-star test: --rerun-failed runs those that failed the last time as they were, and --%s was given: leave one of both out", name)
+			return last, fmt.Errorf("dagon-star test: --rerun-failed runs those that failed the last time as they were, and "+
+				"--%s was given: leave one of both out", name)
 		}
 	}
 	data, err := userfile.Read(record, maxSummary)

@@ -33,7 +33,8 @@ func TestUser(t *testing.T) {
 	}
 	ini := write("t.ini", `[s]
 user = nobody
-command = sh -c "id -un; echo $HOME $USER $LOGNAME; cat conf; test -O conf && test -O made && echo mine > own; echo up > /dev/stdout; exec sleep 60"
+command = sh -c "id -un; echo $HOME $USER $LOGNAME; cat conf; test -O conf && test -O made && echo mine > own;
+  echo up > /dev/stdout; exec sleep 60"
 setup = id -un > made
 template.conf =
   for <NAME>

@@ -87,7 +87,8 @@ func (a *Addresses) claim(t *topology.Topology, linked bool) (err error) {
 func claimFixed(fixed map[string]string, n *topology.Node, e topology.Endpoint, host string) error {
 	at := e.Network + " " + net.JoinHostPort(host, strconv.Itoa(e.Port))
 	if other := fixed[at]; other != "" && other != n.Name {
-		return fmt.Errorf("%s and %s both have %s for listen.%s, and on this system all nodes are at one address: write auto", other, n.Name, at, e.Name)
+		return fmt.Errorf("%s and %s both have %s for listen.%s, and on this system all nodes are at one address: write auto",
+			other, n.Name, at, e.Name)
 	}
 	fixed[at] = n.Name
 	return nil
@@ -211,7 +212,7 @@ func freePort(network, host string, taken map[string]int) (int, error) {
 	for try := 0; ; try++ {
 		port := 0
 		if goruntime.GOOS == "linux" && try < 1000 {
-			port = lowestPort + rand.IntN(callersPorts()-lowestPort)
+			port = lowestPort + rand.IntN(linkPorts()-lowestPort)
 		}
 		port, err := anyPort(network, net.JoinHostPort(host, strconv.Itoa(port)))
 		if err != nil && try >= 1000 {
@@ -230,6 +231,11 @@ func freePort(network, host string, taken map[string]int) (int, error) {
 // lowestPort is the lowest that freePort finds: below are those of well-known
 // services.
 const lowestPort = 10000
+
+// linkPorts is the first port that claimPort finds, and above those that freePort finds:
+// a port that links have at all hosts must not be one that a node of another run has been
+// told, and has not bound yet.
+func linkPorts() int { return lowestPort + (callersPorts()-lowestPort)/2 }
 
 // callersPorts is the first port that the kernel gives to who calls (ip(7)).
 func callersPorts() int {

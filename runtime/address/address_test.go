@@ -151,3 +151,17 @@ func TestClaimFixed(t *testing.T) {
 		}
 	}
 }
+
+// TestRanges: no port that links have at all hosts is one that an endpoint is told, which
+// a node binds only later.
+func TestRanges(t *testing.T) {
+	if lowest, links, callers := lowestPort, linkPorts(), callersPorts(); lowest >= links || links >= callers {
+		t.Fatalf("endpoints from %d, links from %d, callers from %d", lowest, links, callers)
+	}
+	for range 100 {
+		port, err := freePort("tcp", "127.0.0.1", nil)
+		if err != nil || goruntime.GOOS == "linux" && (port < lowestPort || port >= linkPorts()) {
+			t.Fatalf("%d, %v", port, err)
+		}
+	}
+}

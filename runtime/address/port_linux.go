@@ -18,7 +18,7 @@ func (a *Addresses) claimPort() (port int, err error) {
 		}
 	}
 	for range 1000 {
-		port = lowestPort + rand.IntN(callersPorts()-lowestPort)
+		port = linkPorts() + rand.IntN(callersPorts()-linkPorts())
 		if taken[port] {
 			continue
 		}

@@ -237,7 +237,7 @@ func (c *Clock) beat() {
 	took := max(0, now-last.seen-unconfirmed)
 	if took > 0 {
 		c.mu.Lock()
-		c.suspensions = append(slices.Clip(c.suspensions), suspension{at: now - took - last.lost, took: took})
+		c.suspensions = append(c.suspensions, suspension{at: now - took - last.lost, took: took})
 		c.mu.Unlock()
 	}
 	c.pulse.Store(&pulse{seen: now, lost: last.lost + took})

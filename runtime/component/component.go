@@ -22,6 +22,7 @@
 package component
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,19 +51,15 @@ type Config struct {
 // and DAGON_TOKEN. A name and phoneHome that are not empty, as flags may give
 // them, come before the environment's.
 func FromEnvironment(getenv func(string) string, name, phoneHome string) (Config, error) {
-	c := Config{Name: name, PhoneHome: phoneHome, Run: getenv("DAGON_RUN"), Token: getenv("DAGON_TOKEN")}
-	if c.Name == "" {
-		c.Name = getenv("DAGON_NAME")
-	}
-	if c.PhoneHome == "" {
-		c.PhoneHome = getenv("DAGON_PHONE_HOME")
-	}
+	c := Config{Name: cmp.Or(name, getenv("DAGON_NAME")), PhoneHome: cmp.Or(phoneHome, getenv("DAGON_PHONE_HOME")),
+		Run: getenv("DAGON_RUN"), Token: getenv("DAGON_TOKEN")}
 	var errs []error
 	if c.Name == "" {
 		errs = append(errs, errors.New("it does not know its name: give it --name, or DAGON_NAME in its environment"))
 	}
 	if c.PhoneHome == "" {
-		errs = append(errs, errors.New("it does not know where to report to: give it --phone-home=HOST:PORT, or DAGON_PHONE_HOME in its environment"))
+		errs = append(errs, errors.New("it does not know where to report to: give it --phone-home=HOST:PORT, or "+
+			"DAGON_PHONE_HOME in its environment"))
 	}
 	if s := getenv("DAGON_INCARNATION"); s != "" {
 		n, err := strconv.Atoi(s)

@@ -174,7 +174,8 @@ func TestLost(t *testing.T) {
 func TestFromEnvironment(t *testing.T) {
 	env := map[string]string{"DAGON_NAME": "a", "DAGON_PHONE_HOME": "h:1", "DAGON_RUN": "r", "DAGON_INCARNATION": "2", "DAGON_TOKEN": "t"}
 	get := func(k string) string { return env[k] }
-	if c, err := component.FromEnvironment(get, "", ""); err != nil || c != (component.Config{Name: "a", PhoneHome: "h:1", Run: "r", Incarnation: 2, Token: "t"}) {
+	if c, err := component.FromEnvironment(get, "", ""); err != nil ||
+		c != (component.Config{Name: "a", PhoneHome: "h:1", Run: "r", Incarnation: 2, Token: "t"}) {
 		t.Errorf("%+v, %v", c, err)
 	}
 	if c, err := component.FromEnvironment(get, "b", "x:2"); err != nil || c.Name != "b" || c.PhoneHome != "x:2" {

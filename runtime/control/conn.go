@@ -103,22 +103,20 @@ func (c *Conn) before(wanted func(*Conn) bool) (before []*Conn) {
 	return before
 }
 
-// Close ends the connection, for a reason that Handler.Disconnected is told.
-func (c *Conn) Close(reason string) error { return c.end(reason) }
-
-// Send sends a message with a canonical address.
-func (c *Conn) Send(m *osc.Message) error {
-	return c.osc.Send(&osc.Message{Address: c.speaks.Address(m.Address), Arguments: m.Arguments})
-}
-
-// end closes the connection for a reason; the first one stays.
-func (c *Conn) end(reason string) error {
+// Close ends the connection, for a reason that Handler.Disconnected is told; the first
+// one stays.
+func (c *Conn) Close(reason string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.reason == "" {
 		c.reason = reason
 	}
 	return c.osc.Close()
+}
+
+// Send sends a message with a canonical address.
+func (c *Conn) Send(m *osc.Message) error {
+	return c.osc.Send(&osc.Message{Address: c.speaks.Address(m.Address), Arguments: m.Arguments})
 }
 
 func (c *Conn) paused(from, to time.Duration) time.Duration {

@@ -235,7 +235,8 @@ func TestRefusals(t *testing.T) {
 		"not believed":    {frame(t, osc.SizePrefix, "/ready", "stranger"), false, "no node is named so"},
 		"malformed":       {[]byte("\x00\x00\x00\x08/x\x00\x00xxxx"), false, "malformed: /x: arguments without type tags"},
 		"unknown type":    {[]byte("\x00\x00\x00\x08/x\x00\x00,z\x00\x00"), false, "malformed: /x: unknown type tag"},
-		"bundle":          {append([]byte{0, 0, 0, 16}, "#bundle\x00\x00\x00\x00\x00\x00\x00\x00\x01"...), false, "it began with an empty bundle"},
+		"bundle": {append([]byte{0, 0, 0, 16}, "#bundle\x00\x00\x00\x00\x00\x00\x00\x00\x01"...), false,
+			"it began with an empty bundle"},
 	} {
 		o := patient
 		switch name {

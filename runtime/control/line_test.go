@@ -1,8 +1,11 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -42,7 +45,7 @@ func TestLateFrame(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	big := frame(t, osc.SizePrefix, "/big", strings.Repeat("x", 100_000%60_000))
+	big := frame(t, osc.SizePrefix, "/big", strings.Repeat("x", 40_000))
 	c := dial(t, a.String())
 	c.Write(frame(t, osc.SizePrefix, "/ready", "x"))
 	l.wait(t, "ready x")
@@ -172,6 +175,53 @@ refused "x": and 3 more messages of it were refused in this second`
 	if got := l.all(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
+}
+
+// TestTellRefused: that many more messages were refused is told when it is asked for, of the
+// node that is meant alone, once; and what is counted after it is told when the second is
+// over.
+func TestTellRefused(t *testing.T) {
+	s, l, address := server(t, Options{MaxRefused: 1})
+	odd := osc.AppendFrame(nil, osc.SizePrefix, []byte("/odd\x00\x00\x00\x00,z\x00\x00"))
+	conns := map[string]net.Conn{}
+	say := func(name string, refused int) {
+		conns[name].Write(append(bytes.Repeat(odd, refused), frame(t, osc.SizePrefix, "/said")...))
+		l.wait(t, "received "+name+" /said")
+		l.forget("/said")
+	}
+	for _, name := range []string{"x", "y"} {
+		conns[name] = dial(t, address)
+		conns[name].Write(frame(t, osc.SizePrefix, "/ready", name))
+		l.wait(t, "ready "+name)
+	}
+	var told []int
+	say("y", 3)
+	for _, n := range []int{6, 0, 2} {
+		say("x", n)
+		s.TellRefused("x")
+		s.TellRefused("nobody")
+		l.mu.Lock()
+		told = append(told, refusals(l.lines, "x"))
+		l.mu.Unlock()
+	}
+	say("x", 4)
+	s.Close()
+	told = append(told, refusals(l.lines, "x"))
+	if want := []int{6, 6, 8, 12}; !slices.Equal(told, want) || refusals(l.lines, "y") != 3 {
+		t.Errorf("of x %v were told, want %v:\n%s", told, want, l.all())
+	}
+}
+
+// refusals is how many messages of a node the lines of a ledger tell of as refused.
+func refusals(lines []string, node string) (all int) {
+	for _, line := range lines {
+		if reason, ok := strings.CutPrefix(line, fmt.Sprintf("refused %q: ", node)); ok {
+			n := 1
+			fmt.Sscanf(reason, "and %d more ", &n)
+			all += n
+		}
+	}
+	return all
 }
 
 // TestFirstBundle: of a bundle that begins with a /ready that is believed, what holds no

@@ -137,7 +137,8 @@ func TestSpared(t *testing.T) {
 }
 
 func TestLoopbackAddress(t *testing.T) {
-	for n, want := range map[int]string{0: "127.1.0.1", 253: "127.1.0.254", 254: "127.1.1.1", 254*256 - 1: "127.1.255.254", 254 * 256: "127.2.0.1",
+	for n, want := range map[int]string{0: "127.1.0.1", 253: "127.1.0.254", 254: "127.1.1.1", 254*256 - 1: "127.1.255.254",
+		254 * 256:             "127.2.0.1",
 		loopbackAddresses - 1: "127.254.255.254", loopbackAddresses: "127.1.0.1"} {
 		if got := loopbackAddress(n).String(); got != want {
 			t.Errorf("%d: %s, want %s", n, got, want)

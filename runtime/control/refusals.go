@@ -72,21 +72,50 @@ func (s *Server) second() {
 	}
 }
 
+// TellRefused tells the Handler how many more messages of a node were refused in this
+// second, rather than at its end: what the node's end is judged by must be known before.
+// It must not be called by the Handler.
+func (s *Server) TellRefused(node string) {
+	s.telling.Lock()
+	defer s.telling.Unlock()
+	more := map[source]int{}
+	s.mu.Lock()
+	for from, t := range s.refusals {
+		if from.node == node {
+			more[from], t.counted = t.counted, 0
+		}
+	}
+	s.mu.Unlock()
+	for from, n := range more {
+		s.tellMore(from, n)
+	}
+}
+
+// tellCounted tells all that was counted, and ends the second.
 func (s *Server) tellCounted() {
+	s.telling.Lock()
+	defer s.telling.Unlock()
 	s.mu.Lock()
 	refusals := s.refusals
 	s.refusals = nil
 	s.mu.Unlock()
 	for from, t := range refusals {
-		switch {
-		case t.counted == 0:
-		case from.node != "":
-			s.handler.Refused(Refusal{Node: from.node, Peer: from.host, Message: true, More: t.counted,
-				Reason: fmt.Sprintf("and %d more messages of it were refused in this second", t.counted)})
-		case from.host == "":
-			s.handler.Refused(Refusal{Reason: fmt.Sprintf("and %d more connections from other addresses were refused in this second", t.counted)})
-		default:
-			s.handler.Refused(Refusal{Peer: from.host, Reason: fmt.Sprintf("and %d more connections from %s were refused in this second", t.counted, from.host)})
-		}
+		s.tellMore(from, t.counted)
+	}
+}
+
+// tellMore tells how many more refusals of a source there were. The lock telling is held.
+func (s *Server) tellMore(from source, more int) {
+	switch {
+	case more == 0:
+	case from.node != "":
+		s.handler.Refused(Refusal{Node: from.node, Peer: from.host, Message: true, More: more,
+			Reason: fmt.Sprintf("and %d more messages of it were refused in this second", more)})
+	case from.host == "":
+		s.handler.Refused(Refusal{
+			Reason: fmt.Sprintf("and %d more connections from other addresses were refused in this second", more)})
+	default:
+		s.handler.Refused(Refusal{Peer: from.host,
+			Reason: fmt.Sprintf("and %d more connections from %s were refused in this second", more, from.host)})
 	}
 }

@@ -125,6 +125,7 @@ type Server struct {
 	places   chan struct{} // one for each that is not identified, until the last of it is done
 	over     sync.Once     // what is to be done when all have ended
 	ownClock bool
+	telling  sync.Mutex // held from counted refusals being taken until they are told
 
 	mu        sync.Mutex
 	closed    bool
@@ -242,7 +243,7 @@ func (s *Server) Close() error {
 		k.listener.Close()
 	}
 	for c := range s.conns {
-		c.end("the run has ended")
+		c.Close("the run has ended")
 	}
 	s.mu.Unlock()
 	s.running.Wait()
@@ -524,7 +525,7 @@ func (s *Server) giveWay() time.Duration {
 		return wait
 	}
 	s.strangers = s.strangers[1:]
-	oldest.end(fmt.Sprintf("it had not said who it is, and %d others after it had not either", s.o.MaxUnidentified))
+	oldest.Close(fmt.Sprintf("it had not said who it is, and %d others after it had not either", s.o.MaxUnidentified))
 	return s.o.GiveWayAfter
 }
 

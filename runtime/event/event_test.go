@@ -46,10 +46,13 @@ func everyKind() []event.Event {
 		{"leader", event.Lost{}},
 		{"", event.Scheduled{ID: 2, What: "after(…, kill)", Where: "default.star:2:1"}},
 		{"", event.Fired{ID: 2}},
-		{"", event.FaultPlanned{ID: 3, What: "kill", Nodes: []string{"leader", "worker"}, Detail: "KILL", Lasting: true, Harmless: true, Links: [][2]string{{"leader", "worker"}}}},
+		{"", event.FaultPlanned{ID: 3, What: "kill", Nodes: []string{"leader", "worker"}, Detail: "KILL", Lasting: true,
+			Harmless: true, Links: [][2]string{{"leader", "worker"}}}},
 		{"leader", event.Asked{By: "script", How: "signal", Signal: "KILL"}},
 		{"", event.FaultApplied{ID: 3, TookS: 0.25, To: []string{"leader"}, Dead: []string{"worker"}}},
-		{"", event.FaultTouched{ID: 3, Touched: event.Touched{Processes: 1, BytesHeld: 2, ClosesHeld: 3, BytesDelayed: 4, ClosesDelayed: 5, BytesCorrupted: 6, ConnectionsRefused: 7, ConnectionsReset: 8, ConnectionsSilent: 9, DatagramsLost: 10, DatagramsDelayed: 11, DatagramsDuplicated: 12, DatagramsReordered: 13}}},
+		{"", event.FaultTouched{ID: 3, Touched: event.Touched{Processes: 1, BytesHeld: 2, ClosesHeld: 3, BytesDelayed: 4,
+			ClosesDelayed: 5, BytesCorrupted: 6, ConnectionsRefused: 7, ConnectionsReset: 8, ConnectionsSilent: 9, DatagramsLost: 10,
+			DatagramsDelayed: 11, DatagramsDuplicated: 12, DatagramsReordered: 13}}},
 		{"", event.FaultHealed{ID: 3, Nodes: []string{"leader"}}},
 		{"", event.Abandoned{ID: 4, By: "end", Reason: "the run has ended"}},
 		{"", event.Contained{Rung: "sealed", Refused: []event.Refusal{{Rung: "cgroup", Reason: "none"}}}},
@@ -227,7 +230,8 @@ func TestReadBounds(t *testing.T) {
 // TestLongest: whatever a script says, the log that has it can be read.
 func TestLongest(t *testing.T) {
 	said := everyKind()[:1]
-	for i, d := range []event.Detail{event.Print{Text: strings.Repeat("p", 20<<20)}, event.Finding{Reason: strings.Repeat("f", 17<<20)}, event.Print{Text: "end"}} {
+	for i, d := range []event.Detail{event.Print{Text: strings.Repeat("p", 20<<20)},
+		event.Finding{Reason: strings.Repeat("f", 17<<20)}, event.Print{Text: "end"}} {
 		said = append(said, event.Event{Seq: int64(i + 1), Detail: d})
 	}
 	got, err := event.Read(bytes.NewReader(write(t, said)))
@@ -276,7 +280,8 @@ func TestArgs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `[1,1152921504606846976,1.5,0.25,"é",true,null,{"blob":"AQI="},{"osc":"NaN"},{"osc":"+Inf"},{"osc":"\"\\xff\""},{"osc":"uint16(3)"}]`
+	want := `[1,1152921504606846976,1.5,0.25,"é",true,null,{"blob":"AQI="},{"osc":"NaN"},{"osc":"+Inf"},` +
+		`{"osc":"\"\\xff\""},{"osc":"uint16(3)"}]`
 	if string(got) != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

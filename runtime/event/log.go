@@ -148,7 +148,7 @@ func Parse(line []byte) (Event, error) {
 	return e, err
 }
 
-// Finished tells whether a log's run came to its end.
+// Finished reports whether a log's run came to its end.
 func Finished(events []Event) bool {
 	return len(events) > 0 && events[len(events)-1].Kind() == KindRunFinished
 }
@@ -156,7 +156,6 @@ func Finished(events []Event) bool {
 // readLine returns a line, by its number, without its newline, and with io.EOF what
 // follows the last newline.
 func readLine(br *bufio.Reader, number int) ([]byte, error) {
-	begins := fmt.Appendf(nil, `{"seq":%d,"t":`, number-1)
 	var long []byte
 	for {
 		part, err := br.ReadSlice('\n')
@@ -168,8 +167,11 @@ func readLine(br *bufio.Reader, number int) ([]byte, error) {
 		case !errors.Is(err, bufio.ErrBufferFull):
 			return append(long, part...), err
 		}
-		if long = append(long, part...); len(long) > maxStrange && (number == 1 || !bytes.HasPrefix(long, begins)) {
+		if long = append(long, part...); len(long) > maxStrange && (number == 1 || !bytes.HasPrefix(long, beginning(number))) {
 			return nil, fmt.Errorf("longer than %d MiB", maxStrange>>20)
 		}
 	}
 }
+
+// beginning is how the event of a line begins, by its number.
+func beginning(number int) []byte { return fmt.Appendf(nil, `{"seq":%d,"t":`, number-1) }

@@ -28,7 +28,8 @@ func FuzzReceived(f *testing.F) {
 		if blob == nil {
 			blob = []byte{}
 		}
-		for _, args := range []event.Args{{}, {text}, {small}, {large, text}, {fraction}, {blob, nil, true}, {text, small, large, fraction, false}} {
+		for _, args := range []event.Args{{}, {text}, {small}, {large, text}, {fraction}, {blob, nil, true},
+			{text, small, large, fraction, false}} {
 			e := event.Event{Seq: 12, T: 3*time.Second + 45*time.Microsecond, Node: node,
 				Detail: event.Received{Address: address, Args: args, Packet: packet}}
 			line, err := e.MarshalJSON()
@@ -92,7 +93,8 @@ func TestExact(t *testing.T) {
 }
 
 func BenchmarkReceived(b *testing.B) {
-	e := event.Event{Seq: 1234567, T: 12 * time.Second, Node: "worker-1", Detail: event.Received{Address: "/progress", Args: event.Args{int32(12345), "some text"}}}
+	e := event.Event{Seq: 1234567, T: 12 * time.Second, Node: "worker-1", Detail: event.Received{Address: "/progress",
+		Args: event.Args{int32(12345), "some text"}}}
 	line, _ := e.MarshalJSON()
 	b.Run("write", func(b *testing.B) {
 		w := event.NewWriter(&bytes.Buffer{})
@@ -106,6 +108,23 @@ func BenchmarkReceived(b *testing.B) {
 	b.Run("read", func(b *testing.B) {
 		for range b.N {
 			event.Parse(line)
+		}
+	})
+	b.Run("read a log", func(b *testing.B) { // a line each
+		var log bytes.Buffer
+		w := event.NewWriter(&log)
+		w.Write(event.Event{Detail: event.RunStarted{Format: event.Format}})
+		for seq := 1; seq < b.N; seq++ {
+			e.Seq = int64(seq)
+			w.Append(e)
+		}
+		w.Flush()
+		b.ReportAllocs()
+		b.ResetTimer()
+		for _, err := range event.All(&log) {
+			if err != nil {
+				b.Fatal(err)
+			}
 		}
 	})
 }

@@ -21,8 +21,10 @@ type thing struct {
 }
 
 func sample(s string) thing {
-	return thing{Text: s, Words: []string{s, "", "plain", s + s}, Named: map[string]string{s: s + "b", "n": "a" + s}, Deep: &thing{Text: "<" + s + ">"},
-		Any: []any{s, 1.0, nil, map[string]any{"k" + s: s}}, Pair: [2]string{"", s}, Bytes: []byte("b" + s), When: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)}
+	return thing{Text: s, Words: []string{s, "", "plain", s + s}, Named: map[string]string{s: s + "b", "n": "a" + s},
+		Deep: &thing{Text: "<" + s + ">"},
+		Any:  []any{s, 1.0, nil, map[string]any{"k" + s: s}}, Pair: [2]string{"", s}, Bytes: []byte("b" + s),
+		When: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)}
 }
 
 func TestExact(t *testing.T) {

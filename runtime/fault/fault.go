@@ -9,6 +9,7 @@
 package fault
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -87,7 +88,8 @@ type Life struct {
 // lock is held.
 func (b *Book) Plan(p Plan, d Doer) *Step {
 	l := &Life{ID: b.j.NewID(), What: p.What, book: b, plan: p, doer: d}
-	b.j.Append("", event.FaultPlanned{ID: l.ID, What: p.What, Nodes: p.Nodes, Detail: p.Detail, Links: p.Links, Lasting: p.Lasting, Harmless: p.Harmless})
+	b.j.Append("", event.FaultPlanned{ID: l.ID, What: p.What, Nodes: p.Nodes, Detail: p.Detail, Links: p.Links,
+		Lasting: p.Lasting, Harmless: p.Harmless})
 	if p.Lasting {
 		l.nodes = slices.Clone(p.Nodes)
 		b.lives = append(b.lives, l)
@@ -138,7 +140,8 @@ func (l *Life) do(ctx context.Context) error {
 	l.book.j.Lock()
 	defer l.book.j.Unlock()
 	l.applied = true
-	l.book.j.Append("", event.FaultApplied{ID: l.ID, TookS: (l.book.j.Elapsed() - began).Truncate(time.Microsecond).Seconds(), To: reach.To, Dead: reach.Dead, Unseen: reach.Unseen})
+	l.book.j.Append("", event.FaultApplied{ID: l.ID, TookS: (l.book.j.Elapsed() - began).Truncate(time.Microsecond).Seconds(),
+		To: reach.To, Dead: reach.Dead, Unseen: reach.Unseen})
 	if !l.plan.Lasting || !l.OnLinks() {
 		l.logTouched(l.doer.Touched())
 	}
@@ -224,7 +227,7 @@ func (b *Book) Heal(which func(l *Life, node string) bool) *Step {
 			}
 			h.life.nodes = append(h.life.nodes, h.nodes...)
 		}
-		slices.SortStableFunc(b.lives, func(a, b *Life) int { return int(a.ID - b.ID) })
+		slices.SortStableFunc(b.lives, func(a, b *Life) int { return cmp.Compare(a.ID, b.ID) })
 	})
 }
 

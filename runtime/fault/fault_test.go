@@ -177,7 +177,8 @@ func TestGivenUp(t *testing.T) {
 	if err := dropped.Do(context.Background()); err == nil {
 		t.Error("it was done after the end")
 	}
-	expect(t, j, "planned 1, planned 2, abandoned 2 by script, planned 3, abandoned 3 by end, planned 4, abandoned 4 by script, abandoned 1 by end")
+	expect(t, j, "planned 1, planned 2, abandoned 2 by script, planned 3, abandoned 3 by end, planned 4, abandoned 4 "+
+		"by script, abandoned 1 by end")
 }
 
 // TestForgottenStep: who waits behind a step that nobody does waits no longer than it likes,
@@ -205,7 +206,8 @@ func TestForgottenStep(t *testing.T) {
 	if err := plan(j, b, lasting, &deed{reach: reached, touched: some}).DoInTime(context.Background(), late, tooLate); err != nil {
 		t.Error(err)
 	}
-	expect(t, j, "planned 1, planned 2, abandoned 2 by script, planned 3, abandoned 1 by end, abandoned 3 by end, planned 4, applied 4, touched 4")
+	expect(t, j, "planned 1, planned 2, abandoned 2 by script, planned 3, abandoned 1 by end, abandoned 3 by end, "+
+		"planned 4, applied 4, touched 4")
 }
 
 // TestFails: a fault that cannot be applied is undone, and abandoned. The script,
@@ -251,7 +253,8 @@ func TestEnd(t *testing.T) {
 		t.Errorf("healed %v", forced.healed)
 	}
 	all := lives(j)
-	for _, want := range []string{"abandoned 1 by end", "fired 2", "abandoned 3 by script", "applied 4, touched 4", "healed 4", "abandoned 5 by end"} {
+	for _, want := range []string{"abandoned 1 by end", "fired 2", "abandoned 3 by script", "applied 4, touched 4", "healed 4",
+		"abandoned 5 by end"} {
 		if strings.Count(all, want) != 1 {
 			t.Errorf("no %q, or twice, in %s", want, all)
 		}

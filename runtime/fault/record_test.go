@@ -35,30 +35,36 @@ func TestFindings(t *testing.T) {
 		struck bool
 		want   string
 	}{
-		"touched":                        {log(kill, applied, touched), true, ""},
-		"all were dead":                  {log(kill, dead), false, "kill a b (KILL) touched nothing: a, b had exited before (seq 0)"},
-		"descendants of the dead":        {log(kill, dead, touched), true, ""},
-		"cut off by the end":             {log(kill, byEnd), false, "kill a b (KILL) was planned, and the run ended before it was applied"},
-		"ignored":                        {log(kill, event.FaultApplied{ID: 1, To: []string{"a"}}), false, "kill a b (KILL) touched nothing: a did not end of it (seq 0)"},
-		"given up on its way":            {log(restart, touched, byScript), true, ""},
-		"cut off on its way":             {log(restart, touched, byEnd), false, "restart a (stop) was planned, and the run ended before it was applied"},
-		"given up by the script":         {log(kill, byScript), false, ""},
-		"a log that is cut short":        {log(kill), false, "kill a b (KILL) was planned, and the run ended before it was applied"},
-		"harmless":                       {log(hup, applied, touched), false, ""},
-		"harmless, of the dead":          {log(hup, dead), false, ""},
-		"restart":                        {log(restart, applied, touched), true, ""},
-		"restart of the dead":            {log(restart, dead), false, ""},
-		"restart of nobody":              {log(nobody, event.FaultApplied{ID: 1}), false, "restart (stop) touched nothing: it was given no nodes (seq 0)"},
-		"a cut that held bytes":          {log(cut, applied, held, event.FaultHealed{ID: 1}), true, ""},
-		"a cut that held nothing":        {log(cut, applied, event.FaultHealed{ID: 1}), false, "net.partition (a ↔ b) touched nothing: no byte crossed, and nobody called (seq 0)"},
-		"a refusal that nobody met":      {log(refuse, applied), false, "net.refuse (a ↔ b) touched nothing: nobody is known to have called (seq 0)"},
+		"touched":                 {log(kill, applied, touched), true, ""},
+		"all were dead":           {log(kill, dead), false, "kill a b (KILL) touched nothing: a, b had exited before (seq 0)"},
+		"descendants of the dead": {log(kill, dead, touched), true, ""},
+		"cut off by the end":      {log(kill, byEnd), false, "kill a b (KILL) was planned, and the run ended before it was applied"},
+		"ignored": {log(kill, event.FaultApplied{ID: 1, To: []string{"a"}}), false,
+			"kill a b (KILL) touched nothing: a did not end of it (seq 0)"},
+		"given up on its way": {log(restart, touched, byScript), true, ""},
+		"cut off on its way": {log(restart, touched, byEnd), false,
+			"restart a (stop) was planned, and the run ended before it was applied"},
+		"given up by the script":  {log(kill, byScript), false, ""},
+		"a log that is cut short": {log(kill), false, "kill a b (KILL) was planned, and the run ended before it was applied"},
+		"harmless":                {log(hup, applied, touched), false, ""},
+		"harmless, of the dead":   {log(hup, dead), false, ""},
+		"restart":                 {log(restart, applied, touched), true, ""},
+		"restart of the dead":     {log(restart, dead), false, ""},
+		"restart of nobody": {log(nobody, event.FaultApplied{ID: 1}), false,
+			"restart (stop) touched nothing: it was given no nodes (seq 0)"},
+		"a cut that held bytes": {log(cut, applied, held, event.FaultHealed{ID: 1}), true, ""},
+		"a cut that held nothing": {log(cut, applied, event.FaultHealed{ID: 1}), false,
+			"net.partition (a ↔ b) touched nothing: no byte crossed, and nobody called (seq 0)"},
+		"a refusal that nobody met": {log(refuse, applied), false,
+			"net.refuse (a ↔ b) touched nothing: nobody is known to have called (seq 0)"},
 		"a refusal that is not seen":     {log(refuse, event.FaultApplied{ID: 1, Unseen: true}), false, ""},
 		"a refusal that was not seen":    {log(refuse, applied, event.FaultHealed{ID: 1, Unseen: true}), false, ""},
 		"scheduled, and fired":           {log(scheduled, event.Fired{ID: 1}), false, ""},
 		"scheduled, and never fired":     {log(scheduled, byEnd), false, "after(…, kill) at x.star:1:1 never fired"},
 		"scheduled in a log cut short":   {log(scheduled), false, "after(…, kill) at x.star:1:1 never fired"},
 		"scheduled, cancelled by script": {log(scheduled, byScript), false, ""},
-		"of another":                     {log(event.FaultApplied{ID: 9}, event.FaultTouched{ID: 9}, event.FaultHealed{ID: 9}, event.Abandoned{ID: 9}, event.Fired{ID: 9}), false, ""},
+		"of another": {log(event.FaultApplied{ID: 9}, event.FaultTouched{ID: 9}, event.FaultHealed{ID: 9},
+			event.Abandoned{ID: 9}, event.Fired{ID: 9}), false, ""},
 	} {
 		var why []string
 		for _, f := range told(test.log).Findings(0) {
@@ -80,9 +86,12 @@ func TestFindings(t *testing.T) {
 
 // TestTouchedText: each count is told, in words.
 func TestTouchedText(t *testing.T) {
-	all := event.Touched{Processes: 1, BytesHeld: 2, ClosesHeld: 3, BytesDelayed: 4, ClosesDelayed: 5, BytesCorrupted: 6, ConnectionsRefused: 7, ConnectionsReset: 8, ConnectionsSilent: 9, DatagramsLost: 10, DatagramsDelayed: 11, DatagramsDuplicated: 12, DatagramsReordered: 13}
+	all := event.Touched{Processes: 1, BytesHeld: 2, ClosesHeld: 3, BytesDelayed: 4, ClosesDelayed: 5, BytesCorrupted: 6,
+		ConnectionsRefused: 7, ConnectionsReset: 8, ConnectionsSilent: 9, DatagramsLost: 10, DatagramsDelayed: 11,
+		DatagramsDuplicated: 12, DatagramsReordered: 13}
 	const want = "touched 1 process, 2 bytes held, 3 closes held, 4 bytes delayed, 5 closes delayed, 6 bytes corrupted, " +
-		"7 connections refused, 8 connections reset, 9 connections kept silent, 10 datagrams lost, 11 datagrams delayed, 12 datagrams doubled, 13 datagrams overtaken"
+		"7 connections refused, 8 connections reset, 9 connections kept silent, 10 datagrams lost, 11 datagrams delayed, " +
+		"12 datagrams doubled, 13 datagrams overtaken"
 	if got := fault.TouchedText(all); got != want {
 		t.Errorf("%s\nwant %s", got, want)
 	}

@@ -34,7 +34,8 @@ type SweepResult struct {
 var (
 	// ErrUnknownRun is why a process is left alone whose run's folder is gone, has
 	// become another's or a copy, or is not to be trusted: the run may live.
-	ErrUnknownRun = errors.New("its run's folder is not there any more, or is another's or a copy, so that it cannot be told whether the run lives")
+	ErrUnknownRun = errors.New("its run's folder is not there any more, or is another's or a copy, so that it cannot " +
+		"be told whether the run lives")
 	// ErrOutOfLife is why a process is left alone that has a dead run's variables
 	// and did not begin while that run lived, as one that was given them by hand.
 	ErrOutOfLife = errors.New("it did not begin while its run lived")

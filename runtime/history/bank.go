@@ -15,11 +15,13 @@ type BankOptions struct {
 
 // Bank looks at what was read of a bank, of which transfers move the money: every read
 // sums to the total, and no balance is below zero. Operations called "read" return an
-// object, account to balance, or a list of balances; others are passed over. Balances
-// are numbers, or texts that are; they are summed up exactly.
+// object, account to balance, or a list of balances; of others it is looked at only
+// whether one was acknowledged. Balances are numbers, or texts that are; they are summed
+// up exactly.
 //
 // The groups are "wrong total", "negative" and "no balance". It is Unknown where
-// nothing was read, or Total is no number.
+// nothing was read, where there are transfers and none was acknowledged, and where Total
+// is no number.
 func Bank(ops Ops, o BankOptions) *Result {
 	r := &Result{Checker: "check_bank"}
 	var total sum
@@ -38,10 +40,16 @@ func Bank(ops Ops, o BankOptions) *Result {
 		to.Points = append(to.Points, Point{Element: element, Op: op, At: op.Completed, Detail: detail})
 	}
 	reads, bad := 0, 0
+	transfers, acked := 0, false
 	for i := range ops {
 		op := &ops[i]
 		v := op.Returned()
-		if op.F != "read" || op.Outcome != OK || v.IsNone() {
+		if op.F != "read" {
+			transfers++
+			acked = acked || op.Outcome == OK
+			continue
+		}
+		if op.Outcome != OK || v.IsNone() {
 			continue
 		}
 		reads++
@@ -85,11 +93,13 @@ func Bank(ops Ops, o BankOptions) *Result {
 	r.Summary = fmt.Sprintf("%s of %s %s not of a sound bank", thousands(bad), counted(reads, "read"), plural(bad, "is", "are"))
 	switch {
 	case reads == 0:
-		r.Summary = "no read is ok"
+		r.Summary = "no read is OK"
+	case bad == 0 && transfers > 0 && !acked:
+		r.Summary = fmt.Sprintf("of %s none is OK", counted(transfers, "transfer"))
 	case bad == 0:
 		r.Summary = fmt.Sprintf("%s %s to %s", counted(reads, "read"), plural(reads, "sums", "sum"), total.String())
 	}
-	return r.judge(reads > 0)
+	return r.judge(reads > 0 && (transfers == 0 || acked))
 }
 
 // sum is an exact sum of numbers.

@@ -23,7 +23,8 @@ func TestEncoder(t *testing.T) {
 	ops := []Op{
 		{Index: 0, Process: 0, F: "read", Key: `"x"`, Client: "3", Node: "n1", Outcome: OK, Result: "5", Invoked: 1000, Completed: 2000},
 		{Index: 1, Process: 1, F: "add", Value: `"<é>"`, Outcome: Info, Error: "no answer within 1s", Invoked: 3000, Completed: 4000},
-		{Index: 2, Process: 2, F: "txn", Value: `[["append","x",1],["r","y",null]]`, Outcome: OK, Result: `[["append","x",1],["r","y",[2]]]`, Invoked: 5000, Completed: 6000},
+		{Index: 2, Process: 2, F: "txn", Value: `[["append","x",1],["r","y",null]]`, Outcome: OK,
+			Result: `[["append","x",1],["r","y",[2]]]`, Invoked: 5000, Completed: 6000},
 		{Index: 3, Process: 2, F: "write", Value: "1", Outcome: OK, Result: "true", Invoked: 7000, Completed: 8000},
 		{Index: 4, Process: 3, F: "write", Value: "1", Outcome: Info, Open: true, Invoked: 9000, Completed: 9500},
 	}
@@ -57,7 +58,8 @@ func TestEncoder(t *testing.T) {
 // TestRoundTrip holds that a history that was recorded and written is read as it was.
 func TestRoundTrip(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	values := []Value{None, "1", `"a"`, "[]", "[1,2]", `[["w","x",1]]`, `{"a":[null]}`, "true", "-1.5", Text("\xff<\u2028>\""), Text(strings.Repeat("long ", 20_000))}
+	values := []Value{None, "1", `"a"`, "[]", "[1,2]", `[["w","x",1]]`, `{"a":[null]}`, "true", "-1.5", Text("\xff<\u2028>\""),
+		Text(strings.Repeat("long ", 20_000))}
 	draw := func() Value {
 		if random.IntN(50) > 0 {
 			return values[random.IntN(len(values)-1)]
@@ -134,7 +136,8 @@ func TestReadErrors(t *testing.T) {
 		`{"type":"ok","process":1}` + "\n":                   "line 1: process 1 completes an operation, and has invoked none",
 		invoke + `{"type":"done","process":1}` + "\n":        `line 2: type is "done", expected invoke, ok, fail or info`,
 		invoke + `{"type":"ok","process":1,"time":1}` + "\n": "line 2: time is 1, before 5, when the operation was invoked",
-		`{"type":"invoke","process":1,"value":` + strings.Repeat("[", 200) + strings.Repeat("]", 200) + "}\n": "line 1: lists and objects are more than 100 deep in each other",
+		`{"type":"invoke","process":1,"value":` + strings.Repeat("[", 200) + strings.Repeat("]", 200) +
+			"}\n": "line 1: lists and objects are more than 100 deep in each other",
 	} {
 		if _, err := Read(strings.NewReader(in)); err == nil || !strings.HasPrefix(err.Error(), "history: "+want) {
 			t.Errorf("%s: %v, want %s", in, err, want)
@@ -145,7 +148,8 @@ func TestReadErrors(t *testing.T) {
 {"process":94,"type":"fail","f":"cas","value":[0,3],"error":["timeout",5],"time":2}
 `
 	ops, err := Read(strings.NewReader(foreign))
-	if want := (Op{Process: 94, F: "cas", Value: "[0,3]", Outcome: Fail, Error: `["timeout",5]`, Invoked: 1, Completed: 2}); err != nil || len(ops) != 1 || ops[0] != want {
+	if want := (Op{Process: 94, F: "cas", Value: "[0,3]", Outcome: Fail, Error: `["timeout",5]`, Invoked: 1,
+		Completed: 2}); err != nil || len(ops) != 1 || ops[0] != want {
 		t.Errorf("%+v, %v", ops, err)
 	}
 }
@@ -189,7 +193,8 @@ func TestFlush(t *testing.T) {
 // FuzzRead: no file makes the reader panic; what was read is written and read as the
 // same again.
 func FuzzRead(f *testing.F) {
-	f.Add(`{"index":0,"type":"invoke","process":0,"f":"read","value":null,"time":1000}` + "\n" + `{"index":1,"type":"ok","process":0,"f":"read","value":[1,{"b":1, "a":"\udcff"}],"time":2000}` + "\n")
+	f.Add(`{"index":0,"type":"invoke","process":0,"f":"read","value":null,"time":1000}` + "\n" +
+		`{"index":1,"type":"ok","process":0,"f":"read","value":[1,{"b":1, "a":"\udcff"}],"time":2000}` + "\n")
 	f.Add(`{"type":"invoke","process":1,"value":[1]}` + "\n" + `{"type":"ok","process":1,"value":[1],"result":[1]}` + "\n")
 	f.Add(`{"type":"invoke","process":1,"value":"x"}` + "\n" + `{"type":"ok","process":1,"value":6,"error":"\ud800","open":true}` + "\n")
 	f.Fuzz(func(t *testing.T, text string) {

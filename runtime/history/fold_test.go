@@ -19,7 +19,8 @@ func TestFold(t *testing.T) {
 		}
 		now++
 		r.Apply(event.Event{T: now, Node: node, Detail: d})
-		if o := r.Op(r.Len() - 1); o.Process != process || !o.Open || o.Outcome != Info || o.Invoked != now || o.Client != name || o.Node != node {
+		if o := r.Op(r.Len() - 1); o.Process != process || !o.Open || o.Outcome != Info || o.Invoked != now || o.Client != name ||
+			o.Node != node {
 			t.Fatalf("%+v: want process %d at %d", o, process, now)
 		}
 		return d.Op

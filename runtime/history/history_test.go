@@ -15,7 +15,8 @@ func TestValue(t *testing.T) {
 		}
 	}
 	elements, ok := Value(`[1,"b",[2],null]`).List()
-	if want := []Value{"1", `"b"`, "[2]", "null"}; !ok || len(elements) != 4 || elements[0] != want[0] || elements[1] != want[1] || elements[2] != want[2] || !elements[3].IsNone() {
+	if want := []Value{"1", `"b"`, "[2]", "null"}; !ok || len(elements) != 4 || elements[0] != want[0] ||
+		elements[1] != want[1] || elements[2] != want[2] || !elements[3].IsNone() {
 		t.Errorf("List = %q, %v", elements, ok)
 	}
 	for _, v := range []Value{None, "null", "5", `"[1]"`, "[1"} {

@@ -98,7 +98,8 @@ func (r *Recorder) may(node, name, f string) (process int, err error) {
 	case c == nil, c.open < 0 && c.process < 0:
 		return r.next, nil
 	case c.open >= 0:
-		return 0, fmt.Errorf("client %s has not completed its last operation, %s, and cannot invoke %s", quote(name), describe(r.at(c.open)), quote(f))
+		return 0, fmt.Errorf("client %s has not completed its last operation, %s, and cannot invoke %s", quote(name),
+			describe(r.at(c.open)), quote(f))
 	}
 	return c.process, nil
 }

@@ -75,33 +75,49 @@ func TestText(t *testing.T) {
 		{nil, nil, "", "", ""},
 		{numbers(0, 99), numbers(0, 99), "", "", ""},
 		{numbers(0, 9999), lost,
-			`received is not the same as sent: 9,873 of 10,000 records; 127 missing: 4012–4138; first missing "4012" (s/sent.txt:4013, at 4.012000s); none extra`,
-			`received is not the same as sent: 9,873 of 10,000 records; 127 missing: 4012–4138; first missing "4012" (s/sent.txt:4013, at 4.012000s); none extra; they begin to differ where "4012" was sent (s/sent.txt:4013, at 4.012000s) and "4139" was received (r/received.txt:4013, at 4.012000s)`,
+			`received is not the same as sent: 9,873 of 10,000 records; 127 missing: 4012–4138; first missing "4012" ` +
+				`(s/sent.txt:4013, at 4.012000s); none extra`,
+			`received is not the same as sent: 9,873 of 10,000 records; 127 missing: 4012–4138; first missing "4012" ` +
+				`(s/sent.txt:4013, at 4.012000s); none extra; they begin to differ where "4012" was sent (s/sent.txt:4013, at ` +
+				`4.012000s) and "4139" was received (r/received.txt:4013, at 4.012000s)`,
 			""},
 		{[]string{"a", "b", "c"}, []string{"a", "c", "b"}, "",
-			`received is not in the order of sent: "b" was sent (s/sent.txt:2, at 0.001000s) and "c" was received (r/received.txt:2, at 0.001000s)`, ""},
+			`received is not in the order of sent: "b" was sent (s/sent.txt:2, at 0.001000s) and "c" was received ` +
+				`(r/received.txt:2, at 0.001000s)`, ""},
 		{[]string{"a"}, nil,
 			`received is not the same as sent: 0 of 1 record; 1 missing: "a" (s/sent.txt:1, at 0.000000s); none extra`,
-			`received is not the same as sent: 0 of 1 record; 1 missing: "a" (s/sent.txt:1, at 0.000000s); none extra; they begin to differ where "a" was sent (s/sent.txt:1, at 0.000000s) and nothing was received`,
+			`received is not the same as sent: 0 of 1 record; 1 missing: "a" (s/sent.txt:1, at 0.000000s); none extra; they ` +
+				`begin to differ where "a" was sent (s/sent.txt:1, at 0.000000s) and nothing was received`,
 			""},
 		{nil, []string{"x", "x"},
-			`received is not the same as sent: 2 instead of 0 records; none missing; 2 extra: "x", "x"; first extra "x" (r/received.txt:1, at 0.000000s)`,
-			`received is not the same as sent: 2 instead of 0 records; none missing; 2 extra: "x", "x"; first extra "x" (r/received.txt:1, at 0.000000s); they begin to differ where nothing was sent and "x" was received (r/received.txt:1, at 0.000000s)`,
+			`received is not the same as sent: 2 instead of 0 records; none missing; 2 extra: "x", "x"; first extra "x" ` +
+				`(r/received.txt:1, at 0.000000s)`,
+			`received is not the same as sent: 2 instead of 0 records; none missing; 2 extra: "x", "x"; first extra "x" ` +
+				`(r/received.txt:1, at 0.000000s); they begin to differ where nothing was sent and "x" was received (r/received.txt:1, at 0.000000s)`,
 			`part is not in whole: 2 of its 2 records are not among the 0; 2 extra: "x", "x"; first extra "x" (r/received.txt:1, at 0.000000s)`},
 		{[]string{"1", "2", "2", "3"}, []string{"2", "1", "2", "1", "2", "01"},
-			`received is not the same as sent: 6 instead of 4 records; 1 missing: "3" (s/sent.txt:4, at 0.003000s); 2 duplicated: 1–2; first duplicated "1" (r/received.txt:4, at 0.003000s); 1 extra: "01" (r/received.txt:6, at 0.005000s)`,
-			`received is not the same as sent: 6 instead of 4 records; 1 missing: "3" (s/sent.txt:4, at 0.003000s); 2 duplicated: 1–2; first duplicated "1" (r/received.txt:4, at 0.003000s); 1 extra: "01" (r/received.txt:6, at 0.005000s); they begin to differ where "1" was sent (s/sent.txt:1, at 0.000000s) and "2" was received (r/received.txt:1, at 0.000000s)`,
-			`part is not in whole: 3 of its 6 records are not among the 4; 2 duplicated: 1–2; first duplicated "1" (r/received.txt:4, at 0.003000s); 1 extra: "01" (r/received.txt:6, at 0.005000s)`},
+			`received is not the same as sent: 6 instead of 4 records; 1 missing: "3" (s/sent.txt:4, at 0.003000s); 2 ` +
+				`duplicated: 1–2; first duplicated "1" (r/received.txt:4, at 0.003000s); 1 extra: "01" (r/received.txt:6, at 0.005000s)`,
+			`received is not the same as sent: 6 instead of 4 records; 1 missing: "3" (s/sent.txt:4, at 0.003000s); 2 ` +
+				`duplicated: 1–2; first duplicated "1" (r/received.txt:4, at 0.003000s); 1 extra: "01" (r/received.txt:6, at ` +
+				`0.005000s); they begin to differ where "1" was sent (s/sent.txt:1, at 0.000000s) and "2" was received ` +
+				`(r/received.txt:1, at 0.000000s)`,
+			`part is not in whole: 3 of its 6 records are not among the 4; 2 duplicated: 1–2; first duplicated "1" ` +
+				`(r/received.txt:4, at 0.003000s); 1 extra: "01" (r/received.txt:6, at 0.005000s)`},
 		// Of several with a payload the last are those that are missing; of many ranges some are told.
 		{[]string{"a", "b", "a"}, []string{"a", "b"},
 			`received is not the same as sent: 2 of 3 records; 1 missing: "a" (s/sent.txt:3, at 0.002000s); none extra`,
-			`received is not the same as sent: 2 of 3 records; 1 missing: "a" (s/sent.txt:3, at 0.002000s); none extra; they begin to differ where "a" was sent (s/sent.txt:3, at 0.002000s) and nothing was received`, ""},
+			`received is not the same as sent: 2 of 3 records; 1 missing: "a" (s/sent.txt:3, at 0.002000s); none extra; ` +
+				`they begin to differ where "a" was sent (s/sent.txt:3, at 0.002000s) and nothing was received`, ""},
 		{append(numbers(-9, -5), numbers(17, 60, 20, 22, 24, 26, 28, 30, 32, 34, 36)...), nil,
-			`received is not the same as sent: 0 of 40 records; 40 missing: -9–-5, 17–19, 21, 23, 25, 27, 29, 31 and 26 more; first missing "-9" (s/sent.txt:1, at 0.000000s); none extra`, "*", ""},
+			`received is not the same as sent: 0 of 40 records; 40 missing: -9–-5, 17–19, 21, 23, 25, 27, 29, 31 and 26 ` +
+				`more; first missing "-9" (s/sent.txt:1, at 0.000000s); none extra`, "*", ""},
 		{[]string{"-9223372036854775808", "9223372036854775807", "9223372036854775806", "9223372036854775807"}, nil,
-			`received is not the same as sent: 0 of 4 records; 4 missing: -9223372036854775808, 9223372036854775806–9223372036854775807; first missing "-9223372036854775808" (s/sent.txt:1, at 0.000000s); none extra`, "*", ""},
+			`received is not the same as sent: 0 of 4 records; 4 missing: -9223372036854775808, ` +
+				`9223372036854775806–9223372036854775807; first missing "-9223372036854775808" (s/sent.txt:1, at 0.000000s); none extra`, "*", ""},
 		{[]string{"9223372036854775808", "1"}, nil,
-			`received is not the same as sent: 0 of 2 records; 2 missing: "9223372036854775808", "1"; first missing "9223372036854775808" (s/sent.txt:1, at 0.000000s); none extra`, "*", ""},
+			`received is not the same as sent: 0 of 2 records; 2 missing: "9223372036854775808", "1"; first missing ` +
+				`"9223372036854775808" (s/sent.txt:1, at 0.000000s); none extra`, "*", ""},
 		{[]string{long}, []string{long, "\n"},
 			`received is not the same as sent: 2 instead of 1 record; none missing; 1 extra: "\n" (r/received.txt:2, at 0.001000s)`, "*",
 			`part is not in whole: 1 of its 2 records is not among the 1; 1 extra: "\n" (r/received.txt:2, at 0.001000s)`},
@@ -141,7 +157,8 @@ func TestTextOfDuplicates(t *testing.T) {
 		t.Errorf("%s, want %s", got, want)
 	}
 	got = text(Same(list[:9], append(list[:9:9], list[2003]), false))
-	if want := `received is not the same as sent: 10 instead of 9 records; none missing; 1 duplicated: "5" (old:9, at 1969-12-31T23:59:59.999999Z); none extra`; got != want {
+	if want := `received is not the same as sent: 10 instead of 9 records; none missing; 1 duplicated: "5" (old:9, at ` +
+		`1969-12-31T23:59:59.999999Z); none extra`; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 }

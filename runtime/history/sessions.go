@@ -18,7 +18,8 @@ import "fmt"
 // Where there is no such order, each read of the contradiction is told that is older,
 // by the time of its write, than what the process had read or written: in "monotonic
 // writes" where that follows only from the order of another process's writes. It is
-// Unknown where no process has read after it had read or written.
+// Unknown where no process has read after it had read or written, and where all that was
+// read so is None.
 //
 // It takes a time in proportion to the history.
 func Sessions(ops Ops) *Result {
@@ -65,9 +66,9 @@ func Sessions(ops Ops) *Result {
 	switch {
 	case bad > 0:
 	case g.reads == 0:
-		r.Summary = "no read is ok"
+		r.Summary = "no read is OK"
 	case g.compared == 0:
-		r.Summary = "no process has read after it had read or written"
+		r.Summary = "no process has read a value after it had read or written"
 	default:
 		r.Summary = fmt.Sprintf("%s %s sessions", counted(g.reads, "read"), plural(g.reads, "keeps to the order of", "keep to the order of"))
 	}
@@ -211,7 +212,7 @@ func (g *versions) follow(ops Ops) {
 		if s.read > 0 {
 			g.edges = append(g.edges, edge{int32(s.read - 1), int32(n), int32(i), readOrder})
 		}
-		if s.wrote > 0 || s.read > 0 {
+		if s.wrote > 0 || s.read > 0 && (v.born >= 0 || g.of[s.read-1].born >= 0) {
 			g.compared++
 		}
 		s.read = n + 1

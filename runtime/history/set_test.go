@@ -355,9 +355,10 @@ func TestVerdicts(t *testing.T) {
 		"unique":                   {Unique(list(1, 2)), Valid},
 		"not unique":               {Unique(list(1, 2, 1)), Invalid},
 		"unique of nothing":        {Unique(List{}), Unknown},
-		"unique ids":               {Unique(Ops{{Outcome: OK, Result: "1"}, {Outcome: OK, Result: "[2,3]"}, {Outcome: Info}, {Outcome: Fail}}), Valid},
-		"ids that are not":         {Unique(Ops{{Outcome: OK, Result: "1"}, {Outcome: OK, Result: "[2,1]"}}), Invalid},
-		"no id":                    {Unique(Ops{{Outcome: Info}, {Outcome: Fail, Value: "1"}}), Unknown},
+		"unique ids": {Unique(Ops{{Outcome: OK, Result: "1"}, {Outcome: OK, Result: "[2,3]"}, {Outcome: Info},
+			{Outcome: Fail}}), Valid},
+		"ids that are not": {Unique(Ops{{Outcome: OK, Result: "1"}, {Outcome: OK, Result: "[2,1]"}}), Invalid},
+		"no id":            {Unique(Ops{{Outcome: Info}, {Outcome: Fail, Value: "1"}}), Unknown},
 	} {
 		if c.r.Verdict != c.want {
 			t.Errorf("%s: %s, want %s: %s", what, c.r.Verdict, c.want, c.r.Text(TextOptions{}))
@@ -372,7 +373,8 @@ func TestTextOfOperations(t *testing.T) {
 	var ops Ops
 	for i := range 5000 {
 		at := time.Duration(i) * time.Millisecond
-		o := Op{Index: i, Process: i % 2, Client: fmt.Sprint(i % 2), F: "add", Value: Text(fmt.Sprintf("m%d", i)), Outcome: OK, Invoked: at, Completed: at + time.Millisecond}
+		o := Op{Index: i, Process: i % 2, Client: fmt.Sprint(i % 2), F: "add", Value: Text(fmt.Sprintf("m%d", i)), Outcome: OK,
+			Invoked: at, Completed: at + time.Millisecond}
 		switch i {
 		case 7:
 			o.Outcome = Info
@@ -398,15 +400,22 @@ func TestTextOfOperations(t *testing.T) {
 		r    *Result
 		want string
 	}{
-		{Set(ops, read, SetOptions{}), `1,879 of 4,998 acknowledged elements are lost: m1856–m1999, m2001–m3735; first "m1856" (client 0, acknowledged at 1.857000s, while pause(recv) was in force); 1 failed but read: "m9" (number 10); 1 recovered: "m7" (client 1, attempted at 0.007000s)`},
-		{Set(ops[:9], List{`"m7"`, `"m0"`, `"m0"`, `"q r"`, `"z"`}, SetOptions{}), `7 of 8 acknowledged elements are lost: m1–m6, m8; first "m1" (client 1, acknowledged at 0.002000s); 2 unexpected: "q r", "z"; first unexpected "q r" (number 4); 1 duplicated: "m0" (number 3); 1 recovered: "m7" (client 1, attempted at 0.007000s)`},
+		{Set(ops, read, SetOptions{}), `1,879 of 4,998 acknowledged elements are lost: m1856–m1999, m2001–m3735; ` +
+			`first "m1856" (client 0, acknowledged at 1.857000s, while pause(recv) was in force); 1 failed but read: "m9" ` +
+			`(number 10); 1 recovered: "m7" (client 1, attempted at 0.007000s)`},
+		{Set(ops[:9], List{`"m7"`, `"m0"`, `"m0"`, `"q r"`, `"z"`}, SetOptions{}),
+			`7 of 8 acknowledged elements are lost: m1–m6, m8; first "m1" (client 1, acknowledged at 0.002000s); 2 ` +
+				`unexpected: "q r", "z"; first unexpected "q r" (number 4); 1 duplicated: "m0" (number 3); 1 recovered: "m7" ` +
+				`(client 1, attempted at 0.007000s)`},
 		{Set(ops[9:10], List{`"m9"`}, SetOptions{}), `1 of 1 element read is of an attempt that failed: "m9" (number 1)`},
 		{Set(ops[:1], List{`"m0"`}, SetOptions{}), `1 acknowledged element, and none is lost`},
 		{Set(ops[:1], List{`"m0"`, `"m0"`}, SetOptions{Once: true}), `1 of 2 elements read is duplicated: "m0" (number 2)`},
 		{Set(ops[7:8], List{`"m7"`}, SetOptions{}), `nothing was acknowledged; 1 recovered: "m7" (client 1, attempted at 0.007000s)`},
-		{Set(ops, ops, SetOptions{}), "no read is ok"},
-		{Unique(Ops{{Outcome: OK, Result: "1", Process: 4}, {Outcome: OK, Result: `"1"`, Process: 5, Node: "gen", Completed: 2500 * time.Millisecond}}),
-			`1 of 2 elements is a duplicate: "1" (process 5 of gen, given out at 2.500000s, while pause(recv), net.delay(a, b), c and 2 more were in force, and before it process 4, given out at 0.000000s)`},
+		{Set(ops, ops, SetOptions{}), "no read is OK"},
+		{Unique(Ops{{Outcome: OK, Result: "1", Process: 4}, {Outcome: OK, Result: `"1"`, Process: 5, Node: "gen",
+			Completed: 2500 * time.Millisecond}}),
+			`1 of 2 elements is a duplicate: "1" (process 5 of gen, given out at 2.500000s, while pause(recv), net.delay(a, ` +
+				`b), c and 2 more were in force, and before it process 4, given out at 0.000000s)`},
 	} {
 		if got := c.r.Text(options); got != c.want || len(got) > 2000 {
 			t.Errorf("\n got %s\nwant %s", got, c.want)
@@ -421,7 +430,8 @@ func benchmarkOps(b *testing.B, f string, per int) Ops {
 	ops := make(Ops, 1_000_000)
 	for i := range ops {
 		at := time.Duration(i) * time.Microsecond
-		ops[i] = Op{Index: i, Process: i % per, Client: "c", F: f, Value: Text(fmt.Sprint("m", i)), Outcome: OK, Invoked: at, Completed: at + 5*time.Microsecond}
+		ops[i] = Op{Index: i, Process: i % per, Client: "c", F: f, Value: Text(fmt.Sprint("m", i)), Outcome: OK, Invoked: at,
+			Completed: at + 5*time.Microsecond}
 		if i%10 == 0 {
 			ops[i].Outcome = Info
 		}

@@ -55,7 +55,7 @@ func (v Value) parts(bracket byte) (parts []Value, ok bool) {
 	if len(v) == 2 && v[1] == bracket {
 		return []Value{}, true
 	}
-	if strings.IndexAny(string(v[1:]), "[{") < 0 { // of lists in lists each would count all commas
+	if !strings.ContainsAny(string(v[1:]), "[{") { // of lists in lists each would count all commas
 		parts = make([]Value, 0, strings.Count(string(v), ",")+1)
 	}
 	for rest := string(v[1:]); ; {

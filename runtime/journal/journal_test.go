@@ -363,7 +363,8 @@ func TestAsked(t *testing.T) {
 	say(j, "n2", event.Received{Address: "/x"})
 	say(j, "n2", event.Received{Address: "/x"})
 	say(j, "n1", event.Received{Address: "/x"})
-	for what, want := range map[string][]string{"a": {"", "n2", "n2"}, "always": {"", "n7", "n2"}, "b": {"", "n2", "n2"}, "none": {""}, "c": {"", "n2", "n2"}} {
+	for what, want := range map[string][]string{"a": {"", "n2", "n2"}, "always": {"", "n7", "n2"}, "b": {"", "n2", "n2"},
+		"none": {""}, "c": {"", "n2", "n2"}} {
 		if !slices.Equal(asked[what], want) {
 			t.Errorf("%s was asked %q, want %q", what, asked[what], want)
 		}

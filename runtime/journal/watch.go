@@ -284,7 +284,8 @@ func (j *Journal) giveUp(w *Watch) {
 	case w.c.Expiry:
 		j.finish(w, "met", nil)
 	default:
-		j.finish(w, "timeout", &TimeoutError{What: w.c.What, Timeout: w.c.Timeout, Waited: j.o.Elapsed() - w.began, Missing: j.missing(w.missing())})
+		j.finish(w, "timeout", &TimeoutError{What: w.c.What, Timeout: w.c.Timeout, Waited: j.o.Elapsed() - w.began,
+			Missing: j.missing(w.missing())})
 	}
 }
 

@@ -66,7 +66,8 @@ func TestTouchedBy(t *testing.T) {
 // TestStruck compares with draws that are made one by one: each set of effects is
 // hit as often as by independent draws of which at least one hits, and none is empty.
 func TestStruck(t *testing.T) {
-	for _, ps := range [][]float64{{0.5}, {0.5, 0.5}, {0.1, 0.7}, {0.7, 0.1}, {1, 0.3}, {0.3, 1}, {0.2, 0, 0.4}, {0, 0.2, 0.4, 0.9}, {1e-9, 0.5}, {0.25, 0.25, 0.25, 0.25}} {
+	for _, ps := range [][]float64{{0.5}, {0.5, 0.5}, {0.1, 0.7}, {0.7, 0.1}, {1, 0.3}, {0.3, 1}, {0.2, 0, 0.4},
+		{0, 0.2, 0.4, 0.9}, {1e-9, 0.5}, {0.25, 0.25, 0.25, 0.25}} {
 		effects := make([]Effect, len(ps))
 		all := Effect{}
 		for i, p := range ps {

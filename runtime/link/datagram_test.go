@@ -110,7 +110,8 @@ func TestDatagrams(t *testing.T) {
 	if got, _ := send(link.Effect{Duplicate: 0.3}, count); len(got) < count*125/100 || len(got) > count*135/100 {
 		t.Errorf("with duplicates of 0.3 %d of %d came", len(got), count)
 	}
-	for _, test := range []struct{ probability, least, most float64 }{{0.1, 0.05, 0.15}, {1, 0.45, 0.5}} { // each other one passes the one before
+	// each other one passes the one before
+	for _, test := range []struct{ probability, least, most float64 }{{0.1, 0.05, 0.15}, {1, 0.45, 0.5}} {
 		got, _ := send(link.Effect{Reorder: test.probability}, count)
 		overtaken := 0
 		for i := 1; i < len(got); i++ {

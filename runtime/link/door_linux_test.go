@@ -299,7 +299,8 @@ func listeners(t *testing.T) (count int) {
 func TestListenersFiles(t *testing.T) {
 	var routes []link.Route
 	for i := range 50 {
-		routes = append(routes, link.Route{From: fmt.Sprint("a", i), To: "b", Network: "tcp", Listen: fmt.Sprint("127.77.20.1:", 20000+i), Target: "127.0.0.1:1"})
+		routes = append(routes, link.Route{From: fmt.Sprint("a", i), To: "b", Network: "tcp",
+			Listen: fmt.Sprint("127.77.20.1:", 20000+i), Target: "127.0.0.1:1"})
 	}
 	o := options(t)
 	limit := files(t) + 30

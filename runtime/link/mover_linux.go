@@ -212,15 +212,6 @@ func transfer(call uintptr, fd int, b []byte, flags int) (int, error) {
 	return int(n), nil
 }
 
-// uninterrupted does something again until no signal comes between.
-func uninterrupted(do func() (int, error)) (int, error) {
-	for {
-		if n, err := do(); err != unix.EINTR {
-			return n, err
-		}
-	}
-}
-
 const (
 	// few bytes go through a small buffer; a connection that has had as many at a time
 	// gets a large one.

@@ -26,8 +26,10 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/dagon-star/dagon-star/runtime/clock"
+	"github.com/dagon-star/dagon-star/runtime/internal/openfiles"
 )
 
 // Route is a relay: how From reaches an endpoint of To.
@@ -133,9 +135,11 @@ func (n *Network) lacks(err error) {
 		return
 	}
 	n.lacking.Do(func() {
-		_, limit := filesLeft()
-		n.Lacks(fmt.Errorf("links cannot take or make connections, which need two files each: the process has open all of the %d files "+
-			"that it may (ulimit -n): %w", limit, err))
+		why := ""
+		if _, limit, known := openfiles.Count(); known && errors.Is(err, syscall.EMFILE) {
+			why = fmt.Sprintf(": the process has open all of the %d files that it may (ulimit -n)", limit)
+		}
+		n.Lacks(fmt.Errorf("links cannot take or make connections, which need two files each%s: %w", why, err))
 	})
 }
 

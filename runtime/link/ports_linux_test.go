@@ -52,7 +52,8 @@ func TestPorts(t *testing.T) {
 	}
 	server := serveAt(t, "127.0.0.1:20000", echo)
 	address := host() + ":20001"
-	n, err := link.Open([]link.Route{{From: "a", To: "b", Endpoint: "data", Network: "tcp", Listen: address, Target: server, Source: "127.77.2.1"}}, options(t))
+	n, err := link.Open([]link.Route{{From: "a", To: "b", Endpoint: "data", Network: "tcp", Listen: address, Target: server,
+		Source: "127.77.2.1"}}, options(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -227,7 +227,9 @@ func (w *watch) call(address netip.AddrPort, heard chan struct{}) error {
 	w.mu.Unlock()
 	if err := unix.Connect(fd, to); err == unix.EINPROGRESS {
 		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
-		uninterrupted(func() (int, error) { return unix.Poll(poll, int(settleWithin/time.Millisecond)) })
+		for err = unix.EINTR; err == unix.EINTR; {
+			_, err = unix.Poll(poll, int(settleWithin/time.Millisecond))
+		}
 	}
 	return nil
 }

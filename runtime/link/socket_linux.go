@@ -79,20 +79,3 @@ func receiveFrom(c syscall.RawConn, buf []byte, wait bool) (n int, caller netip.
 	}
 	return n, caller, host, err
 }
-
-// filesLeft is how many more files the process may open, and how many at all.
-func filesLeft() (left, limit int) {
-	var files unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
-		return math.MaxInt, math.MaxInt // the kernel says so when there are none
-	}
-	limit = int(min(files.Cur, math.MaxInt))
-	switch open, err := os.ReadDir("/proc/self/fd"); {
-	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
-		return 0, limit
-	case err != nil:
-		return math.MaxInt, limit
-	default:
-		return limit - len(open), limit
-	}
-}

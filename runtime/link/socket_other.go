@@ -4,7 +4,6 @@ package link
 
 import (
 	"errors"
-	"math"
 	"net/netip"
 	"syscall"
 )
@@ -24,6 +23,3 @@ func unaccepted(syscall.RawConn) int { return 0 }
 func receiveFrom(syscall.RawConn, []byte, bool) (n int, caller netip.AddrPort, host netip.Addr, err error) {
 	return 0, caller, host, errors.ErrUnsupported
 }
-
-// filesLeft is not known here.
-func filesLeft() (left, limit int) { return math.MaxInt, math.MaxInt }

@@ -52,7 +52,8 @@ func TestTouchedFinal(t *testing.T) {
 	}
 	var all []healed
 	for range 300 {
-		effect := []link.Effect{{Cut: true}, {Delay: time.Millisecond, Jitter: time.Millisecond}, {Rate: 50 << 20}, {Corrupt: 0.01}}[random.IntN(4)]
+		effect := []link.Effect{{Cut: true}, {Delay: time.Millisecond, Jitter: time.Millisecond}, {Rate: 50 << 20},
+			{Corrupt: 0.01}}[random.IntN(4)]
 		d := apply(t, x.network, both[random.IntN(2):], effect)
 		if random.IntN(2) == 0 {
 			d.Touched()

@@ -100,6 +100,9 @@ func (b *Birth) Start(ctx context.Context, inherited []string) (err error) {
 	if err := n.prepare(ctx, in); err != nil {
 		return err
 	}
+	if err := n.squatted(ctx); err != nil {
+		return err
+	}
 	if b.prober, err = b.newProber(&in); err != nil {
 		return err
 	}

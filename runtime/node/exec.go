@@ -75,8 +75,5 @@ func (n *Node) File(name string) string {
 	if filepath.IsAbs(name) {
 		return name
 	}
-	if n.Spec.Cwd != "" {
-		return filepath.Join(n.Spec.Cwd, name)
-	}
-	return filepath.Join(n.m.Folder(n.Spec.Name), name)
+	return filepath.Join(n.m.Topology.WorkingFolder(n.Spec, n.m.Place()), name)
 }

@@ -41,6 +41,7 @@ func (i Incarnation) watch() {
 		n.drain(port.Heard(), limit)
 	}
 	n.hearOut(limit)
+	m.Control.TellRefused(n.Name)
 	output := n.Log.Tail(tailLines)
 
 	n.asking.Lock()
@@ -110,7 +111,8 @@ func (n *Node) hasEnded(heard <-chan struct{}, silence, limit time.Duration) boo
 // exited logs a node's end, and says so where nobody asked for it. The lock is held.
 func (n *Node) exited(p process.Process, output []string) {
 	exit := p.Exit()
-	why := roster.End{Code: exit.Code, Signal: exit.Signal, Asked: n.Asked, Done: n.WasDone, MayExit: n.MayExit && !n.endedBefore, Clean: n.clean()}.Unasked()
+	why := roster.End{Code: exit.Code, Signal: exit.Signal, Asked: n.Asked, Done: n.WasDone, MayExit: n.MayExit &&
+		!n.endedBefore, Clean: n.clean()}.Unasked()
 	exited := event.Exited{
 		PID: p.PID(), Code: exit.Code, Signal: exit.Signal, Expected: why == "", Why: why,
 		UserS: exit.User.Seconds(), SystemS: exit.System.Seconds(), MaxRSSKB: exit.MaxRSS >> 10, Left: exit.Left,

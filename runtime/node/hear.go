@@ -52,7 +52,7 @@ func (n *Node) Ready(c *control.Conn, hello control.Hello) error {
 		n.m.Control.Settle(n.m.Ended, []*control.Conn{older}, nil, false)
 		if hello.Token != "" {
 			if !n.hasEnded(older.Closed(), giveWay, handOver) {
-				n.isFollowed(older)
+				n.wishEnd(older)
 				older.Close(fmt.Sprintf("it has connected again, from %s", c.Peer()))
 				<-older.Closed()
 			}
@@ -64,8 +64,8 @@ func (n *Node) Ready(c *control.Conn, hello control.Hello) error {
 	}
 }
 
-// isFollowed has the end of a connection, which we are about to close, logged as wished.
-func (n *Node) isFollowed(c *control.Conn) {
+// wishEnd has the end of a connection, which we are about to close, logged as wished.
+func (n *Node) wishEnd(c *control.Conn) {
 	n.m.Journal.Lock()
 	defer n.m.Journal.Unlock()
 	n.followed = c
@@ -208,7 +208,8 @@ func (n *Node) Disconnected(c *control.Conn, reason string, cut bool) {
 		return
 	}
 	n.conn = nil
-	j.Append(n.Name, event.Disconnected{Peer: c.Peer(), Reason: reason, Cut: cut, Followed: cut && n.followed == c, Reset: reason == control.Reset})
+	j.Append(n.Name, event.Disconnected{Peer: c.Peer(), Reason: reason, Cut: cut, Followed: cut && n.followed == c,
+		Reset: reason == control.Reset})
 	n.losses++
 	incarnation, loss, since := n.Incarnation, n.losses, n.m.Clock.Now()
 	var lose func()

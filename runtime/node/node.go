@@ -181,6 +181,7 @@ type Info struct {
 	Args        []string          // its command line, program first
 	Env         map[string]string // what the ini and the script set
 	Options     map[string]string // its other keys in the ini, as they stand there
+	Host        string            // its address, on which its endpoints are
 	Endpoints   map[string]string // host:port by name
 	LogFile     string
 }
@@ -210,6 +211,7 @@ func (n *Node) Info() Info {
 	for _, f := range n.Spec.Flags {
 		info.Options[f.Key] = f.Value
 	}
+	info.Host = n.m.Addresses.Host(n.Spec.Name)
 	maps.Copy(info.Endpoints, n.m.Addresses.Endpoints(n.Spec))
 	return info
 }

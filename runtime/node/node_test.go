@@ -140,7 +140,8 @@ func setUp(t *testing.T, listen string) *stage {
 	work := t.TempDir()
 	s.m = &Means{
 		Folder: func(node string) string { return filepath.Join(work, "nodes", node) },
-		Run:    "this", Env: []string{"LAST=1"}, Clock: c, Processes: s, Topology: top, Addresses: addresses, Grace: time.Millisecond, Ended: ended,
+		Run:    "this", Env: []string{"LAST=1"}, Clock: c, Processes: s, Topology: top, Addresses: addresses,
+		Grace: time.Millisecond, Ended: ended,
 		Tasks: &sync.WaitGroup{}, Gone: func(string) { s.m.Journal.Append("", event.Notice{Text: "gone"}) },
 		Unasked: func(e *ExitError) { s.unasked = append(s.unasked, e) },
 		Journal: journal.New(journal.Options{
@@ -405,10 +406,11 @@ func TestSaidAtOnce(t *testing.T) {
 				}
 			})
 			var got []any
-			must(t, s.m.Journal.Await(journal.Condition{What: "numbers", Timeout: 10 * time.Second, Quiet: true, Always: true, Check: func(string) (a journal.Answer) {
-				a.Met = s.m.Journal.Roster().Node("n").Messages.Count == 2*calls
-				return a
-			}}))
+			must(t, s.m.Journal.Await(journal.Condition{What: "numbers", Timeout: 10 * time.Second, Quiet: true, Always: true,
+				Check: func(string) (a journal.Answer) {
+					a.Met = s.m.Journal.Roster().Node("n").Messages.Count == 2*calls
+					return a
+				}}))
 			all, err := event.Collect(s.m.Journal.Events(0, math.MaxInt64))
 			must(t, err)
 			for _, e := range all {

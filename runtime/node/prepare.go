@@ -146,7 +146,8 @@ func writeTemplate(root *os.Root, name, text string, user *process.Credential) e
 		case err != nil:
 			return err
 		case !info.IsDir():
-			return fmt.Errorf("%s is no folder but has mode %s; nothing is written through what the node has put there", path.Join(root.Name(), folder), info.Mode())
+			return fmt.Errorf("%s is no folder but has mode %s; nothing is written through what the node has put there",
+				path.Join(root.Name(), folder), info.Mode())
 		}
 	}
 	if info, err := root.Lstat(name); err == nil && info.IsDir() {
@@ -177,14 +178,14 @@ func (n *Node) setUp(ctx context.Context, s surroundings) error {
 	bounded, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("it did not end within %s, and was killed", timeout))
 	defer cancel()
 	began := m.Clock.Now()
-	out, err := probe.Exec(bounded, m.Processes, probe.Command{Node: name, Argv: probe.Shell(text), Env: s.env, Dir: s.dir, Credential: s.user})
+	out, err := probe.Exec(bounded, m.Processes, probe.Command{Node: name, Argv: probe.Shell(text), Env: s.env, Dir: s.dir,
+		Credential: s.user})
 	took := m.Clock.Now() - began
 	done := event.Setup{TookS: took.Truncate(time.Microsecond).Seconds(), Code: -1}
 	var written []byte
 	if out != nil {
 		done.Code, done.Signal, written = out.Code, out.Signal, append(out.Stdout, out.Stderr...)
-		// It is no output of an incarnation, and is to be found all the same.
-		if err := os.WriteFile(strings.TrimSuffix(n.logFile, ".log")+".setup.log", written, 0o644); err != nil {
+		if err := n.keepSetup(began, written); err != nil {
 			return &journal.LogError{Err: fmt.Errorf("output of the setup of %s: %w", name, err)}
 		}
 	}
@@ -204,9 +205,21 @@ func (n *Node) setUp(ctx context.Context, s surroundings) error {
 	n.isSetUp = !failed
 	m.Journal.Append(name, done)
 	if failed {
-		return &SetupError{Node: name, Where: n.where("setup"), Code: done.Code, Signal: done.Signal, Took: took, Err: err, Output: lastLines(written)}
+		return &SetupError{Node: name, Where: n.where("setup"), Code: done.Code, Signal: done.Signal, Took: took, Err: err,
+			Output: lastLines(written)}
 	}
 	return nil
+}
+
+// keepSetup writes what a setup has written into a file of its own, after that of those
+// before: it is no output of an incarnation. No node has a log of that name.
+func (n *Node) keepSetup(began time.Duration, written []byte) error {
+	f, err := os.OpenFile(strings.TrimSuffix(n.logFile, ".log")+".setup", os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(f, "%.6f --- setup\n%s", began.Seconds(), written)
+	return errors.Join(err, f.Close())
 }
 
 // lastLines are the last lines of a text, for an error to quote.

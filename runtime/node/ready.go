@@ -42,7 +42,8 @@ func readyKeys(spec *topology.Node) (keys []string) {
 	for _, k := range []struct {
 		name  string
 		given bool
-	}{{"log", r.Log != nil}, {"notify", r.Notify}, {"message", r.Message}, {"port", r.Port != ""}, {"http", r.HTTP != topology.HTTPProbe{}}, {"exec", r.Exec != ""}} {
+	}{{"log", r.Log != nil}, {"notify", r.Notify}, {"message", r.Message}, {"port", r.Port != ""},
+		{"http", r.HTTP != topology.HTTPProbe{}}, {"exec", r.Exec != ""}} {
 		if k.given {
 			keys = append(keys, k.name)
 		}
@@ -159,8 +160,8 @@ func (i Incarnation) probe() {
 		if failed == nil && i.hold(began) || p.ctx.Err() != nil {
 			break
 		}
-		if late && 2*bound <= max(m.Timeout, firstTry) {
-			bound *= 2
+		if late {
+			bound = min(2*bound, max(m.Timeout, firstTry))
 		}
 		var due <-chan struct{} // never, where what is awaited wakes it
 		stop := func() bool { return false }
@@ -246,7 +247,8 @@ func (i Incarnation) tellProbes() {
 		if t.held {
 			took = t.heldS
 		}
-		told = append(told, event.Probe{What: t.what, Tries: t.tries, TookS: took, Held: t.held, Error: t.lastText(), Ready: p.ready && at == len(p.probes)-1})
+		told = append(told, event.Probe{What: t.what, Tries: t.tries, TookS: took, Held: t.held, Error: t.lastText(),
+			Ready: p.ready && at == len(p.probes)-1})
 	}
 	p.mu.Unlock()
 	for _, e := range told {
@@ -300,7 +302,7 @@ func (n *Node) CanReach(s roster.State) error {
 	case s == roster.StateReady && ready.IsZero():
 		return cannot("%s does not say when it is ready. Give it ready.log = REGEX, ready.port = ENDPOINT, ready.http = ENDPOINT/PATH, "+
 			"ready.exec = SHELL, ready.notify = true or ready.message = true", place)
-	case (s == roster.StateDone || s == roster.StateStarted) && !ready.Message && !n.Phoned:
+	case (s == roster.StateDone || s == roster.StateStarted) && n.Spec.Words != nil && !ready.Message && !n.Phoned:
 		return cannot("%s is no program that speaks OSC, so that it never says it: await_output and await_exit see what it does, "+
 			"and ready.message = true says that it speaks OSC", place)
 	}
@@ -404,7 +406,29 @@ func ownAddress(n *Node, endpoint string) string {
 	return n.m.Addresses.Endpoints(n.Spec)[endpoint]
 }
 
-// connects reports whether a connection is accepted.
+// squatted is an error if somebody accepts connections already where a probe is to find
+// the node: one who would be taken for it, such as a server of the machine that listens on
+// that port of all addresses. The node does not run yet.
+func (n *Node) squatted(ctx context.Context) error {
+	r := n.Spec.Ready
+	for _, of := range []struct{ key, endpoint string }{{"ready.port", r.Port}, {"ready.http", r.HTTP.Endpoint}} {
+		if of.endpoint == "" {
+			continue
+		}
+		at := ownAddress(n, of.endpoint)
+		bounded, cancel := context.WithTimeout(ctx, firstTry)
+		err := connects(bounded, at)
+		cancel()
+		if err == nil {
+			return fmt.Errorf("%s: %s (%s) would take another program for it, which listens at %s already: end that one, or "+
+				"give listen.%s another port, or auto",
+				n.Spec.Name, of.key, n.where(of.key), at, of.endpoint)
+		}
+	}
+	return nil
+}
+
+// connects returns why no connection is accepted, or nil.
 func connects(ctx context.Context, to string) error {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", to)
@@ -452,6 +476,9 @@ func (i Incarnation) httpTrial(h topology.HTTPProbe) *trial {
 		answer, err := client.Do(ctx, probe.Request{Path: path})
 		if answer != nil && (answer.Status < 200 || answer.Status > 399) {
 			return errors.New(strings.TrimSpace(fmt.Sprintf("%d %s", answer.Status, firstLine(answer.Body))))
+		}
+		if answer != nil && len(answer.Body) == maxAnswer { // a page that is longer is an answer too
+			return nil
 		}
 		return problemOf(err)
 	}

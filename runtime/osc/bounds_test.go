@@ -118,7 +118,8 @@ func TestReaderBounds(t *testing.T) {
 		"an escaped END":      {end + "/\xdb" + end, 0, "ends inside an escape"},
 		"short frames":        {strings.Repeat("/"+end, 1<<16), 0, "EOF"},
 	} {
-		for way, cut := range map[string]func(io.Reader) io.Reader{"whole": func(r io.Reader) io.Reader { return r }, "halves": iotest.HalfReader} {
+		for way, cut := range map[string]func(io.Reader) io.Reader{"whole": func(r io.Reader) io.Reader { return r },
+			"halves": iotest.HalfReader} {
 			var err error
 			stream := &counted{r: cut(strings.NewReader(test.stream))}
 			took := allocated.By(func() {

@@ -79,11 +79,11 @@ func (c *Conn) Items(t *Template, items []Item) []Item { return c.r.Items(t, ite
 // the goroutine that calls Receive.
 func (c *Conn) SetMaxFrame(n int) { c.r.SetMax(n) }
 
-// More tells whether Receive would return without reading from the peer: while
+// More reports whether Receive would return without reading from the peer: while
 // it does, what is to be sent in return may wait for the rest.
 func (c *Conn) More() bool { return c.r.More() }
 
-// Partial tells whether the last Receive failed inside a frame.
+// Partial reports whether the last Receive failed inside a frame.
 func (c *Conn) Partial() bool { return c.r.Buffered() > 0 }
 
 // reading is the connection as its Reader reads it.

@@ -179,7 +179,8 @@ func FuzzReader(f *testing.F) {
 			t.Fatalf("%d bytes for %d", took, len(data))
 		}
 		whole, wholeErr := read(bytes.NewReader(data))
-		for _, r := range []io.Reader{iotest.OneByteReader(bytes.NewReader(data)), iotest.HalfReader(bytes.NewReader(data)), iotest.DataErrReader(bytes.NewReader(data))} {
+		for _, r := range []io.Reader{iotest.OneByteReader(bytes.NewReader(data)), iotest.HalfReader(bytes.NewReader(data)),
+			iotest.DataErrReader(bytes.NewReader(data))} {
 			if cut, err := read(r); !reflect.DeepEqual(cut, whole) || (err == io.EOF) != (wholeErr == io.EOF) {
 				t.Fatalf("cut: %x, %v; whole: %x, %v", cut, err, whole, wholeErr)
 			}

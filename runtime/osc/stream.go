@@ -93,7 +93,7 @@ func (r *Reader) Framing() Framing { return r.framing }
 // Buffered is how many bytes of an unfinished frame have been read.
 func (r *Reader) Buffered() int { return r.end - r.start }
 
-// More tells whether Next would return without reading from the stream.
+// More reports whether Next would return without reading from the stream.
 func (r *Reader) More() bool {
 	have := r.buf[r.start:r.end]
 	switch {

@@ -28,7 +28,8 @@ var positive = []struct {
 	want    Packet
 }{
 	{"P1", "2f6f7363696c6c61746f722f342f6672657175656e6379002c66000043dc0000", msg("/oscillator/4/frequency", float32(440))},
-	{"P2", "2f666f6f000000002c69697366660000000003e8ffffffff68656c6c6f0000003f9df3b640b5b22d", msg("/foo", int32(1000), int32(-1), "hello", float32(1.234), float32(5.678))},
+	{"P2", "2f666f6f000000002c69697366660000000003e8ffffffff68656c6c6f0000003f9df3b640b5b22d",
+		msg("/foo", int32(1000), int32(-1), "hello", float32(1.234), float32(5.678))},
 	{"P3", "2f726561647900002c7300006c65616465720000", msg("/ready", "leader")},
 	{"P4", "2f737461727400002c000000", msg("/start")},
 	{"P5", "2f7800002c73000000000000", msg("/x", "")},
@@ -326,7 +327,8 @@ func TestTemplates(t *testing.T) {
 		tt, d := d.Time()
 		return []any{i, f, string(s), b, h, x, tt}, ok && d.End(all)
 	}
-	if args, ok := decode(got); !ok || !reflect.DeepEqual(NewMessage("/m", args...), NewMessage("/m", int32(1), float32(2), "x", []byte{3}, int64(4), 5.0, Timetag(6))) {
+	if args, ok := decode(got); !ok || !reflect.DeepEqual(NewMessage("/m", args...),
+		NewMessage("/m", int32(1), float32(2), "x", []byte{3}, int64(4), 5.0, Timetag(6))) {
 		t.Errorf("Decode gives %v, %v", args, ok)
 	}
 	for cut := range got {
@@ -417,7 +419,8 @@ func TestItems(t *testing.T) {
 				for at := range n {
 					with := bytes.Clone(text)
 					with[at] = 0
-					if got, k, err := template.AppendFrames([]byte("before"), []Item{{text, 1}, {with, 2}}, 1<<20); err == nil || k != 1 || len(got) != 6+4+len(packet) {
+					if got, k, err := template.AppendFrames([]byte("before"), []Item{{text, 1}, {with, 2}}, 1<<20); err == nil || k != 1 ||
+						len(got) != 6+4+len(packet) {
 						t.Fatalf("a NUL at %d of %d: %x, %d", at, n, got, k)
 					}
 				}

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,8 +22,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // ticks is a clock that goes on by 1.5 ms at each look.
 func ticks() func() time.Duration {
-	now := time.Duration(0)
-	return func() time.Duration { now += 1500 * time.Microsecond; return now }
+	var now atomic.Int64
+	return func() time.Duration { return time.Duration(now.Add(int64(1500 * time.Microsecond))) }
 }
 
 func newLog(t testing.TB, now func() time.Duration) (*Log, string) {
@@ -63,7 +64,8 @@ func TestFile(t *testing.T) {
 	}{
 		{"out", "first\nPass", "0.003000 out first\n0.003000 out Pass", "first\nPass"},
 		{"out", "word? ", "0.003000 out Password? ", "first\nPassword? "},
-		{"err", "no terminal\nand", "0.003000 out+ Password? \n0.006000 err no terminal\n0.006000 err and", "first\nno terminal\nPassword? \nand"},
+		{"err", "no terminal\nand", "0.003000 out+ Password? \n0.006000 err no terminal\n0.006000 err and",
+			"first\nno terminal\nPassword? \nand"},
 		{"out", "secret", "0.006000 err+ and\n0.007500 +out secret", "first\nno terminal\nand\nPassword? secret"},
 		{"err", "\n", "0.007500 +out+ secret\n0.009000 +err \n", "first\nno terminal\nand\nPassword? secret"},
 		{"out", "\n\n", "0.010500 +out \n0.010500 out \n", "first\nno terminal\nand\nPassword? secret\n\n"},

@@ -357,7 +357,7 @@ func (l *Log) look(d detail) (v view, err error) {
 		}
 		v.unfinished = append(v.unfinished, u)
 	}
-	slices.SortFunc(v.unfinished, func(a, b unfinished) int { return int(a.last - b.last) })
+	slices.SortFunc(v.unfinished, func(a, b unfinished) int { return cmp.Compare(a.last, b.last) })
 	return v, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/dagon-star/dagon-star/runtime/history"
 	"github.com/dagon-star/dagon-star/runtime/process"
 )
 
@@ -50,6 +51,9 @@ type Output struct {
 	Signal         string // "KILL", "SEGV", …; "" where it exited
 	Left           []int  // what it had started and not waited for, and was killed with its end
 }
+
+// Outcome is the outcome of the command where exit code 0 was expected of it.
+func (o *Output) Outcome() history.Outcome { return exitAnswer(o.Code, o.Signal).Outcome(true) }
 
 // Exec runs a command, and returns when nothing of it runs any more.
 //

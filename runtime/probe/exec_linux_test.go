@@ -119,7 +119,8 @@ func TestExecOutcomes(t *testing.T) {
 			want    history.Outcome
 			texts   []string
 		}{
-			{Shell("echo early >&2; echo why >&2; exit 3"), patience, history.Fail, []string{`exec "echo early`, "on n1", "code 3", `"why"`, "exit code 0"}},
+			{Shell("echo early >&2; echo why >&2; exit 3"), patience, history.Fail, []string{`exec "echo early`, "on n1", "code 3",
+				`"why"`, "exit code 0"}},
 			{Shell("no-such-program"), patience, history.Fail, []string{"code 127"}},
 			{[]string{"no-such-program"}, patience, history.Fail, []string{"not started", "no such program"}},
 			{nil, patience, history.Fail, []string{"empty"}},

@@ -136,14 +136,20 @@ func (c *Client) do(ctx context.Context, r Request) (*Response, error) {
 	if err != nil {
 		return invalid("the path is none", "such as /v1/keys?limit=5, with what else than ASCII is in it as %XX", err)
 	}
+	redirected := Refused // what a redirect says of the request: nothing was done there
 	for hops := 0; ; hops++ {
 		response, err := c.once(ctx, t, method, at, header, body)
+		if err != nil && redirected == Unsure {
+			err = err.(*Error).unsure()
+		}
 		if err != nil || !r.Follow || !isRedirect(response.Status) {
 			return response, err
 		}
+		if response.Status < http.StatusTemporaryRedirect && method != http.MethodGet && method != http.MethodHead {
+			redirected = Unsure // it tells where the result is of what may have been done
+		}
 		refuse := func(problem, expected string, err error) (*Response, error) {
-			// The redirect is an answer: nothing was done there.
-			return response, t.error(Refused, true, method+" "+at.RequestURI(), problem, expected, err)
+			return response, t.error(redirected, true, method+" "+at.RequestURI(), problem, expected, err)
 		}
 		where := response.Header.Get("Location")
 		next, err := at.Parse(where)

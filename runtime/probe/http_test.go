@@ -66,26 +66,35 @@ func TestAnswers(t *testing.T) {
 		{"1.0", answering("HTTP/1.0 200 OK\r\n\r\nto the end", leave), patience, history.OK, nil, "to the end"},
 		{"redirect", answering("HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", stay), patience, history.OK, nil, ""},
 		{"interim", answering("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"+ok, stay), patience, history.OK, nil, "hi"},
-		{"interim without end", answering(strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 100), stay), patience, history.Info, []string{"not HTTP"}, ""},
-		{"404", answering("HTTP/1.1 404 Not Found\r\nContent-Length: 7\r\n\r\nno such", stay), patience, history.Fail, []string{`404 Not Found, "no such"`, "surely not done"}, "no such"},
+		{"interim without end", answering(strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 100), stay), patience, history.Info,
+			[]string{"not HTTP"}, ""},
+		{"404", answering("HTTP/1.1 404 Not Found\r\nContent-Length: 7\r\n\r\nno such", stay), patience, history.Fail,
+			[]string{`404 Not Found, "no such"`, "surely not done"}, "no such"},
 		{"500", answering("HTTP/1.1 500 x\r\nContent-Length: 0\r\n\r\n", stay), patience, history.Info, []string{"500"}, ""},
 		{"503", answering("HTTP/1.1 503 x\r\nContent-Length: 0\r\n\r\n", stay), patience, history.Info, []string{"503"}, ""},
-		{"reset in the request", func(c net.Conn) { io.ReadFull(c, make([]byte, 1)); reset(c) }, patience, history.Info, []string{"after the request was sent"}, ""},
+		{"reset in the request", func(c net.Conn) { io.ReadFull(c, make([]byte, 1)); reset(c) }, patience, history.Info,
+			[]string{"after the request was sent"}, ""},
 		{"reset after it", answering("", reset), patience, history.Info, []string{"reset after the request"}, ""},
 		{"closed after it", answering("", leave), patience, history.Info, []string{"closed after the request"}, ""},
 		{"half a status", answering("HTTP/1.1 20", leave), patience, history.Info, []string{"not HTTP"}, ""},
 		{"half a head", answering("HTTP/1.1 200 OK\r\nContent-", leave), patience, history.Info, nil, ""},
-		{"half a body", answering("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", leave), patience, history.Info, []string{"status 200", "4 bytes of the body"}, "half"},
+		{"half a body", answering("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", leave), patience, history.Info,
+			[]string{"status 200", "4 bytes of the body"}, "half"},
 		{"half a body, reset", answering("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", reset), patience, history.Info, nil, "*"},
 		{"half a chunk", answering("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", leave), patience, history.Info, nil, "ab"},
-		{"no last chunk", answering("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n", leave), patience, history.Info, nil, "ab"},
-		{"bad chunk", answering("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nab\r\n", stay), patience, history.Info, []string{"not HTTP"}, ""},
+		{"no last chunk", answering("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n", leave), patience,
+			history.Info, nil, "ab"},
+		{"bad chunk", answering("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nab\r\n", stay), patience, history.Info,
+			[]string{"not HTTP"}, ""},
 		{"nothing", answering("", stay), giveUp, history.Info, []string{"given up after the request was sent", "it takes too long"}, ""},
 		{"nothing, hardly read", func(c net.Conn) { io.ReadFull(c, make([]byte, 1)) }, giveUp, history.Info, nil, ""},
-		{"half, and then nothing", answering("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", stay), giveUp, history.Info, []string{"given up"}, "*"},
+		{"half, and then nothing", answering("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", stay), giveUp, history.Info,
+			[]string{"given up"}, "*"},
 		{"too long by its length", answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi, and more", stay), patience, history.OK, nil, "hi"},
-		{"length that is none", answering("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\nhi", stay), patience, history.Info, []string{"not HTTP"}, ""},
-		{"body without end", answering("HTTP/1.1 200 OK\r\n\r\n", flood), patience, history.Info, []string{"body", "longer than 100000 bytes"}, "*"},
+		{"length that is none", answering("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\nhi", stay), patience, history.Info,
+			[]string{"not HTTP"}, ""},
+		{"body without end", answering("HTTP/1.1 200 OK\r\n\r\n", flood), patience, history.Info,
+			[]string{"body", "longer than 100000 bytes"}, "*"},
 		{"head without end", answering("HTTP/1.1 200 OK\r\nA: ", flood), patience, history.Info, []string{"head", "longer than"}, ""},
 		{"slow", slow(ok), patience, history.OK, nil, "hi"},
 		{"too slow", slow(strings.Repeat(ok, 1) + "x"), 0, history.Fail, []string{"before it was given up"}, ""},
@@ -151,7 +160,8 @@ func TestNothingSent(t *testing.T) {
 	wants(t, do(ctx, Target{Node: "n1", Address: unused(t)}, Request{}), history.Fail, "GET / on n1", "refused; nothing listens")
 	wants(t, do(ctx, Target{Address: "no-such-host.invalid:80"}, Request{}), history.Fail)
 	wants(t, do(ctx, Target{Address: "127.0.0.1"}, Request{}), history.Fail, "host:port")
-	for _, r := range []Request{{Method: "BAD METHOD"}, {Header: http.Header{"A": {"x\ny"}}}, {Header: http.Header{"A b": {"x"}}}, {Path: "/%zz"}, {Path: "/\x00"}} {
+	for _, r := range []Request{{Method: "BAD METHOD"}, {Header: http.Header{"A": {"x\ny"}}},
+		{Header: http.Header{"A b": {"x"}}}, {Path: "/%zz"}, {Path: "/\x00"}} {
 		s := serve(t, stay)
 		wants(t, do(ctx, Target{Address: s.address}, r), history.Fail)
 		if n := s.accepted(); n != 0 {
@@ -174,7 +184,8 @@ func TestResetBeforeRequest(t *testing.T) {
 		}
 		outcome := OutcomeOf(err)
 		seen[outcome]++
-		if before := strings.Contains(err.Error(), "before anything was sent") || strings.Contains(err.Error(), ": the connection was reset ["); before != (outcome == history.Fail) {
+		if before := strings.Contains(err.Error(), "before anything was sent") ||
+			strings.Contains(err.Error(), ": the connection was reset ["); before != (outcome == history.Fail) {
 			t.Fatal(err)
 		}
 	}
@@ -422,6 +433,10 @@ func TestFollow(t *testing.T) {
 			http.Redirect(w, r, "/loop", http.StatusTemporaryRedirect)
 		case r.URL.Path == "/nowhere":
 			w.WriteHeader(http.StatusFound)
+		case r.URL.Path == "/gone":
+			w.WriteHeader(http.StatusNotFound)
+		case strings.HasSuffix(r.URL.Path, "/gone"):
+			http.Redirect(w, r, "/gone", code)
 		case strings.HasSuffix(r.URL.Path, "/other"):
 			http.Redirect(w, r, other.URL+"/there", code)
 		case code != 0:
@@ -457,6 +472,11 @@ func TestFollow(t *testing.T) {
 	}
 	_, err = client.Do(within(t, patience), Request{Path: "/nowhere", Follow: true})
 	wants(t, err, history.Fail, "a Location")
+	// what a POST has done before its redirect, a 404 behind that does not undo
+	for path, want := range map[string]history.Outcome{"/303/gone": history.Info, "/307/gone": history.Fail, "/nowhere": history.Info} {
+		_, err = client.Do(within(t, patience), Request{Method: "POST", Path: path, Body: []byte("x"), Follow: true})
+		wants(t, err, want)
+	}
 	response, err = client.Do(within(t, patience), Request{Path: "/307"})
 	if err != nil || response.Status != http.StatusTemporaryRedirect {
 		t.Errorf("%v, %v", response, err)

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"net"
+	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -44,4 +45,14 @@ func fullListener(t *testing.T) string {
 	}
 	t.Cleanup(func() { conn.Close() })
 	return address
+}
+
+// TestCAFile holds that a file of certificates that nobody writes to holds up nothing.
+func TestCAFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ca")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Dial(within(t, patience), Target{Address: "127.0.0.1:1", TLS: true, CA: path}, 0)
+	wants(t, err, history.Fail, "the CA file cannot be read", "a regular file was expected")
 }

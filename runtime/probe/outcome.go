@@ -122,6 +122,13 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
+// unsure is the error where what came before the action may have done what was asked for.
+func (e *Error) unsure() *Error {
+	u := *e
+	u.Outcome = Unsure.Outcome(true)
+	return &u
+}
+
 // OutcomeOf is the outcome of an action that returned err.
 func OutcomeOf(err error) history.Outcome {
 	var e *Error

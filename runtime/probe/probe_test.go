@@ -52,7 +52,8 @@ func TestOutcome(t *testing.T) {
 			t.Errorf("answer %d, sent %v: %s, want %s", c.answer, c.sent, got, c.want)
 		}
 	}
-	for status, want := range map[int]Answer{101: Done, 200: Done, 302: Done, 399: Done, 400: Refused, 404: Refused, 499: Refused, 500: Unsure, 503: Unsure} {
+	for status, want := range map[int]Answer{101: Done, 200: Done, 302: Done, 399: Done, 400: Refused, 404: Refused,
+		499: Refused, 500: Unsure, 503: Unsure} {
 		if got := statusAnswer(status); got != want {
 			t.Errorf("status %d: answer %d, want %d", status, got, want)
 		}
@@ -177,8 +178,10 @@ func authority(t *testing.T) (tls.Certificate, string) {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "a node"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "a node"}, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter:    time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
@@ -195,7 +198,8 @@ func authority(t *testing.T) (tls.Certificate, string) {
 func TestErrorText(t *testing.T) {
 	target := Target{Node: "n1", Endpoint: "api", Address: "127.0.0.1:80"}
 	got := target.error(None, true, "POST /x", "the connection was reset", "an answer", errors.New("why")).Error()
-	want := "POST /x on n1, endpoint api (127.0.0.1:80): the connection was reset; expected an answer: why [info: nobody knows whether it was done]"
+	want := "POST /x on n1, endpoint api (127.0.0.1:80): the connection was reset; expected an answer: why [info: " +
+		"nobody knows whether it was done]"
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

@@ -7,10 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"sync/atomic"
 	"time"
+
+	"github.com/dagon-star/dagon-star/runtime/userfile"
 )
+
+// maxCA is how many bytes a file of certificates may have.
+const maxCA = 4 << 20
 
 // Target is where an action goes to.
 type Target struct {
@@ -35,7 +39,7 @@ func (t Target) dial(ctx context.Context, action string) (*link, error) {
 	}
 	var roots *x509.CertPool
 	if t.TLS && t.CA != "" {
-		pem, err := os.ReadFile(t.CA)
+		pem, err := userfile.Read(t.CA, maxCA)
 		if err != nil {
 			return fail("the CA file cannot be read", "", err)
 		}

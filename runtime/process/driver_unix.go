@@ -193,10 +193,6 @@ func (p *running) start(d *driver, path string, s Spec) (err error) {
 			f.Close()
 		}
 		if err != nil {
-			for _, f := range ends { // nobody else has them
-				f.Close()
-			}
-			ends = nil
 			for _, o := range p.outputs {
 				o.end()
 			}
@@ -210,7 +206,7 @@ func (p *running) start(d *driver, path string, s Spec) (err error) {
 			return fmt.Errorf("cannot open a terminal for %s: %w", s.Argv[0], err)
 		}
 		ends = append(ends, slave)
-		o := &output{from: master, to: &lineEnds{to: s.Stdout}}
+		o := &output{from: master, to: &lineEnds{to: orDiscard(s.Stdout)}}
 		p.outputs = append(p.outputs, o)
 		p.reading.Go(o.read)
 		im.files = []*os.File{slave, slave, slave}
@@ -225,11 +221,8 @@ func (p *running) start(d *driver, path string, s Spec) (err error) {
 			im.files[0] = theirs
 		}
 		for _, to := range []io.Writer{s.Stdout, s.Stderr} {
-			if to == nil {
-				to = io.Discard
-			}
 			p.reading.Add(1)
-			own, theirs, err := d.poller.open(to, p.reading.Done)
+			own, theirs, err := d.poller.open(orDiscard(to), p.reading.Done)
 			if err != nil {
 				p.reading.Done()
 				return fmt.Errorf("cannot open a pipe for %s: %w", s.Argv[0], err)
@@ -256,6 +249,14 @@ func (p *running) start(d *driver, path string, s Spec) (err error) {
 		return startError(s.Argv[0], path, err)
 	}
 	return nil
+}
+
+// orDiscard is the writer that was asked for, or one that throws all away.
+func orDiscard(w io.Writer) io.Writer {
+	if w == nil {
+		return io.Discard
+	}
+	return w
 }
 
 // feed begins to write what a process reads, and returns the end that is the child's.
@@ -405,7 +406,7 @@ func (o *output) readOnce(fd uintptr) (n int, err error) {
 }
 
 func (o *output) write(p []byte) {
-	if len(p) > 0 && !o.failed && o.to != nil {
+	if len(p) > 0 && !o.failed {
 		_, err := o.to.Write(p)
 		o.failed = err != nil
 	}

@@ -66,7 +66,8 @@ func executed(t *testing.T, argument string) (pid int) {
 	eventually(t, "a process with "+argument, func() bool {
 		files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 		for _, file := range files {
-			if text, _ := os.ReadFile(file); strings.HasPrefix(string(text), "sleep\x00") && strings.HasSuffix(string(text), "\x00"+argument+"\x00") {
+			if text, _ := os.ReadFile(file); strings.HasPrefix(string(text), "sleep\x00") &&
+				strings.HasSuffix(string(text), "\x00"+argument+"\x00") {
 				pid, _ = strconv.Atoi(filepath.Base(filepath.Dir(file)))
 				return true
 			}

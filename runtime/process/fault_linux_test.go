@@ -225,7 +225,8 @@ func testLimits(t *testing.T, d Driver) {
 		members, value = map[string]int{}, map[string]string{}
 		for _, dir := range treeGroups(t, d) {
 			inside := strings.Fields(readGroup(dir, "cgroup.procs"))
-			for controller, files := range map[string][]string{"cpu": {"cpu.max", "cpu.cfs_quota_us"}, "memory": {"memory.max", "memory.limit_in_bytes"}} {
+			for controller, files := range map[string][]string{"cpu": {"cpu.max", "cpu.cfs_quota_us"},
+				"memory": {"memory.max", "memory.limit_in_bytes"}} {
 				for _, file := range files {
 					if v := readGroup(dir, file); v != "" {
 						members[controller] += len(inside)
@@ -372,7 +373,8 @@ func TestKilledWithLimits(t *testing.T) {
 			if len(runGroups(t, run)) == 0 {
 				t.Fatal("there is no group")
 			}
-			if removed, err := SweepGroups(); err != nil || slices.ContainsFunc(removed, func(dir string) bool { return strings.HasSuffix(dir, run) }) {
+			if removed, err := SweepGroups(); err != nil ||
+				slices.ContainsFunc(removed, func(dir string) bool { return strings.HasSuffix(dir, run) }) {
 				t.Errorf("swept while it lives: %v, %v", removed, err)
 			}
 			c.Process.Kill()
@@ -490,7 +492,8 @@ func TestDriverGone(t *testing.T) {
 // the test's own: nobody else's numbers begin again, and nobody else takes them.
 func TestNumbersBeginAgain(t *testing.T) {
 	if os.Getenv("NUMBERS") == "" {
-		c := exec.Command("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", os.Args[0], "-test.run=^TestNumbersBeginAgain$", "-test.v")
+		c := exec.Command("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", os.Args[0],
+			"-test.run=^TestNumbersBeginAgain$", "-test.v")
 		c.Env = append(os.Environ(), "NUMBERS=own")
 		out, err := c.CombinedOutput()
 		if bytes.HasPrefix(out, []byte("unshare: ")) {

@@ -31,10 +31,12 @@ func TestNoexec(t *testing.T) {
 			return
 		}
 		path := executable(t, filepath.Join(dir, "program"), "#!/bin/sh\n")
-		if _, err := LookPath(path, "", nil); err == nil || !strings.Contains(err.Error(), "mounted noexec") || strings.Contains(err.Error(), "chmod") {
+		if _, err := LookPath(path, "", nil); err == nil || !strings.Contains(err.Error(), "mounted noexec") ||
+			strings.Contains(err.Error(), "chmod") {
 			t.Errorf("%v", err)
 		}
-		if _, err := LookPath("program", "", []string{"PATH=" + dir}); err == nil || !strings.Contains(err.Error(), "of "+path+": it is on a file system that is mounted noexec") {
+		if _, err := LookPath("program", "", []string{"PATH=" + dir}); err == nil ||
+			!strings.Contains(err.Error(), "of "+path+": it is on a file system that is mounted noexec") {
 			t.Errorf("%v", err)
 		}
 	}()

@@ -174,7 +174,7 @@ func (o *pipe) readOnce(buf []byte) (n int, err error) {
 			break
 		}
 	}
-	if n > 0 && !o.failed && o.to != nil {
+	if n > 0 && !o.failed {
 		_, failed := o.to.Write(buf[:n])
 		o.failed = failed != nil
 	}

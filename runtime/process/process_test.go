@@ -136,7 +136,8 @@ func behave(mode string) int {
 			return 9
 		}
 		for _, kid := range []string{"sleep", "deaf"} {
-			p, err := d.Start(Spec{Argv: []string{os.Args[0]}, Env: append([]string{"CHILD=" + kid}, os.Environ()...)}) // of two the first one counts
+			// of two the first one counts
+			p, err := d.Start(Spec{Argv: []string{os.Args[0]}, Env: append([]string{"CHILD=" + kid}, os.Environ()...)})
 			if err != nil {
 				return 9
 			}
@@ -469,7 +470,7 @@ func testKilledOrEnded(t *testing.T, d Driver) {
 	}
 }
 
-// alive tells whether a process is there and no zombie.
+// alive reports whether a process is there and no zombie.
 func alive(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err == nil && stat[bytes.LastIndexByte(stat, ')')+2] != 'Z'

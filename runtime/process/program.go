@@ -122,7 +122,8 @@ func unexecutable(path string) (reason string, err error) {
 	case info.Mode()&0o111 == 0:
 		return fmt.Sprintf("it is not executable (mode %s); chmod +x it", info.Mode()), err
 	case onNoexec(path):
-		return "it is on a file system that is mounted noexec, from which nothing is executed; put it on another one, or have this one mounted with exec", err
+		return "it is on a file system that is mounted noexec, from which nothing is executed; put it on another one, or " +
+			"have this one mounted with exec", err
 	}
 	return fmt.Sprintf("this user may not execute it (mode %s); have its owner give others the right, such as by chmod a+rx", info.Mode()), err
 }
@@ -149,7 +150,8 @@ func interpreterOf(path string) (interpreter, reason string) {
 	}
 	last := words[len(words)-1]
 	if name, ends := strings.CutSuffix(last, "\r"); ends && whole && (len(words) == 1 || filepath.Base(words[0]) == "env") {
-		return "", fmt.Sprintf("its lines end in CRLF, as on Windows, so that its first line names %q and not %s; save it with LF alone, such as by sed -i 's/\\r$//'", last, name)
+		return "", fmt.Sprintf("its lines end in CRLF, as on Windows, so that its first line names %q and not %s; save "+
+			"it with LF alone, such as by sed -i 's/\\r$//'", last, name)
 	}
 	return words[0], ""
 }

@@ -30,18 +30,21 @@ func executable(t *testing.T, path, text string) string {
 func image64(t *testing.T, order binary.ByteOrder, machine elf.Machine, linker string) string {
 	t.Helper()
 	const size, programSize = 64, 56
-	header := elf.Header64{Type: uint16(elf.ET_DYN), Machine: uint16(machine), Version: uint32(elf.EV_CURRENT), Ehsize: size, Phentsize: programSize}
+	header := elf.Header64{Type: uint16(elf.ET_DYN), Machine: uint16(machine), Version: uint32(elf.EV_CURRENT), Ehsize: size,
+		Phentsize: programSize}
 	data := elf.ELFDATA2LSB
 	if order == binary.BigEndian {
 		data = elf.ELFDATA2MSB
 	}
 	copy(header.Ident[:], elf.ELFMAG)
-	header.Ident[elf.EI_CLASS], header.Ident[elf.EI_DATA], header.Ident[elf.EI_VERSION] = byte(elf.ELFCLASS64), byte(data), byte(elf.EV_CURRENT)
+	header.Ident[elf.EI_CLASS], header.Ident[elf.EI_DATA], header.Ident[elf.EI_VERSION] = byte(elf.ELFCLASS64), byte(data),
+		byte(elf.EV_CURRENT)
 	parts := []any{&header}
 	if linker != "" {
 		header.Phoff, header.Phnum = size, 1
 		n := uint64(len(linker) + 1)
-		parts = append(parts, elf.Prog64{Type: uint32(elf.PT_INTERP), Flags: uint32(elf.PF_R), Off: size + programSize, Filesz: n, Memsz: n, Align: 1}, []byte(linker+"\x00"))
+		parts = append(parts, elf.Prog64{Type: uint32(elf.PT_INTERP), Flags: uint32(elf.PF_R), Off: size + programSize, Filesz: n,
+			Memsz: n, Align: 1}, []byte(linker+"\x00"))
 	}
 	var b bytes.Buffer
 	for _, part := range parts {
@@ -72,12 +75,14 @@ func TestStartAdvice(t *testing.T) {
 	}{
 		{script("fine", "#!/bin/sh\nexit 0\n"), ""},
 		{script("crlf-body", "#!/bin/sh\nexit\r\n"), ""},
-		{script("crlf", "#!/bin/sh\r\nexit 0\r\n"), `its lines end in CRLF, as on Windows, so that its first line names "/bin/sh\r" and not /bin/sh; save it with LF alone, such as by sed -i 's/\r$//'`},
+		{script("crlf", "#!/bin/sh\r\nexit 0\r\n"), `its lines end in CRLF, as on Windows, so that its first line names ` +
+			`"/bin/sh\r" and not /bin/sh; save it with LF alone, such as by sed -i 's/\r$//'`},
 		{script("crlf-env", "#! /usr/bin/env sh\r\n"), `so that its first line names "sh\r" and not sh`},
 		{script("marked", "\ufeff#!/bin/sh\n"), "it begins with a byte order mark, so that the system does not see its #!"},
 		{script("missing", "#!/no/such/sh -e\n"), "its first line names the interpreter /no/such/sh, which does not exist"},
 		{script("relative", "#!python3\n"), "which is no absolute path; #!/usr/bin/env python3 would find it in PATH"},
-		{script("unfit", "#!"+path("plain.sh")+" -x\n"), "names the interpreter " + path("plain.sh") + ", and of that: it is not executable (mode -rw-r--r--); chmod +x it"},
+		{script("unfit", "#!"+path("plain.sh")+" -x\n"), "names the interpreter " + path("plain.sh") +
+			", and of that: it is not executable (mode -rw-r--r--); chmod +x it"},
 		{script("nested", "#!"+path("missing")+"\n"), "and of that: its first line names the interpreter /no/such/sh, which does not exist"},
 		{script("itself", "#!"+path("itself")+"\n"), "too many levels of symbolic links"},
 		{script("empty", ""), "it is no program for this machine: it is an empty file"},
@@ -86,10 +91,12 @@ func TestStartAdvice(t *testing.T) {
 		{script("macos", "\xcf\xfa\xed\xfe"), "it is one for macOS"},
 		{script("damaged", elf.ELFMAG), "it is a damaged executable"},
 		{script("foreign", image64(t, binary.BigEndian, elf.EM_SPARCV9, "")), "it is one for sparcv9, and this is " + goruntime.GOARCH},
-		{script("linker", image64(t, binary.LittleEndian, machine, "/no/such/ld.so")), "its dynamic linker /no/such/ld.so does not exist on this machine"},
+		{script("linker", image64(t, binary.LittleEndian, machine, "/no/such/ld.so")),
+			"its dynamic linker /no/such/ld.so does not exist on this machine"},
 		{[]string{path("fifo")}, "it is no regular file (mode prwxr-xr-x); the path of a program was expected"},
 		{[]string{path("plain.sh")}, "it is not executable (mode -rw-r--r--); chmod +x it"},
-		{[]string{"plain.sh"}, "no such program in PATH (/none:" + dir + "); to run a file, write its path with a slash; of " + path("plain.sh") + ": it is not executable"},
+		{[]string{"plain.sh"}, "no such program in PATH (/none:" + dir + "); to run a file, write its path with a slash; of " +
+			path("plain.sh") + ": it is not executable"},
 		{[]string{"none"}, "no such program in PATH (/none:" + dir + "); to run a file, write its path with a slash"},
 	} {
 		if goruntime.GOOS != "linux" && (strings.Contains(test.want, "machine") || strings.Contains(test.want, "levels")) {

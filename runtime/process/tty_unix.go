@@ -85,7 +85,7 @@ func (w *lineEnds) flush() {
 }
 
 func (w *lineEnds) put() error {
-	if w.to == nil || len(w.buf) == 0 {
+	if len(w.buf) == 0 {
 		return nil
 	}
 	_, err := w.to.Write(w.buf)

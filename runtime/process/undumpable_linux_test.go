@@ -217,7 +217,8 @@ func TestSerials(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, has := rtTimeIn(text), serialOf(stat{pid: os.Getpid()}); has == unix.RLIM_INFINITY && got != 0 || has != unix.RLIM_INFINITY && got != has {
+	if got, has := rtTimeIn(text), serialOf(stat{pid: os.Getpid()}); has == unix.RLIM_INFINITY && got != 0 ||
+		has != unix.RLIM_INFINITY && got != has {
 		t.Errorf("%s: %d, and %d", strconv.Quote(string(text)), got, has)
 	}
 	s := &serials{first: 1 << 60}

@@ -29,7 +29,7 @@ func TestUser(t *testing.T) {
 			out := newLines(want)
 			var errs bytes.Buffer
 			p, err := d.Start(Spec{
-				Argv: []string{"/bin/sh", "-c", "id -u; id -g; id -G; echo again >/dev/stdout; sleep 600 & exec sleep 600"},
+				Argv: []string{"/bin/sh", "-c", "id -u; id -g; id -G; sh -c 'echo again >/dev/stdout; kill -STOP $$' & wait"},
 				Env:  []string{"PATH=/bin:/usr/bin", "TOKEN=" + string(rung)}, Tag: "TOKEN=" + string(rung), Dir: dir,
 				Credential: &Credential{Name: "somebody", UID: 65534, GID: 65533, Groups: []uint32{65533, 7}}, Stdout: out, Stderr: &errs,
 			})

@@ -35,7 +35,8 @@ func (c *Credential) refused(program, dir string, err error) string {
 				if at == path {
 					return fmt.Sprintf("%s is not for %s: %s", p.what, c, what)
 				}
-				return fmt.Sprintf("%s %s cannot be reached by %s: %s; have the run in a folder that others may pass, such as by --runs-dir /tmp/runs, or chmod a+x what is above it",
+				return fmt.Sprintf("%s %s cannot be reached by %s: %s; have the run in a folder that others may pass, such as "+
+					"by --runs-dir /tmp/runs, or chmod a+x what is above it",
 					p.what, p.path, c, what)
 			}
 			if at == filepath.Dir(at) {

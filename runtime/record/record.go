@@ -49,7 +49,7 @@ func AppendPayload(dst, payload []byte) []byte {
 	return append(dst, '\n')
 }
 
-// plain tells whether a payload need not be quoted.
+// plain reports whether a payload need not be quoted.
 func plain(payload []byte) bool {
 	if len(payload) > 0 && payload[0] == '"' {
 		return false

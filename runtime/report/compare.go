@@ -26,7 +26,7 @@ type Comparison struct {
 	Verdicts [2]*event.Verdict
 }
 
-// Same tells whether the faults and the verdicts are the same; of verdicts, the
+// Same reports whether the faults and the verdicts are the same; of verdicts, the
 // outcome and the place are looked at, for a reason may tell of times.
 func (c Comparison) Same() bool {
 	a, b := c.Verdicts[0], c.Verdicts[1]

@@ -36,7 +36,8 @@ func verdict(outcome, where string) entry {
 
 var base = []entry{
 	state("a", "forked"), state("b", "forked"), state("a", "ready"), state("b", "ready"),
-	strike(1, "pause", "", "a", "b"), {"", event.FaultApplied{ID: 1, To: []string{"a", "b"}}}, strike(4, "kill", "KILL", "a"), {"", event.FaultApplied{ID: 4, To: []string{"a"}}},
+	strike(1, "pause", "", "a", "b"), {"", event.FaultApplied{ID: 1, To: []string{"a", "b"}}}, strike(4, "kill", "KILL", "a"),
+	{"", event.FaultApplied{ID: 4, To: []string{"a"}}},
 	exit("a", 1), state("a", "exited"), exit("b", 0), state("b", "exited"), verdict("passed", ""),
 	{"", event.RunFinished{}},
 }
@@ -62,18 +63,19 @@ func TestCompare(t *testing.T) {
 		seqs  [2]int64
 		nodes string
 	}{
-		"the same":                  {base, true, -1, [2]int64{}, ""},
-		"interleaved otherwise":     {interleaved, true, -1, [2]int64{}, ""},
-		"another id":                {with(6, strike(5, "kill", "KILL", "a")), true, -1, [2]int64{}, ""},
-		"another node":              {with(6, strike(4, "kill", "KILL", "b")), false, 1, [2]int64{7, 7}, ""},
-		"nodes in another order":    {with(4, strike(1, "pause", "", "b", "a")), false, 0, [2]int64{5, 5}, ""},
-		"another fault":             {with(4, strike(1, "limit", "", "a", "b")), false, 0, [2]int64{5, 5}, ""},
-		"another detail":            {with(6, strike(4, "kill", "TERM", "a")), false, 1, [2]int64{7, 7}, ""},
-		"one more":                  {append(append([]entry{}, base...), strike(9, "kill", "KILL", "b")), false, 2, [2]int64{0, 15}, ""},
-		"one less":                  {with(6, state("", "")), false, 1, [2]int64{7, 0}, ""},
-		"cut short":                 {base[:6], false, 1, [2]int64{7, 0}, ""},
-		"cut in the end":            {base[:9], false, -1, [2]int64{}, "b"},
-		"another was reached":       {with(5, entry{"", event.FaultApplied{ID: 1, To: []string{"a"}, Dead: []string{"b"}}}), false, 0, [2]int64{5, 5}, ""},
+		"the same":               {base, true, -1, [2]int64{}, ""},
+		"interleaved otherwise":  {interleaved, true, -1, [2]int64{}, ""},
+		"another id":             {with(6, strike(5, "kill", "KILL", "a")), true, -1, [2]int64{}, ""},
+		"another node":           {with(6, strike(4, "kill", "KILL", "b")), false, 1, [2]int64{7, 7}, ""},
+		"nodes in another order": {with(4, strike(1, "pause", "", "b", "a")), false, 0, [2]int64{5, 5}, ""},
+		"another fault":          {with(4, strike(1, "limit", "", "a", "b")), false, 0, [2]int64{5, 5}, ""},
+		"another detail":         {with(6, strike(4, "kill", "TERM", "a")), false, 1, [2]int64{7, 7}, ""},
+		"one more":               {append(append([]entry{}, base...), strike(9, "kill", "KILL", "b")), false, 2, [2]int64{0, 15}, ""},
+		"one less":               {with(6, state("", "")), false, 1, [2]int64{7, 0}, ""},
+		"cut short":              {base[:6], false, 1, [2]int64{7, 0}, ""},
+		"cut in the end":         {base[:9], false, -1, [2]int64{}, "b"},
+		"another was reached": {with(5, entry{"", event.FaultApplied{ID: 1, To: []string{"a"}, Dead: []string{"b"}}}),
+			false, 0, [2]int64{5, 5}, ""},
 		"it was given up":           {with(7, entry{"", event.Abandoned{ID: 4, By: "end"}}), false, 1, [2]int64{7, 7}, ""},
 		"not yet applied":           {with(7, state("", "")), true, -1, [2]int64{}, ""},
 		"another exit":              {with(10, exit("b", 3)), true, -1, [2]int64{11, 11}, "b"},

@@ -120,7 +120,8 @@ func WriteJUnit(w io.Writer, s Summary) error {
 		if name == "" {
 			name = path.Base(t.File)
 		}
-		c := testcase{Name: Visible(name), Classname: Visible(t.File), Time: inSeconds(t.DurationS), Out: Visible(t.Output), Err: Visible(strings.Join(t.Beside, "\n")),
+		c := testcase{Name: Visible(name), Classname: Visible(t.File), Time: inSeconds(t.DurationS), Out: Visible(t.Output),
+			Err:        Visible(strings.Join(t.Beside, "\n")),
 			Properties: []property{{"seed", fmt.Sprint(t.Seed)}, {"run", Visible(t.Folder)}, {"repeat", Visible(t.Repeat)}}}
 		where := ""
 		if t.Where != "" {

@@ -46,11 +46,14 @@ func FuzzVisible(f *testing.F) {
 		}
 		data, _ := json.Marshal(s)
 		var plain, shownJSON string
-		if err := errors.Join(json.Unmarshal(data, &plain), json.Unmarshal([]byte(VisibleJSON(string(data))), &shownJSON)); err != nil || plain != shownJSON || !IsVisible(VisibleJSON(string(data))) {
+		if err := errors.Join(json.Unmarshal(data, &plain), json.Unmarshal([]byte(VisibleJSON(string(data))),
+			&shownJSON)); err != nil || plain != shownJSON || !IsVisible(VisibleJSON(string(data))) {
 			t.Errorf("%s is %s: %v", data, VisibleJSON(string(data)), err)
 		}
 		var b bytes.Buffer
-		if err := WriteJUnit(&b, Summary{Tests: []Test{{File: s, Name: s, Reason: s, Where: s, Folder: s, Repeat: s, Output: s, Beside: []string{s}, Outcome: "failed"}}}); err != nil {
+		if err := WriteJUnit(&b,
+			Summary{Tests: []Test{{File: s, Name: s, Reason: s, Where: s, Folder: s, Repeat: s, Output: s, Beside: []string{s},
+				Outcome: "failed"}}}); err != nil {
 			t.Fatal(err)
 		}
 		for d := xml.NewDecoder(&b); ; {

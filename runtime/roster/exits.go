@@ -137,7 +137,8 @@ func (r Request) asksNothing() bool {
 
 // crashes are the signals that a process gets as it crashes. One that handles or
 // ignores them may live on.
-var crashes = map[string]int{"ILL": 4, "TRAP": 5, "ABRT": 6, "BUS": 7, "FPE": 8, "SEGV": 11, "STKFLT": 16, "XCPU": 24, "XFSZ": 25, "SYS": 31}
+var crashes = map[string]int{"ILL": 4, "TRAP": 5, "ABRT": 6, "BUS": 7, "FPE": 8, "SEGV": 11, "STKFLT": 16, "XCPU": 24,
+	"XFSZ": 25, "SYS": 31}
 
 // Harmful reports whether to send a signal is a fault: KILL, STOP, and those of a
 // crash. The others ask a process to end or to stop, or tell it something: a clean

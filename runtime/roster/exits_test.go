@@ -103,9 +103,11 @@ func TestUnaskedWords(t *testing.T) {
 		want string
 	}{
 		{End{Code: 1}, "nothing had asked it to"},
-		{End{Code: 1, Asked: []Request{{How: Shutdown}, {How: Stop, Signal: "TERM"}}}, "it was asked to shut down, and exit code 0, TERM or 143 was expected"},
+		{End{Code: 1, Asked: []Request{{How: Shutdown}, {How: Stop, Signal: "TERM"}}},
+			"it was asked to shut down, and exit code 0, TERM or 143 was expected"},
 		{End{Code: 3, Asked: []Request{{How: Signal, Signal: "KILL"}}}, "it was sent KILL, and KILL was expected"},
-		{End{Code: 3, Asked: []Request{{How: Signal, Signal: "HUP"}, {How: Shutdown}}}, "it was sent HUP and asked to shut down, and exit code 0, HUP or 129, or exit code 0, TERM or 143 was expected"},
+		{End{Code: 3, Asked: []Request{{How: Signal, Signal: "HUP"}, {How: Shutdown}}},
+			"it was sent HUP and asked to shut down, and exit code 0, HUP or 129, or exit code 0, TERM or 143 was expected"},
 		{End{Code: 2, Asked: []Request{{How: Stop, Signal: "QUIT"}}, Clean: Clean{Signal: "QUIT", Codes: []int{1, 7}}},
 			"it was asked to shut down, and exit code 0, 1, 7, QUIT or 131 was expected"},
 		{End{Code: 3, Asked: []Request{{How: Signal, Signal: "CONT"}}}, "nothing had asked it to"},

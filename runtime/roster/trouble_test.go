@@ -35,7 +35,8 @@ func TestTrouble(t *testing.T) {
 		{[]event.Detail{up, message("odd", 0)}, "a message of it was refused: odd"},
 		{[]event.Detail{up, message("odd", 0), message("even", 0), message("and 5 more", 5)}, "a message of it was refused: odd, and 6 more"},
 		{[]event.Detail{up, message("odd", 0), cut, refused},
-			"its control connection was closed by dagon-star: too long; a message of it was refused: odd; a connection from a:2 was refused: no token"},
+			"its control connection was closed by dagon-star: too long; a message of it was refused: odd; a connection from " +
+				"a:2 was refused: no token"},
 		{[]event.Detail{up, cut, event.Forked{Incarnation: 2}}, ""},
 	} {
 		r := roster.New([]string{"n"}, func(string) bool { return false })

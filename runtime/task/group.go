@@ -33,7 +33,8 @@ func (e *StuckError) Error() string { return fmt.Sprintf("task %s did not come b
 // is done, all waits of the group end with its cause. A task that does not come back
 // within patience then, or at once when hurry is done, is left: the error is a
 // *StuckError.
-func (s *Scheduler) Run(ctx context.Context, path string, patience time.Duration, hurry <-chan struct{}, owner Owner, body func(*Task)) error {
+func (s *Scheduler) Run(ctx context.Context, path string, patience time.Duration, hurry <-chan struct{}, owner Owner,
+	body func(*Task)) error {
 	g := &Group{ctx: ctx, tasks: map[*Task]bool{}}
 	first := s.task(g, path, owner, func(t *Task) {
 		defer g.finish(t)
@@ -79,16 +80,16 @@ func (s *Scheduler) awaitEnd(first *Task, patience time.Duration, hurry <-chan s
 		if stuck != nil {
 			return &StuckError{stuck}
 		}
-		timer := time.NewTimer(patience)
+		late, stop := s.clock.After(patience)
 		select {
 		case <-first.done:
-			timer.Stop()
+			stop()
 			return nil
 		case <-hurry:
 			hurry, patience, turn = nil, brief, -1
-		case <-timer.C:
+		case <-late:
 		}
-		timer.Stop()
+		stop()
 	}
 }
 
@@ -103,8 +104,10 @@ func (s *Scheduler) abandon(stuck *Task) {
 func (g *Group) end() {
 	for _, t := range g.inOrder() {
 		t.owner.Interrupt(context.Cause(g.ctx))
-		t.rank = sleeps // it does not wait for its fault
-		t.wake(t.waiting, sleeps)
+		if t.waiting != 0 { // else it keeps its place
+			t.rank = sleeps // it does not wait for its fault
+			t.wake(t.waiting, sleeps)
+		}
 	}
 }
 

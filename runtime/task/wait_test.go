@@ -218,6 +218,29 @@ func TestGroupEnds(t *testing.T) {
 	expect(t, got, "applies: the end", "begins: the end", "sleeps: the end", "waits again: the end", "waits: the end")
 }
 
+// TestEndKeepsOrder: the end of a group leaves a task in its place whose fault has just
+// been applied, before those of others.
+func TestEndKeepsOrder(t *testing.T) {
+	c := clock.New()
+	defer c.Close()
+	s := New(c)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	ends := &Group{ctx: ctx, tasks: map[*Task]bool{}}
+	applied, other := s.task(ends, "applied", nobody{}, nil), s.task(&Group{ctx: t.Context()}, "other", nobody{}, nil)
+	ends.tasks[applied] = true
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.current = other // nobody goes on meanwhile
+	s.enter(applied, s.now, applies)
+	applied.unready = false
+	s.enter(other, s.now, applies)
+	ends.end()
+	if s.line[0] != applied || s.line.Less(1, 0) {
+		t.Error("the task has lost its place")
+	}
+}
+
 // TestStuck: a task that does not come back is left, and those that wait end.
 func TestStuck(t *testing.T) {
 	for name, hurried := range map[string]bool{"after a while": false, "in a hurry": true} {

@@ -114,10 +114,12 @@ var ErrNoComponentProgram = errors.New("component = needs the path of a dagon-st
 
 // CheckPrograms finds the nodes whose program, working folder or user is not there.
 // look reports whether a program can be started; see process.LookPath.
-func (t *Topology) CheckPrograms(componentProgram string, components []string, look func(program, dir string, env []string) error) Mistakes {
+func (t *Topology) CheckPrograms(componentProgram string, components []string,
+	look func(program, dir string, env []string) error) Mistakes {
 	var mistakes Mistakes
 	wrong := func(n *Node, key, format string, args ...any) {
-		mistakes = append(mistakes, &Mistake{File: t.Path, Line: n.keyLine(key), Text: fmt.Sprintf(format, args...)})
+		err, _ := args[len(args)-1].(error)
+		mistakes = append(mistakes, &Mistake{File: t.Path, Line: n.keyLine(key), Text: fmt.Sprintf(format, args...), Err: err})
 	}
 	inherited := os.Environ()
 	for _, n := range t.sectionNodes() {

@@ -83,7 +83,7 @@ func (f *file) told(line int, format string, args []any) *Mistake {
 	return &Mistake{File: f.path, Line: line, Text: Brief(fmt.Sprintf(format, args...), maxText)}
 }
 
-// full tells whether no more mistakes are told: there is no use in looking for
+// full reports whether no more mistakes are told: there is no use in looking for
 // what was meant.
 func (f *file) full() bool { return len(f.mistakes) == maxMistakes }
 
@@ -328,19 +328,27 @@ func (f *file) section(text string, line int, seen map[string]int) *section {
 	return s // also where it is wrong, so that its keys are read past
 }
 
+// indented says what a line may lack that is no key and begins as a flag does.
+func indented(text string) string {
+	if strings.HasPrefix(text, "-") {
+		return "; a line that goes on with the value above is indented more than its key"
+	}
+	return ""
+}
+
 // key reads one line of a section, and returns the key's name.
 func (f *file) key(s *section, text string, line int) (name string) {
 	name, rest, hasValue := strings.Cut(text, "=")
 	name = strings.TrimSpace(name)
 	if name == "" || name == "-" || strings.ContainsAny(name, "\"'`[]<>") || strings.ContainsFunc(name, unicode.IsSpace) && hasValue {
-		f.mistake(line, "%q is no key: key = value was expected", text)
+		f.mistake(line, "%q is no key: key = value was expected%s", text, indented(text))
 		return name
 	}
 	if !hasValue {
 		if end := strings.IndexFunc(text, unicode.IsSpace); end > 0 { // a comment may follow
 			name = text[:end]
 			if after := strings.TrimSpace(text[end:]); after[0] != '#' && after[0] != ';' {
-				f.mistake(line, "%q is no key: key = value was expected", text)
+				f.mistake(line, "%q is no key: key = value was expected%s", text, indented(text))
 				return name
 			}
 		}

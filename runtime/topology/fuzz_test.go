@@ -41,12 +41,16 @@ func told(t *testing.T, mistakes Mistakes) {
 // FuzzParse: no file makes the reader panic, and what it accepts can be made
 // commands of. What it costs is in proportion, and what is told is short.
 func FuzzParse(f *testing.F) {
-	f.Add("[a]\npath = x\nleader\nlisten.x = auto\ny = <SELF:x> <a> <NAME>\nwrapper_path=z\nwrapper_args_1=2\nargs = 'a b' c\n[dagon]\ntimeout=5\n")
-	f.Add("[größe]\npath=x\nlisten.é-1=auto\nlisten.é_1=1\nx=<<a><größe:é-1><<<13>a b ;c\nwrapper_path=<x\nenv.DAGON_NAME=\"a #\" b\n[GRÖSSE]\npath=x\nname=c+ 1")
+	f.Add("[a]\npath = x\nleader\nlisten.x = auto\ny = <SELF:x> <a> <NAME>\nwrapper_path=z\nwrapper_args_1=2\n" +
+		"args = 'a b' c\n[dagon]\ntimeout=5\n")
+	f.Add("[größe]\npath=x\nlisten.é-1=auto\nlisten.é_1=1\nx=<<a><größe:é-1><<<13>a b ;c\nwrapper_path=<x\n" +
+		"env.DAGON_NAME=\"a #\" b\n[GRÖSSE]\npath=x\nname=c+ 1")
 	f.Add("[a]\npath = \"x\" # y\nb = `c`\nd = \"\"\"e\n\"\"\"\nf = g \\\n")
 	f.Add("\xef\xbb\xbf[a]\r\npath=%(path)s\r\nargs=<SELF> > x\x00\r[b]\rmay-exit\n[../c]\n[DEFAULT]\n[docker]")
-	f.Add("[n]\ncount = 3\ncommand = x <n*:e> <n2:e:port> <n1> # c\n  --y 'a\n  b'\nlisten.e = 1\nready.http = e/<NAME>\nready.log = ^a+$\nvalue.v = <SELF:e:host>\nstop=INT\nexit=1,2\nuser=x")
-	f.Add("[n]\npath=x\ntemplate.a/b =\n  <a><SELF></a>\n\n   <<NAME>\n# c\n d\ntemplate.c=/none\nsetup =\n\tx ; y\nready.exec=`x`\nready.notify\nready.port=e\nlisten.e=auto\nname=m\ncount=2\nx=<m*:e>")
+	f.Add("[n]\ncount = 3\ncommand = x <n*:e> <n2:e:port> <n1> # c\n  --y 'a\n  b'\nlisten.e = 1\n" +
+		"ready.http = e/<NAME>\nready.log = ^a+$\nvalue.v = <SELF:e:host>\nstop=INT\nexit=1,2\nuser=x")
+	f.Add("[n]\npath=x\ntemplate.a/b =\n  <a><SELF></a>\n\n   <<NAME>\n# c\n d\ntemplate.c=/none\nsetup =\n\tx ; y\n" +
+		"ready.exec=`x`\nready.notify\nready.port=e\nlisten.e=auto\nname=m\ncount=2\nx=<m*:e>")
 	f.Fuzz(func(t *testing.T, text string) {
 		defer allocated.Ends()()
 		var top *Topology
@@ -81,7 +85,8 @@ func FuzzParse(f *testing.F) {
 // key and its value, comments that begin with a space, and nothing inherited,
 // continued, merged or expanded.
 func FuzzValue(f *testing.F) {
-	for _, value := range []string{"a", "a # b ; c", "a ; b", "a#b", "'a'", `"a"`, `'a' b`, `"a" # b`, "`a`", "`a", `"""a"""`, `"""`, `""""""`, `"""a`, `"""""`,
+	for _, value := range []string{"a", "a # b ; c", "a ; b", "a#b", "'a'", `"a"`, `'a' b`, `"a" # b`, "`a`", "`a", `"""a"""`,
+		`"""`, `""""""`, `"""a`, `"""""`,
 		"`a` # `b`", "''", "'", `a\`, `%(x)s`, "  a  ", "a = b", " #", "\u00a0a\u00a0", "'a'b'"} {
 		f.Add(value)
 	}
@@ -179,17 +184,19 @@ func TestParseBounds(t *testing.T) {
 		"lines of it":         "[a]\ncommand=x\n" + strings.Repeat(" \\\n", n),
 		"ended":               "[a]\ncommand=x\n" + strings.Repeat("#\n y\n", n),
 		"long setup":          "[a]\npath=x\nsetup=\n" + strings.Repeat(" y\n", n),
-		"deep text":           "[a]\npath=x\ntemplate.a=\n" + strings.Repeat(" ", n) + "y\n" + strings.Repeat("\t", n) + "y\n" + strings.Repeat(" ", n) + "y\n",
-		"text":                "[a]\npath=x\ntemplate.a=\n" + strings.Repeat(" <a>\n", n),
-		"wrong text":          "[a]\npath=x\ntemplate.a=\n" + strings.Repeat(" <b>\n", n),
-		"elements":            "[a]\npath=x\ntemplate.a=\n" + many(" <b#></b#>\n"),
-		"open elements":       "[a]\npath=x\ntemplate.a=\n" + many(" </b#>") + strings.Repeat("<a>", n),
-		"templates":           "[a]\npath=x\n" + many("template.#=x\n"),
-		"empty templates":     "[a]\npath=x\n" + many("template.#=\n y\n"),
-		"deep template":       "[a]\npath=x\ntemplate." + strings.Repeat("a/", n) + "a=\n y\n",
-		"codes":               "[a]\npath=x\nexit=" + strings.Repeat("0,", n) + "\n",
-		"many ports":          "[a]\npath=x\nlisten.a=1\nlisten.b=1\n[b]\npath=x\n" + strings.Repeat("a=<a> <a:a:port> <a:b:port>\n", 1) + many("c#=<a>\n"),
-		"over the limit":      strings.Repeat("#", maxSize+1),
+		"deep text": "[a]\npath=x\ntemplate.a=\n" + strings.Repeat(" ", n) + "y\n" + strings.Repeat("\t", n) + "y\n" +
+			strings.Repeat(" ", n) + "y\n",
+		"text":            "[a]\npath=x\ntemplate.a=\n" + strings.Repeat(" <a>\n", n),
+		"wrong text":      "[a]\npath=x\ntemplate.a=\n" + strings.Repeat(" <b>\n", n),
+		"elements":        "[a]\npath=x\ntemplate.a=\n" + many(" <b#></b#>\n"),
+		"open elements":   "[a]\npath=x\ntemplate.a=\n" + many(" </b#>") + strings.Repeat("<a>", n),
+		"templates":       "[a]\npath=x\n" + many("template.#=x\n"),
+		"empty templates": "[a]\npath=x\n" + many("template.#=\n y\n"),
+		"deep template":   "[a]\npath=x\ntemplate." + strings.Repeat("a/", n) + "a=\n y\n",
+		"codes":           "[a]\npath=x\nexit=" + strings.Repeat("0,", n) + "\n",
+		"many ports": "[a]\npath=x\nlisten.a=1\nlisten.b=1\n[b]\npath=x\n" + strings.Repeat("a=<a> <a:a:port> <a:b:port>\n",
+			1) + many("c#=<a>\n"),
+		"over the limit": strings.Repeat("#", maxSize+1),
 	} {
 		var top *Topology
 		var err error

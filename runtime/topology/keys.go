@@ -3,6 +3,7 @@ package topology
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -34,8 +35,10 @@ func SettingKeys() []Key {
 		{"grace", "DURATION", fmt.Sprintf("for a node to end before it is killed, %s", d.Grace), ""},
 		{"time_limit", "DURATION", fmt.Sprintf("of the run, %s", d.TimeLimit), ""},
 		{"seed", "NUMBER", "of all that is drawn; without it each run has a new one", ""},
-		{"links", "auto|proxy|direct", "how nodes reach each other by <node:NAME>: through a link that faults act on, or directly; auto is proxy where the script's text has net faults", ""},
-		{"contain", "auto|sealed|cgroup|supervised", "how surely nothing outlives the run: the rung of the containment ladder that it must be on, or the highest that the machine gives", ""},
+		{"links", "auto|proxy|direct", "how nodes reach each other by <node:NAME>: through a link that faults act on, or " +
+			"directly; auto is proxy where the script's text has net faults", ""},
+		{"contain", "auto|sealed|cgroup|supervised", "how surely nothing outlives the run: the rung of the containment " +
+			"ladder that it must be on, or the highest that the machine gives", ""},
 	}
 }
 
@@ -65,7 +68,7 @@ func (t *Topology) read() {
 		t.file.notice(docker, "[docker], [docker-env] and docker.* keys are skipped: nodes run as processes of this machine")
 	}
 	if len(t.Nodes) == 0 && len(t.file.mistakes) == 0 {
-		t.file.mistake(0, "no node: a section such as [leader] with path = or component = was expected")
+		t.file.mistake(0, "no node: a section such as [leader] with command =, path = or component = was expected")
 	}
 	t.checkNames()
 	for _, n := range t.sectionNodes() {
@@ -246,7 +249,7 @@ func (t *Topology) checkProgram(n *Node) {
 	slices.SortFunc(given, func(a, b string) int { return n.lines[a] - n.lines[b] })
 	switch {
 	case len(given) == 0:
-		t.file.mistake(n.Line, "[%s] says nothing to run: path = a program, component = the name of a built-in one, or command = a whole command line was expected", n.Section)
+		t.file.mistake(n.Line, "[%s] says nothing to run: path = a program, component = the name of a built-in one, or command = a whole command line was expected%s", n.Section, meantToRun(n))
 	case len(given) > 1:
 		for _, key := range given[1:] {
 			t.file.mistake(n.lines[key], "[%s] has both %s and %s: one of them was expected", n.Section, given[0], key)
@@ -254,6 +257,16 @@ func (t *Topology) checkProgram(n *Node) {
 	case n.Path != "":
 		n.Path = t.program(n.Path)
 	}
+}
+
+// meantToRun says which key of a section that says nothing to run may have been meant to.
+func meantToRun(n *Node) string {
+	for _, key := range slices.Sorted(maps.Keys(n.lines)) {
+		if meant := Nearest(key, []string{"path", "component", "command"}); meant != "" {
+			return fmt.Sprintf(" (did you mean %s by %s at line %d?)", meant, key, n.lines[key])
+		}
+	}
+	return ""
 }
 
 func (t *Topology) role(n *Node, roles map[Role]int) Role {
@@ -323,7 +336,7 @@ func parseWords(s string) (words []string, expected string) {
 	words, err := p.Parse(s)
 	switch {
 	case err != nil:
-		return nil, "words as a shell has them: " + err.Error()
+		return nil, "words as a shell has them, with every quote closed"
 	case p.Position >= 0: // it stops there, and would leave out the rest
 		return nil, "words as a shell has them, with quotes around ; & |"
 	}
@@ -406,7 +419,7 @@ func (t *Topology) abs(path string) string {
 	return path
 }
 
-// Relative tells whether the ini names the file of an absolute path relative to
+// Relative reports whether the ini names the file of an absolute path relative to
 // its own folder.
 func (t *Topology) Relative(path string) bool { return t.relative[path] }
 

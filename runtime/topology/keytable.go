@@ -18,6 +18,7 @@ listen = <SELF:data>
 `},
 	{"command", "WORDS", "the whole command line, in the words of a shell, with nothing added to it; instead of path. " +
 		"Lines below it that are indented more go on with it. " +
+		"No shell reads it: where a variable or a pipe is needed, it is sh -c '…'. " +
 		"The program is looked up in PATH, and then in the folders where servers are, such as /usr/sbin and " +
 		"/usr/lib/postgresql/*/bin; with a slash it is relative to the ini, " +
 		"and so is any other word that begins with ./ or ../ and is a file there. No flags are made of other keys: one that " +

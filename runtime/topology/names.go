@@ -89,7 +89,8 @@ func (t *Topology) checkVariables(n *Node) {
 	for _, e := range n.Endpoints {
 		name := listenVariable(e.Name)
 		if first, isTwice := of[name]; isTwice {
-			t.file.mistake(n.lines["listen."+e.Name], "listen.%s has the variable %s in the environment, as listen.%s at line %d has: give one of them another name",
+			t.file.mistake(n.lines["listen."+e.Name], "listen.%s has the variable %s in the environment, as listen.%s at "+
+				"line %d has: give one of them another name",
 				e.Name, name, first.Name, n.lines["listen."+first.Name])
 			continue
 		}
@@ -151,7 +152,8 @@ func (t *Topology) checkNames() {
 			t.bySection[address] = n
 		}
 		if first := t.byName[n.Name]; first != nil {
-			t.file.mistake(n.keyLine("name"), "two nodes are named %q: [%s] at line %d has that name already%s", n.Name, first.Section, first.Line, made(n, first))
+			t.file.mistake(n.keyLine("name"), "two nodes are named %q: [%s] at line %d has that name already%s", n.Name, first.Section,
+				first.Line, made(n, first))
 			continue
 		}
 		t.byName[n.Name] = n
@@ -162,10 +164,12 @@ func (t *Topology) checkNames() {
 		if first := folded[lower]; first == nil {
 			folded[lower] = n
 		} else if first.Name != n.Name {
-			t.file.notice(line, "%q and %q (line %d) differ in nothing but case: on a machine whose file names do not, they share a log and a folder", n.Name, first.Name, first.keyLine("name"))
+			t.file.notice(line, "%q and %q (line %d) differ in nothing but case: on a machine whose file names do not, they "+
+				"share a log and a folder", n.Name, first.Name, first.keyLine("name"))
 		}
 		if other := t.bySection[n.Name]; other != nil && other != n {
-			t.file.notice(line, "%q is the name of [%s], and [%s] at line %d is named %q: <%[1]s> and topology.node(%[1]q) are the former", n.Name, n.Section, other.Section, other.Line, other.Name)
+			t.file.notice(line, "%q is the name of [%s], and [%s] at line %d is named %q: <%[1]s> and topology.node(%[1]q) "+
+				"are the former", n.Name, n.Section, other.Section, other.Line, other.Name)
 		}
 		if isOwn(n.Name) {
 			t.file.notice(line, "no placeholder means the node %q: <%[1]s> is what each node has of its own", n.Name)

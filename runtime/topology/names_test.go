@@ -20,24 +20,28 @@ func TestPlaceholders(t *testing.T) {
 	}
 	for value, want := range map[string]string{
 		"<SELF>": "(b)", "<NAME>": "b", "<SELF:own>": "b:7", "<b:own>": "b:7", "a<SELF>b<NAME>c": "a(b)bbc",
-		"<größe>": "(größe)", "<größe:data>": "größe:7", "<größe:größe>": "größe:7", "<c+1:data>": "c+1:7", "<my node>": "(my node)",
-		"<13>": "(13)", "<13:data>": "13:7", "<a&b>": "(a&b)", "<x.y>": "(x.y)", "<named>": "(other)", "<other>": "(other)",
+		"<größe>": "(größe)", "<größe:data>": "größe:7", "<größe:größe>": "größe:7", "<c+1:data>": "c+1:7",
+		"<my node>": "(my node)",
+		"<13>":      "(13)", "<13:data>": "13:7", "<a&b>": "(a&b)", "<x.y>": "(x.y)", "<named>": "(other)", "<other>": "(other)",
 
 		// Text, as no name is written so.
 		"<14>hello": "<14>hello", "<b >c": "<b >c", "< b>": "< b>", "<>": "<>", "<a/b>": "<a/b>", "</b>": "</b>", "<.b>": "<.b>", "<x@y.org>": "<x@y.org>",
-		"a < b": "a < b", "a <= b && c > d": "a <= b && c > d", "<-": "<-", "<b": "<b", "<b:>": "<b:>", "<b:a:b>": "<b:a:b>", "<:own>": "<:own>",
+		"a < b": "a < b", "a <= b && c > d": "a <= b && c > d", "<-": "<-", "<b": "<b", "<b:>": "<b:>", "<q:a:b>": "<q:a:b>", "<:own>": "<:own>",
 		"<b:a b>": "<b:a b>", "<-x>": "<-x>", "sort </etc/hosts >out": "sort </etc/hosts >out", "1 << 20": "1 << 20", "cat <<EOF": "cat <<EOF",
-		"<<": "<<", "<<<": "<<<", "<a|b>": "<a|b>", "<c=1>": "<c=1>", "<!-- b -->": "<!-- b -->", "<" + strings.Repeat("x", 101) + ">": "<" + strings.Repeat("x", 101) + ">",
+		"<<": "<<", "<<<": "<<<", "<a|b>": "<a|b>", "<c=1>": "<c=1>", "<!-- b -->": "<!-- b -->", "<" + strings.Repeat("x", 101) +
+			">": "<" + strings.Repeat("x", 101) + ">",
 
 		// "<<" before what would be a placeholder.
 		"<<SELF>": "<SELF>", "<<none>": "<none>", "<<none:data>": "<none:data>", "<<14>": "<14>", "<<<SELF>": "<(b)", "<<<<SELF>": "<<SELF>",
-		"<<<14>": "<<14>", "<<a@b>": "<a@b>", "a<<b>c<<SELF>d<SELF>": "a<b>c<SELF>d(b)", "<b <SELF>": "<b (b)", "<x<SELF>": "<x(b)", "<<x<<SELF>": "<<x<SELF>",
+		"<<<14>": "<<14>", "<<a@b>": "<a@b>", "a<<b>c<<SELF>d<SELF>": "a<b>c<SELF>d(b)", "<b <SELF>": "<b (b)", "<x<SELF>": "<x(b)",
+		"<<x<<SELF>": "<<x<SELF>",
 
 		// Meant to be one, and none.
 		"<grösse:data>": unknown("<grösse:data>", "grösse"), "<c+2>": unknown("<c+2>", "c+2"), "<14:data>": unknown("<14:data>", "14"),
 		"<none>": unknown("<none>", "none") + " (write << for a <)", "<none:data>": unknown("<none:data>", "none"), "<_x>": unknown("<_x>", "_x"),
 		"<b:none>": "t.ini:4: k has the placeholder <b:none>, and [b] has no listen.none", "<SELF:data>": "t.ini:4: k has the placeholder <SELF:data>, and [b] has no listen.data",
-		"<self>": unknown("<self>", "self") + ": did you mean <SELF>?", "<14 days>": unknown("<14 days>", "14 days"), "<NAME:own>": unknown("<NAME:own>", "NAME"),
+		"<b:own:prt>": "t.ini:4: k has the placeholder <b:own:prt>, and an address has no part \"prt\": host or port was expected (write << for a <)",
+		"<self>":      unknown("<self>", "self") + ": did you mean <SELF>?", "<14 days>": unknown("<14 days>", "14 days"), "<NAME:own>": unknown("<NAME:own>", "NAME"),
 	} {
 		top, err := Parse("t.ini", []byte("[b]\npath = x\nlisten.own = 1\nk = `"+value+"`\n"+others.String()))
 		if err != nil {
@@ -50,7 +54,8 @@ func TestPlaceholders(t *testing.T) {
 		for _, n := range top.Nodes {
 			p[n.Name] = "(" + n.Name + ")"
 		}
-		if got := strings.NewReplacer("(", "", ")", "").Replace(top.fill(top.Node("b"), p.place(), value)); got != strings.NewReplacer("(", "", ")", "").Replace(want) {
+		if got := strings.NewReplacer("(", "", ")", "").Replace(top.fill(top.Node("b"), p.place(),
+			value)); got != strings.NewReplacer("(", "", ")", "").Replace(want) {
 			t.Errorf("%q: %q, want %q", value, got, want)
 		}
 	}
@@ -88,20 +93,31 @@ docker.x = <no>
 // TestCollisions: what would be one thing under two names is told with both lines.
 func TestCollisions(t *testing.T) {
 	for text, want := range map[string]string{
-		"[a]\npath = x\nlisten.a-b = auto\nlisten.a_b = auto\nlisten.A_B = auto\nlisten.c = auto\n": "t.ini:4: listen.a_b has the variable DAGON_LISTEN_A_B in the environment, as listen.a-b at line 3 has: give one of them another name\n" +
+		"[a]\npath = x\nlisten.a-b = auto\nlisten.a_b = auto\nlisten.A_B = auto\nlisten.c = auto\n": "t.ini:4: " +
+			"listen.a_b has the variable DAGON_LISTEN_A_B in the environment, as listen.a-b at line 3 has: give one of them another name\n" +
 			"t.ini:5: listen.A_B has the variable DAGON_LISTEN_A_B in the environment, as listen.a-b at line 3 has: give one of them another name",
-		"[a]\npath = x\nlisten.grö = 1\nlisten.gro- = 2\nlisten.gr-- = 3\nlisten.gr__ = 4": "t.ini:6: listen.gr__ has the variable DAGON_LISTEN_GR__ in the environment, as listen.gr-- at line 5 has: give one of them another name",
-		"[a]\npath = x\nlisten.a = 1\n[b]\npath = x\nlisten.A = 1\n":                       "",
-		"[a]\npath = x\nlisten.a b = 1\n":                                                  `t.ini:3: "listen.a b = 1" is no key: key = value was expected`,
-		"[a]\npath = x\nlisten.a.b = 1\n":                                                  `t.ini:3: listen.a.b is "1": a port, auto, udp:PORT or udp:auto, under a name of letters, digits, - and _ was expected`,
-		"[a]\npath = x\nwrapper_path = x\nwrapper_args_1 = a\nwrapper_args_01 = b\n":       "t.ini:5: wrapper_args_01 has the number of wrapper_args_1 at line 4: their order is not known",
-		"[a]\npath = x\nwrapper_path = x\nwrapper_args_99999999999999999999 = a\n":         "t.ini:4: wrapper_args_99999999999999999999 has too great a number",
-		"[a]\npath = x\narg. = a\n":                                                        `t.ini:3: arg. is "a": arg.KEY = value was expected`,
-		"[db]\npath = x\n[DB]\npath = x\n[c]\npath = x\nname = Db":                         `note t.ini:3: "DB" and "db" (line 1) differ in nothing but case: on a machine whose file names do not, they share a log and a folder` + "\n" + `note t.ini:7: "Db" and "db" (line 1) differ in nothing but case: on a machine whose file names do not, they share a log and a folder`,
-		"[a]\npath = x\nname = b\n[b]\npath = x\nname = c\n":                               `note t.ini:3: "b" is the name of [a], and [b] at line 4 is named "c": <b> and topology.node("b") are the former`,
+		"[a]\npath = x\nlisten.grö = 1\nlisten.gro- = 2\nlisten.gr-- = 3\nlisten.gr__ = 4": "t.ini:6: " +
+			"listen.gr__ has the variable DAGON_LISTEN_GR__ in the environment, as listen.gr-- at line 5 has: give one of them another name",
+		"[a]\npath = x\nlisten.a = 1\n[b]\npath = x\nlisten.A = 1\n": "",
+		"[a]\npath = x\nlisten.a b = 1\n": `t.ini:3: "listen.a b = 1" ` +
+			`is no key: key = value was expected`,
+		"[a]\npath = x\nlisten.a.b = 1\n": `t.ini:3: listen.a.b is "1": a ` +
+			`port, auto, udp:PORT or udp:auto, under a name of letters, digits, - and _ was expected`,
+		"[a]\npath = x\nwrapper_path = x\nwrapper_args_1 = a\nwrapper_args_01 = b\n": "t.ini:5: " +
+			"wrapper_args_01 has the number of wrapper_args_1 at line 4: their order is not known",
+		"[a]\npath = x\nwrapper_path = x\nwrapper_args_99999999999999999999 = a\n": "t.ini:4: " +
+			"wrapper_args_99999999999999999999 has too great a number",
+		"[a]\npath = x\narg. = a\n": `t.ini:3: arg. is "a": arg.KEY = value was expected`,
+		"[db]\npath = x\n[DB]\npath = x\n[c]\npath = x\nname = Db": `note t.ini:3: "DB" ` +
+			`and "db" (line 1) differ in nothing but case: on a machine whose file names do not, they share a log and a folder` + "\n" +
+			`note t.ini:7: "Db" and "db" (line 1) differ in nothing but case: on a machine whose file names do not, they share a log and a folder`,
+		"[a]\npath = x\nname = b\n[b]\npath = x\nname = c\n": `note t.ini:3: "b" is the name ` +
+			`of [a], and [b] at line 4 is named "c": <b> and topology.node("b") are the former`,
 		"[SELF]\npath = x\n": `note t.ini:1: no placeholder means the node "SELF": <SELF> is what each node has of its own`,
-		"[a]\npath = x\nlisten.a = 1\nenv.DAGON_LISTEN_A = x\nenv.DAGON_listen_a = y\n": "note t.ini:4: env.DAGON_LISTEN_A takes the place of the address of listen.a at line 3",
-		"[a]\npath = x\nenv.DAGON_NAME = x\nenv.DAGON_NAMES = y\n":                      "note t.ini:3: env.DAGON_NAME is passed over: dagon-star says what DAGON_NAME is",
+		"[a]\npath = x\nlisten.a = 1\nenv.DAGON_LISTEN_A = x\nenv.DAGON_listen_a = y\n": "note t.ini:4: " +
+			"env.DAGON_LISTEN_A takes the place of the address of listen.a at line 3",
+		"[a]\npath = x\nenv.DAGON_NAME = x\nenv.DAGON_NAMES = y\n": "note t.ini:3: " +
+			"env.DAGON_NAME is passed over: dagon-star says what DAGON_NAME is",
 	} {
 		top, err := Parse("t.ini", []byte(text))
 		var got []string
@@ -120,7 +136,8 @@ func TestCollisions(t *testing.T) {
 
 // TestIdentifier: a section's name in scripts keeps what a script can name.
 func TestIdentifier(t *testing.T) {
-	for section, want := range map[string]string{"worker-1": "worker_1", "db.one": "db_one", "größe": "größe", "c+1": "c_1", "北京": "北京", "13": "13", "e\u0301": "e_", "a b": "a_b"} {
+	for section, want := range map[string]string{"worker-1": "worker_1", "db.one": "db_one", "größe": "größe", "c+1": "c_1",
+		"北京": "北京", "13": "13", "e\u0301": "e_", "a b": "a_b"} {
 		if got := (&Node{Section: section}).Identifier(); got != want {
 			t.Errorf("%q: %q, want %q", section, got, want)
 		}
@@ -131,32 +148,33 @@ func TestIdentifier(t *testing.T) {
 // told; ordinary comments are not.
 func TestCutValues(t *testing.T) {
 	for line, want := range map[string]string{
-		"arg.path = ./db   ; relative to the ini":         "",
-		"name = b # with a comment":                       "",
-		"addr = <SELF>   ; passed as --addr=127.0.0.1":    "",
-		"args = -v --fast ; quick":                        "",
-		"args = -c 'a' # it's quoted":                     "",
-		"note = don't # it isn't":                         "",
-		"note = two words # a comment":                    "",
-		"note = word;more":                                "",
-		"note = `two words` ; a comment":                  "",
-		"note = \"a ; b\" ; a comment":                    "",
-		"note = 'two words' ; it's b":                     "",
-		"note = 'a' ; it's b":                             "",
-		"wrapper_args_1 = -v ; a comment":                 "",
-		"wrapper_args_1 = echo one # a shell's own":       "",
-		"wrapper_args_1 = `echo one ; echo two`":          "",
-		"wrapper_args_1 = echo one ; echo two":            `wrapper_args_1 ends before "; echo two"`,
-		"wrapper_args_1 = echo one ; echo two # three":    "", // only " #" is a comment then
-		"wrapper_args_1 = echo \"one ; two\"":             `wrapper_args_1 ends before "; two\""`,
-		"wrapper_args_1 = echo 'one # two' three":         `wrapper_args_1 ends before "# two' three"`,
-		"env.INIT = create x ; drop y":                    `env.INIT ends before "; drop y"`,
-		"query = select 1 ; select 2":                     `query ends before "; select 2"`,
-		"title = issue #5":                                `title ends before "#5"`,
-		"note = x=\"a # b\"":                              `note ends before "# b\""`,
-		"note = `a` b":                                    `note ends before "b"`,
-		"arg.name = a b ; c":                              `arg.name ends before "; c"`,
-		"args = -c 'a ; b'":                               `mistake: args is "-c 'a": back quotes around all of it, as "; b'" would be taken for a comment, was expected`,
+		"arg.path = ./db   ; relative to the ini":      "",
+		"name = b # with a comment":                    "",
+		"addr = <SELF>   ; passed as --addr=127.0.0.1": "",
+		"args = -v --fast ; quick":                     "",
+		"args = -c 'a' # it's quoted":                  "",
+		"note = don't # it isn't":                      "",
+		"note = two words # a comment":                 "",
+		"note = word;more":                             "",
+		"note = `two words` ; a comment":               "",
+		"note = \"a ; b\" ; a comment":                 "",
+		"note = 'two words' ; it's b":                  "",
+		"note = 'a' ; it's b":                          "",
+		"wrapper_args_1 = -v ; a comment":              "",
+		"wrapper_args_1 = echo one # a shell's own":    "",
+		"wrapper_args_1 = `echo one ; echo two`":       "",
+		"wrapper_args_1 = echo one ; echo two":         `wrapper_args_1 ends before "; echo two"`,
+		"wrapper_args_1 = echo one ; echo two # three": "", // only " #" is a comment then
+		"wrapper_args_1 = echo \"one ; two\"":          `wrapper_args_1 ends before "; two\""`,
+		"wrapper_args_1 = echo 'one # two' three":      `wrapper_args_1 ends before "# two' three"`,
+		"env.INIT = create x ; drop y":                 `env.INIT ends before "; drop y"`,
+		"query = select 1 ; select 2":                  `query ends before "; select 2"`,
+		"title = issue #5":                             `title ends before "#5"`,
+		"note = x=\"a # b\"":                           `note ends before "# b\""`,
+		"note = `a` b":                                 `note ends before "b"`,
+		"arg.name = a b ; c":                           `arg.name ends before "; c"`,
+		"args = -c 'a ; b'": `mistake: args is "-c 'a": back quotes around all of it, as ` +
+			`"; b'" would be taken for a comment, was expected`,
 		"args = `-c 'a ; b'`":                             "",
 		"note = " + strings.Repeat("a ", 1000) + "; b":    `note ends before "; b"`,
 		"note = a b ;" + strings.Repeat(" and more", 100): `note ends before "; and more and`,

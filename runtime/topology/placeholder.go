@@ -15,7 +15,7 @@ import (
 type piece struct {
 	text           string // as it is written
 	name, endpoint string // of a placeholder; else ""
-	part           string // of the endpoint's address: "host", "port", or "" for both
+	part           string // of the endpoint's address: "host", "port", or "" for both; any other is a mistake
 	isAll          bool   // of all nodes of a group, or whose name begins so: <name*>
 }
 
@@ -89,7 +89,7 @@ func parsePlaceholder(inner string) (p piece, ok bool) {
 	name, isAll := strings.CutSuffix(name, "*")
 	switch {
 	case !isNodeName(name), name != strings.TrimSpace(name), isAll && !isWritten(name), colon && !isEndpointName(endpoint),
-		second && part != "port" && part != "host":
+		second && !isEndpointName(part):
 		return piece{}, false
 	}
 	return piece{text: "<" + inner + ">", name: name, endpoint: endpoint, part: part, isAll: isAll}, true
@@ -100,21 +100,24 @@ func isOwn(name string) bool { return name == "SELF" || name == "NAME" || name =
 
 // nodes are the nodes that a placeholder in a text of n refers to. If there is
 // none, it is a mistake if it is meant to be one, and text as it is if it
-// does not look like a name. Nor does a number alone, which may be the priority of
+// does not look like a name, or has a part that no address has. Nor does a number alone, which may be the priority of
 // a line of syslog.
 func (t *Topology) nodes(n *Node, p piece) (of []*Node, isMeant bool) {
 	switch {
 	case p.isAll:
 		of = t.members(p.name)
-		return of, len(of) > 0 || p.endpoint != "" || !isNumber(p.name)
+		return of, len(of) > 0 || p.isPart() && (p.endpoint != "" || !isNumber(p.name))
 	case p.name == "SELF", isOwn(p.name) && p.endpoint == "":
 		return []*Node{n}, true
 	}
 	if found := t.Find(p.name); found != nil {
 		return []*Node{found}, true
 	}
-	return nil, t.byGroup[p.name] != nil || isWritten(p.name) && (p.endpoint != "" || !isNumber(p.name))
+	return nil, t.byGroup[p.name] != nil || p.isPart() && isWritten(p.name) && (p.endpoint != "" || !isNumber(p.name))
 }
+
+// isPart reports whether a placeholder stands for an address, or for a part that one has.
+func (p piece) isPart() bool { return p.part == "" || p.part == "host" || p.part == "port" }
 
 // members are the nodes of a group, else those whose names begin with a text, in the
 // order of the file.
@@ -122,10 +125,10 @@ func (t *Topology) members(name string) []*Node {
 	if g := t.byGroup[name]; g != nil {
 		return g.Nodes
 	}
-	if t.sorted == nil {
+	t.sorting.Do(func() { // what a script has two nodes do may ask for it at the same time
 		t.sorted = slices.Clone(t.Nodes)
 		slices.SortStableFunc(t.sorted, func(a, b *Node) int { return strings.Compare(a.Name, b.Name) })
-	}
+	})
 	first, _ := slices.BinarySearchFunc(t.sorted, name, func(n *Node, name string) int { return strings.Compare(n.Name, name) })
 	last := first
 	for last < len(t.sorted) && strings.HasPrefix(t.sorted[last].Name, name) {
@@ -156,6 +159,8 @@ func (t *Topology) wrong(n *Node, p piece, of []*Node, isMeant bool) phrase {
 		return phrase(fmt.Sprintf("there is no %s %q%s (write << for a <)", what, Brief(p.name, maxQuoted), t.meant(p)))
 	case p.endpoint == "":
 		return ""
+	case !p.isPart():
+		return phrase(fmt.Sprintf("an address has no part %q: host or port was expected (write << for a <)", Brief(p.part, maxQuoted)))
 	}
 	for i, one := range of {
 		switch {

@@ -239,11 +239,19 @@ func (r keyReader) template(name string) {
 	case k.value == "":
 		r.wrong("a file, relative to the ini, or an indented text below the key")
 	default:
-		one.Source, one.line = t.abs(k.value), 1
-		if one.file = k.value; !filepath.IsAbs(k.value) {
+		if one.file, one.line = k.value, 1; !filepath.IsAbs(k.value) {
 			one.file = filepath.Join(filepath.Dir(t.Path), k.value)
 		}
-		text, err := userfile.Read(one.Source, maxTemplate)
+		var text []byte
+		var err error
+		if t.files != nil {
+			if text, err = fs.ReadFile(t.files, path.Join(path.Dir(t.Path), k.value)); len(text) > maxTemplate {
+				err = fmt.Errorf("it has over %d MiB", maxTemplate>>20)
+			}
+		} else {
+			one.Source = t.abs(k.value)
+			text, err = userfile.Read(one.Source, maxTemplate)
+		}
 		if t.templated += len(text); err == nil && t.templated > maxTemplates {
 			err = fmt.Errorf("the templates of all sections have over %d MiB together", maxTemplates>>20)
 		}

@@ -9,7 +9,9 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/fstest"
 )
 
 // put writes files into a new folder, and returns it.
@@ -214,7 +216,8 @@ cwd = <SELF:v>
 		`18: count is "0": a number from 1 to 10000 was expected`,
 		`19: template.../x: a file within the node's folder was expected, such as conf/server.conf, of at most 255 bytes`,
 		`20: template./x: a file within the node's folder was expected, such as conf/server.conf, of at most 255 bytes`,
-		`21: template.a is "gone.conf": a file, relative to the ini, or an indented text below the key (stat ` + dir + `/gone.conf: no such file or directory) was expected`,
+		`21: template.a is "gone.conf": a file, relative to the ini, or an indented text below the key (stat ` + dir +
+			`/gone.conf: no such file or directory) was expected`,
 		`23: template.d is "": a file, relative to the ini, or an indented text below the key was expected`,
 		`24: template.e has both a file, "good.conf", and lines below it: one of them was expected`,
 		`28: value.y has the placeholder <SELF:x>, and value.x is a text with placeholders itself: an endpoint was expected`,
@@ -227,7 +230,7 @@ cwd = <SELF:v>
 		`32: command has the placeholder <b1:x:port>, and value.x of [b] is a text, which has no port`,
 		`35: cwd has the placeholder <FOLDER>, and it is what cwd says`,
 		`36: template.x is put into the folder that the run gives to the node, and [n] has cwd at line 35 instead of one: take one of them away`,
-		`38: command is "x 'y\nz": words as a shell has them: invalid command line string was expected`,
+		`38: command is "x 'y\nz": words as a shell has them, with every quote closed was expected`,
 		`41: the line is indented as one of command at line 38, which the comment at line 40 has ended: indent that comment too, or take it away`,
 		`42: ready.exec is "": a command of the shell was expected`,
 		`43: ready.http is "web": [c] has no listen.web`,
@@ -338,12 +341,14 @@ listen.peer = 7
 	if want := "n1/n/1/n1 n2/n/2/n2 n3/n/3/n3 shard-1/db/1/db1 shard-2/db/2/db2 nothing/nothing/0/nothing "; names != want {
 		t.Errorf("got  %s\nwant %s", names, want)
 	}
-	if len(top.Groups) != 2 || top.Group("n") != top.Groups[0] || len(top.Group("n").Nodes) != 3 || top.Groups[1].Nodes[1] != top.Find("db2") || top.Find("n") != nil {
+	if len(top.Groups) != 2 || top.Group("n") != top.Groups[0] || len(top.Group("n").Nodes) != 3 ||
+		top.Groups[1].Nodes[1] != top.Find("db2") || top.Find("n") != nil {
 		t.Errorf("groups: %+v", top.Groups)
 	}
 	p := at{top, true}.place()
 	argv, _, _, err := top.Command(top.Node("n2"), p, "h:1", "")
-	want := []string{"x", "--peers", "127.9.2.1:17,127.1.1.2:7,127.9.2.3:17", "--me", "127.1.1.2:7", "--first", "127.9.2.1:17", "--all", "127.1.1.1,127.1.1.2,127.1.1.3",
+	want := []string{"x", "--peers", "127.9.2.1:17,127.1.1.2:7,127.9.2.3:17", "--me", "127.1.1.2:7", "--first", "127.9.2.1:17",
+		"--all", "127.1.1.1,127.1.1.2,127.1.1.3",
 		"--members", "n1=http://127.1.1.1:7//run/n1,n2=http://127.1.1.2:7//run/n2,n3=http://127.1.1.3:7//run/n3", "--ports", "17,7,17"}
 	// The port of a peer is named, so its host is that of the link.
 	want[8] = "127.9.2.1,127.1.1.2,127.9.2.3"
@@ -351,11 +356,13 @@ listen.peer = 7
 		t.Errorf("\ngot  %q %v\nwant %q", argv, err, want)
 	}
 	argv, _, _, err = top.Command(top.Find("db2"), p, "h:1", "")
-	if want := []string{"x", "--name=shard-2", "--to=127.9.5.2:17,127.1.1.4,127.1.1.5,127.1.1.4,127.1.1.5", "--phone-home=h:1"}; err != nil || !slices.Equal(argv, want) {
+	if want := []string{"x", "--name=shard-2", "--to=127.9.5.2:17,127.1.1.4,127.1.1.5,127.1.1.4,127.1.1.5",
+		"--phone-home=h:1"}; err != nil || !slices.Equal(argv, want) {
 		t.Errorf("\ngot  %q %v\nwant %q", argv, err, want)
 	}
 	ties := fmt.Sprint(top.Ties())
-	if want := "[{n1 n2 peer} {n1 n3 peer} {n2 n1 peer} {n2 n3 peer} {n3 n1 peer} {n3 n2 peer} {shard-1 n2 peer} {shard-2 n2 peer}]"; ties != want {
+	if want := "[{n1 n2 peer} {n1 n3 peer} {n2 n1 peer} {n2 n3 peer} {n3 n1 peer} {n3 n2 peer} {shard-1 n2 peer} " +
+		"{shard-2 n2 peer}]"; ties != want {
 		t.Errorf("ties:\ngot  %s\nwant %s", ties, want)
 	}
 }
@@ -363,14 +370,21 @@ listen.peer = 7
 // TestCountCollisions: what count makes has no name that another has.
 func TestCountCollisions(t *testing.T) {
 	for text, want := range map[string]string{
-		"[n]\ncount = 2\npath = x\n[n2]\npath = x\n":                `t.ini:4: two nodes are named "n2": [n] at line 1 has that name already (count makes it of [n])`,
-		"[n1]\npath = x\n[n]\ncount = 2\npath = x\n":                `t.ini:3: two nodes are named "n1": [n1] at line 1 has that name already (count makes it of [n])`,
-		"[n]\ncount = 11\npath = x\n[n1]\ncount = 1\npath = x\n":    `t.ini:4: two nodes are named "n11": [n] at line 1 has that name already (count makes it of [n1])`,
-		"[a]\ncount = 6000\npath = x\n[b]\ncount=5000\npath = x\n":  "t.ini:5: count is 5000, and with it the sections make 11000 nodes: at most 10000 were expected",
-		"[a]\ncount = 2000\ncommand = x <a*:e>\nlisten.e = 1\n":     "t.ini:3: command has the placeholder <a*:e>, and with it 2000 nodes refer to 2000: at most 1000000 times were expected of all placeholders together",
-		"[" + strings.Repeat("a", 99) + "]\ncount = 10\npath = x\n": `t.ini:1: [` + strings.Repeat("a", 99) + `] makes a node "` + strings.Repeat("a", 99) + `10": ` + nameExpected + " was expected, or a key name",
-		"[a]\ncount\npath = x\n":                                    "t.ini:2: count has no value: count = value was expected",
-		"[a]\ncount = 2\npath = x\nx = <none>\n":                    `t.ini:4: x has the placeholder <none>, and there is no node "none": did you mean a1? (write << for a <)`,
+		"[n]\ncount = 2\npath = x\n[n2]\npath = x\n": `t.ini:4: two nodes are named "n2": [n] at line 1 ` +
+			`has that name already (count makes it of [n])`,
+		"[n1]\npath = x\n[n]\ncount = 2\npath = x\n": `t.ini:3: two nodes are named "n1": [n1] at line 1 ` +
+			`has that name already (count makes it of [n])`,
+		"[n]\ncount = 11\npath = x\n[n1]\ncount = 1\npath = x\n": `t.ini:4: two nodes are named "n11": [n] at line 1 ` +
+			`has that name already (count makes it of [n1])`,
+		"[a]\ncount = 6000\npath = x\n[b]\ncount=5000\npath = x\n": "t.ini:5: " +
+			"count is 5000, and with it the sections make 11000 nodes: at most 10000 were expected",
+		"[a]\ncount = 2000\ncommand = x <a*:e>\nlisten.e = 1\n": "t.ini:3: command has the placeholder <a*:e>, and " +
+			"with it 2000 nodes refer to 2000: at most 1000000 times were expected of all placeholders together",
+		"[" + strings.Repeat("a", 99) + "]\ncount = 10\npath = x\n": `t.ini:1: [` + strings.Repeat("a", 99) + `] makes a node "` +
+			strings.Repeat("a", 99) + `10": ` + nameExpected + " was expected, or a key name",
+		"[a]\ncount\npath = x\n": "t.ini:2: count has no value: count = value was expected",
+		"[a]\ncount = 2\npath = x\nx = <none>\n": `t.ini:4: x has the placeholder <none>, and there is no node "none": ` +
+			`did you mean a1? (write << for a <)`,
 	} {
 		_, err := Parse("t.ini", []byte(text))
 		if got := strings.ReplaceAll(fmt.Sprint(err), ": did you mean a1?", ""); got != strings.ReplaceAll(want, ": did you mean a1?", "") {
@@ -382,7 +396,8 @@ func TestCountCollisions(t *testing.T) {
 // TestHosts: where the port of an endpoint is named, the host beside it is the one at
 // which that port is reached, link or not.
 func TestHosts(t *testing.T) {
-	text := "[p]\ncommand = x\nlisten.pg = 5432\nlisten.web = 80\n[s]\ncommand = x -h <p> -p <p:pg:port> <p:pg> <p:pg:host> <SELF>\nsetup = y -h <p>\n[u]\ncommand = x <p> <p:web>\n"
+	text := "[p]\ncommand = x\nlisten.pg = 5432\nlisten.web = 80\n[s]\ncommand = x -h <p> -p <p:pg:port> <p:pg> " +
+		"<p:pg:host> <SELF>\nsetup = y -h <p>\n[u]\ncommand = x <p> <p:web>\n"
 	top := parse(t, text)
 	for _, c := range []struct {
 		node, text string
@@ -402,11 +417,14 @@ func TestHosts(t *testing.T) {
 			t.Errorf("%+v: %q, %v", c, got, err)
 		}
 	}
-	const both = "the ports of two of its endpoints are referred to, which may be reached at different hosts: <p:pg:host> or <p:web:host> was expected"
-	if _, err := top.Expand(top.Node("u"), at{top, true}.place(), "<p> <p:pg:port> <p:web:port>"); fmt.Sprint(err) != "the placeholder <p>: "+both {
+	const both = "the ports of two of its endpoints are referred to, which may be reached at different hosts: " +
+		"<p:pg:host> or <p:web:host> was expected"
+	if _, err := top.Expand(top.Node("u"), at{top, true}.place(),
+		"<p> <p:pg:port> <p:web:port>"); fmt.Sprint(err) != "the placeholder <p>: "+both {
 		t.Errorf("%v", err)
 	}
-	if _, err := Parse("t.ini", []byte(text+"env.A = <p>\nenv.B = <p:pg:port>\nenv.C = <p:web:port>\n")); err == nil || !strings.Contains(err.Error(), "t.ini:10: env.A has the placeholder <p>, and "+both) {
+	if _, err := Parse("t.ini", []byte(text+"env.A = <p>\nenv.B = <p:pg:port>\nenv.C = <p:web:port>\n")); err == nil ||
+		!strings.Contains(err.Error(), "t.ini:10: env.A has the placeholder <p>, and "+both) {
 		t.Errorf("%v", err)
 	}
 }
@@ -431,13 +449,15 @@ func TestExpand(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"a <none> <SELF:b> <n1:a:port>": "the placeholder <none>: there is no node \"none\" (write << for a <)\nthe placeholder <SELF:b>: [n] has no listen.b",
-		"<folder>":                      "the placeholder <folder>: there is no node \"folder\": did you mean <FOLDER>? (write << for a <)",
-		"</none><none>":                 "the placeholder <none>: there is no node \"none\" (write << for a <)",
-		"<m*>":                          "the placeholder <m*>: there is no group or node that begins with \"m\" (write << for a <)",
-		"<n*:none>":                     "the placeholder <n*:none>: [n] has no listen.none",
-		"<n*:v:port>":                   "the placeholder <n*:v:port>: value.v of [n] is a text, which has no port",
-		strings.Repeat("<none>", 12):    strings.Repeat("the placeholder <none>: there is no node \"none\" (write << for a <)\n", 10) + "… and more",
+		"a <none> <SELF:b> <n1:a:port>": "the placeholder <none>: there is no node \"none\" (write << for a <)\n" +
+			"the placeholder <SELF:b>: [n] has no listen.b",
+		"<folder>":      "the placeholder <folder>: there is no node \"folder\": did you mean <FOLDER>? (write << for a <)",
+		"</none><none>": "the placeholder <none>: there is no node \"none\" (write << for a <)",
+		"<m*>":          "the placeholder <m*>: there is no group or node that begins with \"m\" (write << for a <)",
+		"<n*:none>":     "the placeholder <n*:none>: [n] has no listen.none",
+		"<n*:v:port>":   "the placeholder <n*:v:port>: value.v of [n] is a text, which has no port",
+		strings.Repeat("<none>", 12): strings.Repeat("the placeholder <none>: there is no node \"none\" (write << for a <)\n", 10) +
+			"… and more",
 	} {
 		if got, err := top.Expand(top.Node("n2"), at{Topology: top}.place(), text); got != "" || fmt.Sprint(err) != want {
 			t.Errorf("%q: %q, %v, want %q", text, got, err, want)
@@ -463,7 +483,8 @@ func TestFilesOfServers(t *testing.T) {
 // TestCheckServers: programs and users that are not there are told once a section.
 func TestCheckServers(t *testing.T) {
 	dir := put(t, map[string]string{"server": ""})
-	top, err := Parse(dir+"/t.ini", []byte("[a]\ncount = 5\ncommand = no-such-server -x\n[b]\ncommand = ./gone\n[c]\ncommand = <FOLDER>/x\n[d]\ncommand = ./server\nuser = no-such-user\n[e]\ncommand = sh\n"))
+	top, err := Parse(dir+"/t.ini", []byte("[a]\ncount = 5\ncommand = no-such-server -x\n[b]\ncommand = ./gone\n[c]\n"+
+		"command = <FOLDER>/x\n[d]\ncommand = ./server\nuser = no-such-user\n[e]\ncommand = sh\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -550,4 +571,55 @@ func TestExamples(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The files of an ini that is not on the disk are not either.
+func TestParseIn(t *testing.T) {
+	files := fstest.MapFS{
+		"a/conf/x.conf": {Data: []byte("at <SELF:p:port>\n")},
+		"a/large":       {Data: make([]byte, maxTemplate+1)},
+		"conf/x.conf":   {Data: []byte("another\n")},
+	}
+	top, err := ParseIn(files, "a/s.ini", []byte("[s]\ncommand = true\nlisten.p = 7000\ntemplate.y = conf/x.conf\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if one := top.Nodes[0].Templates[0]; one.Text != "at <SELF:p:port>\n" || one.Source != "" {
+		t.Errorf("the template is %+v", one)
+	}
+	if files := top.Files(); len(files) > 0 {
+		t.Errorf("it names the files %q of the disk", files)
+	}
+	for _, wrong := range []string{"none", "large", "/etc/passwd", "../../../../etc/passwd"} {
+		if _, err := ParseIn(files, "a/s.ini", []byte("[s]\ncommand = true\ntemplate.y = "+wrong+"\n")); err == nil ||
+			!strings.Contains(err.Error(), "a/s.ini:3: template.y is") {
+			t.Errorf("%s: %v", wrong, err)
+		}
+	}
+}
+
+// TestExpandTogether holds that what scripts have nodes do at the same time finds all
+// nodes of a prefix, though the ini itself refers to none.
+func TestExpandTogether(t *testing.T) {
+	var text strings.Builder
+	for i := 999; i > 0; i-- {
+		fmt.Fprintf(&text, "[n%d]\ncommand = x\nlisten.a = 1\n", i)
+	}
+	top, err := Parse("t.ini", []byte(text.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	begin := make(chan struct{})
+	for range 8 {
+		all.Go(func() {
+			<-begin
+			got, err := top.Expand(top.Nodes[0], places{}.place(), "<n*>")
+			if n := strings.Count(got, ",") + 1; n != 999 || err != nil {
+				t.Errorf("%d nodes, %v", n, err)
+			}
+		})
+	}
+	close(begin)
+	all.Wait()
 }

@@ -41,11 +41,13 @@ package topology
 import (
 	"cmp"
 	"fmt"
+	"io/fs"
 	"math"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/userfile"
@@ -73,9 +75,11 @@ type Topology struct {
 	Notices  []*Mistake // what is no mistake, but not done either
 
 	file              *file
+	files             fs.FS // that templates are read from; nil for the disk
 	byName, bySection map[string]*Node
 	byGroup           map[string]*Group
-	sorted            []*Node         // by name; made when first asked for
+	sorted            []*Node // by name; made by sorting, when first asked for
+	sorting           sync.Once
 	relative          map[string]bool // paths that the ini gives relative to its folder
 
 	patterns    map[string]*regexp.Regexp // of ready.log
@@ -160,7 +164,7 @@ type HTTPProbe struct {
 // Template is a file that is put into the node's folder before each fork.
 type Template struct {
 	Name   string // relative to the node's folder, with slashes; it stays within
-	Source string // the absolute path of the file that Text was read from; "" where the ini has the text
+	Source string // the absolute path of the file that Text was read from; "" where the ini has the text, or ParseIn read it
 	Text   string // with its placeholders
 
 	file string // as mistakes have it, and the line in it that Text begins at
@@ -215,7 +219,11 @@ type Mistake struct {
 	File string
 	Line int // 0: of the whole file
 	Text string
+	Err  error // where it is one that has a type, such as that of a program that cannot be started; else nil
 }
+
+// Unwrap is Err.
+func (m *Mistake) Unwrap() error { return m.Err }
 
 func (m *Mistake) Error() string {
 	if m.Line == 0 {
@@ -252,13 +260,19 @@ func Load(path string) (*Topology, error) {
 // it, 1 KiB for each of the 10,000 nodes that count may make, and twice the folder's name
 // for each line that has a file's; besides what patterns of ready.log take, which have
 // 100,000 instructions together, and the files of templates, of 16 MiB together.
-func Parse(path string, data []byte) (*Topology, error) {
+func Parse(path string, data []byte) (*Topology, error) { return ParseIn(nil, path, data) }
+
+// ParseIn is Parse of an ini that is not on the disk, and neither are the files of its
+// templates: it reads them from files, in the folder of path, which has slashes. What
+// else the ini names, such as programs, is on the disk all the same. files may be nil,
+// which is Parse.
+func ParseIn(files fs.FS, path string, data []byte) (*Topology, error) {
 	dir, err := filepath.Abs(filepath.Dir(path))
 	if err != nil {
 		return nil, err
 	}
 	base := filepath.Base(path)
-	t := &Topology{Name: strings.TrimSuffix(base, filepath.Ext(base)), Path: path, Dir: dir, Settings: DefaultSettings()}
+	t := &Topology{Name: strings.TrimSuffix(base, filepath.Ext(base)), Path: path, Dir: dir, Settings: DefaultSettings(), files: files}
 	t.file = scan(path, data)
 	t.read()
 	if mistakes := t.file.found(); len(mistakes) > 0 {

@@ -82,10 +82,12 @@ path = ../giles/receiver
 listen = 127.0.0.1:8000
 `)
 	for name, want := range map[string][]string{
-		"sender-one": {"/giles/sender/sender", "--name=sender-one", "--buffy=127.0.0.1:7000", "--messages=100", "--file=/words.txt", "--phone-home=127.0.0.1:9"},
+		"sender-one": {"/giles/sender/sender", "--name=sender-one", "--buffy=127.0.0.1:7000", "--messages=100", "--file=/words.txt",
+			"--phone-home=127.0.0.1:9"},
 		"leader": {"/apps/wc", "--name=leader", "--leader-control-address=127.0.0.1:6000", "-l", "--worker_count=2", "--metrics=a#b",
 			"--note=quoted # text", "--phone-home=127.0.0.1:9"},
-		"giles-receiver": {"/top/valgrind", "-v", "last", "/giles/receiver", "--name=giles-receiver", "--listen=127.0.0.1:8000", "--phone-home=127.0.0.1:9"},
+		"giles-receiver": {"/top/valgrind", "-v", "last", "/giles/receiver", "--name=giles-receiver", "--listen=127.0.0.1:8000",
+			"--phone-home=127.0.0.1:9"},
 	} {
 		if got := command(t, top, name); !slices.Equal(got, want) {
 			t.Errorf("%s:\ngot  %q\nwant %q", name, got, want)
@@ -131,16 +133,19 @@ path = sh
 role = leader
 db = <db.one:sql-port>,<db.one>
 `)
-	if got, want := command(t, top, "db.one"), []string{"/bin/dagon-star", "component", "giles-receiver", "--name=db.one", "--addr=127.1.1.1:7",
+	if got, want := command(t, top, "db.one"), []string{"/bin/dagon-star", "component", "giles-receiver", "--name=db.one",
+		"--addr=127.1.1.1:7",
 		"--self=127.1.1.1/db.one and a < b", "--path=/var/db", "-x", "two words", "127.1.1.1", "--phone-home=127.0.0.1:9",
 		"ENV DAGON_LISTEN_SQL_PORT=127.1.1.1:7 DAGON_LISTEN_GOSSIP=127.1.1.1:7 LEVEL=db.one", "DIR /top/data"}; !slices.Equal(got, want) {
 		t.Errorf("\ngot  %q\nwant %q", got, want)
 	}
-	if got, want := command(t, top, "api"), []string{"sh", "--name=api", "-l", "--db=127.1.1.1:7,127.1.1.1", "--phone-home=127.0.0.1:9"}; !slices.Equal(got, want) {
+	if got, want := command(t, top, "api"), []string{"sh", "--name=api", "-l", "--db=127.1.1.1:7,127.1.1.1",
+		"--phone-home=127.0.0.1:9"}; !slices.Equal(got, want) {
 		t.Errorf("\ngot  %q\nwant %q", got, want)
 	}
 	n := top.Node("db.one")
-	if !n.TTY || n.TTYSize != (TTYSize{132, 43}) || !n.MayExit || n.Identifier() != "db_one" || len(n.Endpoints) != 2 || n.Endpoints[1] != (Endpoint{"gossip", "udp", 5000}) {
+	if !n.TTY || n.TTYSize != (TTYSize{132, 43}) || !n.MayExit || n.Identifier() != "db_one" || len(n.Endpoints) != 2 ||
+		n.Endpoints[1] != (Endpoint{"gossip", "udp", 5000}) {
 		t.Errorf("%+v", n)
 	}
 	s := top.Settings
@@ -239,7 +244,8 @@ seed = -1
 		`t.ini:9: "[b": a ] at the end of the section's name was expected`,
 		`t.ini:10: section [a] is there twice: it begins at line 2 already`,
 		`t.ini:13: component is "": the name of a component was expected`,
-		`t.ini:14: [d] says nothing to run: path = a program, component = the name of a built-in one, or command = a whole command line was expected`,
+		`t.ini:14: [d] says nothing to run: path = a program, component = the name of a built-in one, or command = a ` +
+			`whole command line was expected`,
 		`t.ini:15: [e] has wrapper_args_1 but no wrapper_path`,
 		`t.ini:17: [e] has both path and component: one of them was expected`,
 		`t.ini:18: two nodes are named "a": [a] at line 2 has that name already`,
@@ -248,7 +254,7 @@ seed = -1
 		`t.ini:19: addr has the placeholder <worker:data>, and [worker] has no listen.data`,
 		`t.ini:19: addr has the placeholder <self>, and there is no node "self": did you mean <SELF>? (write << for a <)`,
 		`t.ini:21: listen.web is "99999": a port, auto, udp:PORT or udp:auto, under a name of letters, digits, - and _ was expected`,
-		`t.ini:22: args is "'open": words as a shell has them: invalid command line string was expected`,
+		`t.ini:22: args is "'open": words as a shell has them, with every quote closed was expected`,
 		`t.ini:23: "[f] trailing": nothing was expected after ]`,
 		`t.ini:24: [g] has more than one role: one of role, leader and sender was expected`,
 		`t.ini:28: color has no value: color = value was expected`,
@@ -279,9 +285,11 @@ seed = -1
 		"[a]\npath = x\nname = ../b": `t.ini:3: name is "../b"`,
 		"[../a]\npath = x":           "t.ini:1: [../a] is the node's name too: a name without / ",
 		"[" + strings.Repeat("a", 101) + "]\npath = x": "has at most 100 bytes",
-		"[a]\npath = x\nargs = a; b":                   "t.ini:3: args is \"a; b\": words as a shell has them, with quotes around ; & | was expected",
-		"[a]\npath = x\ny = `z":                        "t.ini:3: \"y = `z\": the closing ` was expected on the same line",
-		"[a]\rpath = x":                                "t.ini:1: the line has a control character",
+		"[a]\ncomand = x":            "t.ini:1: [a] says nothing to run: path = a program, component = the name of a built-in one, or command = a whole command line was expected (did you mean command by comand at line 2?)",
+		"[a]\ncommand = x\n--bind y": "t.ini:3: \"--bind y\" is no key: key = value was expected; a line that goes on with the value above is indented more than its key",
+		"[a]\npath = x\nargs = a; b": "t.ini:3: args is \"a; b\": words as a shell has them, with quotes around ; & | was expected",
+		"[a]\npath = x\ny = `z":      "t.ini:3: \"y = `z\": the closing ` was expected on the same line",
+		"[a]\rpath = x":              "t.ini:1: the line has a control character",
 	} {
 		if _, err := Parse("t.ini", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %s", text, err, want)
@@ -313,7 +321,8 @@ func TestMisspeltKeyIsNoticed(t *testing.T) {
 func TestCheckPrograms(t *testing.T) {
 	dir := t.TempDir()
 	ini := filepath.Join(dir, "t.ini")
-	if err := os.WriteFile(ini, []byte("[a]\npath = ./gone\n[b]\ncomponent = none\n[c]\nwrapper_path = ./gone\ncomponent = some\n"), 0o644); err != nil {
+	if err := os.WriteFile(ini, []byte("[a]\npath = ./gone\n[b]\ncomponent = none\n[c]\nwrapper_path = ./gone\n"+
+		"component = some\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	top, err := Load(ini)
@@ -334,7 +343,8 @@ func TestCheckPrograms(t *testing.T) {
 }
 
 func TestParseDuration(t *testing.T) {
-	for text, want := range map[string]time.Duration{"30": 30 * time.Second, "0.5": 500 * time.Millisecond, "0": 0, "250ms": 250 * time.Millisecond,
+	for text, want := range map[string]time.Duration{"30": 30 * time.Second, "0.5": 500 * time.Millisecond, "0": 0,
+		"250ms": 250 * time.Millisecond,
 		"1m30s": 90 * time.Second, "1e3": 1000 * time.Second} {
 		if got, err := ParseDuration(text); err != nil || got != want {
 			t.Errorf("%q: %v, %v", text, got, err)
@@ -359,7 +369,8 @@ func TestNearest(t *testing.T) {
 func TestParseTTYSize(t *testing.T) {
 	for text, want := range map[string]TTYSize{
 		"80x24": {80, 24}, "1x65535": {1, 65535},
-		"": {}, "80": {}, "80x": {}, "x24": {}, "0x24": {}, "80x0": {}, "80x24x1": {}, "80 x 24": {}, "-80x24": {}, "+80x24": {}, "65536x1": {}, "80X24": {},
+		"": {}, "80": {}, "80x": {}, "x24": {}, "0x24": {}, "80x0": {}, "80x24x1": {}, "80 x 24": {}, "-80x24": {}, "+80x24": {},
+		"65536x1": {}, "80X24": {},
 	} {
 		if got, ok := parseTTYSize(text); got != want || ok != (want != TTYSize{}) {
 			t.Errorf("%q: %v, %v", text, got, ok)

@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/user"
@@ -16,6 +17,10 @@ type User struct {
 	Groups   []uint32 // all that the user is in, GID among them
 	IsOwn    bool     // this process runs as the same user: there is nothing to change
 }
+
+// ErrNotRoot is in the error of FindUser where this process may not run a program as
+// another user.
+var ErrNotRoot = errors.New("only root can run a node as another user")
 
 // FindUser finds a user of this machine, for user =. It is an error if there is none, or
 // if this process may not run a program as another: only root may, and on Windows
@@ -41,7 +46,7 @@ func FindUser(name string) (User, error) {
 	}
 	own := os.Geteuid()
 	if u.IsOwn = own == int(u.UID); !u.IsOwn && own != 0 {
-		return User{}, fmt.Errorf("only root can run a node as another user, and this is the user with the id %d: run it as root, or as %s, or leave user out", own, name)
+		return User{}, fmt.Errorf("%w, and this is the user with the id %d: run it as root, or as %s, or leave user out", ErrNotRoot, own, name)
 	}
 	groups, err := found.GroupIds()
 	if err != nil && !u.IsOwn {

@@ -82,7 +82,8 @@ func Of(err error) Finding {
 
 // Event returns the finding as the event log has it.
 func (f Finding) Event() event.Finding {
-	return event.Finding{Outcome: string(f.Outcome), Reason: f.Reason, Where: f.Where, During: f.During, Soft: f.Soft, Bug: f.Bug, Signal: f.Signal}
+	return event.Finding{Outcome: string(f.Outcome), Reason: f.Reason, Where: f.Where, During: f.During, Soft: f.Soft,
+		Bug: f.Bug, Signal: f.Signal}
 }
 
 // String returns the finding's reason, after where and when it was found.

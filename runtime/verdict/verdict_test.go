@@ -17,7 +17,8 @@ const order = "failed > interrupted > inconclusive > skipped > passed"
 
 // TestOutcomes holds the order of outcomes and the exit code of each, cell by cell.
 func TestOutcomes(t *testing.T) {
-	codes := map[verdict.Outcome]int{verdict.Failed: 1, verdict.Interrupted: 130, verdict.Inconclusive: 3, verdict.Skipped: 3, verdict.Passed: 0}
+	codes := map[verdict.Outcome]int{verdict.Failed: 1, verdict.Interrupted: 130, verdict.Inconclusive: 3, verdict.Skipped: 3,
+		verdict.Passed: 0}
 	var words []string
 	for _, o := range slices.Backward(verdict.Outcomes()) {
 		words = append(words, string(o))
@@ -76,27 +77,41 @@ func TestDecides(t *testing.T) {
 		code     int
 		beside   string
 	}{
-		"told only":            {[]verdict.Finding{f(verdict.Passed, "a note")}, verdict.Passed, "", "", 0, "a note"},
-		"the first of two":     {[]verdict.Finding{f(verdict.Failed, "a", at("x:1:1")), f(verdict.Failed, "b")}, verdict.Failed, "a", "x:1:1", 1, "failed: b"},
-		"after inconclusive":   {[]verdict.Finding{f(verdict.Inconclusive, "a"), f(verdict.Failed, "b")}, verdict.Failed, "b", "", 1, "inconclusive: a"},
-		"after skipped":        {[]verdict.Finding{f(verdict.Failed, "a", soft, at("x:1:1")), f(verdict.Skipped, "b")}, verdict.Failed, "a soft failure: x:1:1: a", "", 1, "skipped: b"},
-		"hard before soft":     {[]verdict.Finding{f(verdict.Failed, "a", soft), f(verdict.Failed, "b", at("x:2:1"))}, verdict.Failed, "b", "x:2:1", 1, "failed: a"},
-		"all soft together":    {[]verdict.Finding{f(verdict.Failed, "a", soft), f(verdict.Skipped, "s"), f(verdict.Failed, "b", soft)}, verdict.Failed, "2 soft failures:\n  a\n  b", "", 1, "skipped: s"},
-		"soft at the end":      {[]verdict.Finding{f(verdict.Failed, "a", soft), f(verdict.Failed, "b", in(verdict.AtEnd))}, verdict.Failed, "b", "", 1, "failed: a"},
-		"teardown":             {[]verdict.Finding{f(verdict.Failed, "a", in("teardown"), at("x:1:1"))}, verdict.Failed, "teardown: a", "x:1:1", 1, ""},
-		"the script's own":     {[]verdict.Finding{f(verdict.Failed, "a", in("deferred")), f(verdict.Failed, "b")}, verdict.Failed, "b", "", 1, "failed: deferred: a"},
-		"worse in the end":     {[]verdict.Finding{f(verdict.Inconclusive, "a"), f(verdict.Failed, "b", in(verdict.AtEnd))}, verdict.Failed, "b", "", 1, "inconclusive: a"},
-		"a bug":                {[]verdict.Finding{f(verdict.Failed, "a"), f(verdict.Failed, "b", bug)}, verdict.Failed, "b", "", 70, "failed: a"},
-		"a bug that is beside": {[]verdict.Finding{f(verdict.Failed, "b", bug), f(verdict.Failed, "c", bug)}, verdict.Failed, "b", "", 70, "failed: c"},
-		"a signal":             {[]verdict.Finding{f(verdict.Inconclusive, "a"), f(verdict.Interrupted, "b", by(15))}, verdict.Interrupted, "b", "", 143, "inconclusive: a"},
-		"failed by a signal":   {[]verdict.Finding{f(verdict.Interrupted, "b", by(15)), f(verdict.Failed, "a")}, verdict.Failed, "a", "", 1, "interrupted: b"},
+		"told only": {[]verdict.Finding{f(verdict.Passed, "a note")}, verdict.Passed, "", "", 0, "a note"},
+		"the first of two": {[]verdict.Finding{f(verdict.Failed, "a", at("x:1:1")), f(verdict.Failed, "b")}, verdict.Failed,
+			"a", "x:1:1", 1, "failed: b"},
+		"after inconclusive": {[]verdict.Finding{f(verdict.Inconclusive, "a"), f(verdict.Failed, "b")}, verdict.Failed, "b",
+			"", 1, "inconclusive: a"},
+		"after skipped": {[]verdict.Finding{f(verdict.Failed, "a", soft, at("x:1:1")), f(verdict.Skipped, "b")},
+			verdict.Failed, "a soft failure: x:1:1: a", "", 1, "skipped: b"},
+		"hard before soft": {[]verdict.Finding{f(verdict.Failed, "a", soft), f(verdict.Failed, "b", at("x:2:1"))},
+			verdict.Failed, "b", "x:2:1", 1, "failed: a"},
+		"all soft together": {[]verdict.Finding{f(verdict.Failed, "a", soft), f(verdict.Skipped, "s"),
+			f(verdict.Failed, "b", soft)}, verdict.Failed, "2 soft failures:\n  a\n  b", "", 1, "skipped: s"},
+		"soft at the end": {[]verdict.Finding{f(verdict.Failed, "a", soft), f(verdict.Failed, "b", in(verdict.AtEnd))},
+			verdict.Failed, "b", "", 1, "failed: a"},
+		"teardown": {[]verdict.Finding{f(verdict.Failed, "a", in("teardown"), at("x:1:1"))}, verdict.Failed,
+			"teardown: a", "x:1:1", 1, ""},
+		"the script's own": {[]verdict.Finding{f(verdict.Failed, "a", in("deferred")), f(verdict.Failed, "b")}, verdict.Failed,
+			"b", "", 1, "failed: deferred: a"},
+		"worse in the end": {[]verdict.Finding{f(verdict.Inconclusive, "a"), f(verdict.Failed, "b", in(verdict.AtEnd))},
+			verdict.Failed, "b", "", 1, "inconclusive: a"},
+		"a bug": {[]verdict.Finding{f(verdict.Failed, "a"), f(verdict.Failed, "b", bug)}, verdict.Failed, "b",
+			"", 70, "failed: a"},
+		"a bug that is beside": {[]verdict.Finding{f(verdict.Failed, "b", bug), f(verdict.Failed, "c", bug)}, verdict.Failed,
+			"b", "", 70, "failed: c"},
+		"a signal": {[]verdict.Finding{f(verdict.Inconclusive, "a"), f(verdict.Interrupted, "b", by(15))},
+			verdict.Interrupted, "b", "", 143, "inconclusive: a"},
+		"failed by a signal": {[]verdict.Finding{f(verdict.Interrupted, "b", by(15)), f(verdict.Failed, "a")}, verdict.Failed,
+			"a", "", 1, "interrupted: b"},
 	} {
 		v := verdict.Conclude(test.findings)
 		var beside []string
 		for _, f := range v.Beside {
 			beside = append(beside, f.Told())
 		}
-		if v.Outcome != test.outcome || v.Reason != test.reason || v.Where != test.where || v.ExitCode() != test.code || strings.Join(beside, "\n") != test.beside {
+		if v.Outcome != test.outcome || v.Reason != test.reason || v.Where != test.where || v.ExitCode() != test.code ||
+			strings.Join(beside, "\n") != test.beside {
 			t.Errorf("%s: %+v, exit code %d", name, v, v.ExitCode())
 		}
 	}

@@ -212,8 +212,10 @@ func (p *process) parse(name string, args []string, getenv func(string) string) 
 		f.StringVarP(&o.listen, "listen", "l", "", "where to receive, HOST:PORT")
 		f.Int64VarP(&o.expect, "expect", expectShort, 0, "done after so many messages; 0: when all upstreams have said /end")
 	default:
-		f.BoolVar(&o.atLeastOnce, "at-least-once", false, "ask --sink to acknowledge what is delivered, as giles-receiver does; else what it has taken is as good as delivered")
-		f.BoolVar(&o.atMostOnce, "at-most-once", false, "as the leader keep nothing, send nothing again, and wait for no worker that is slow: what a lost one had is lost, and what comes while they are 1,024 behind")
+		f.BoolVar(&o.atLeastOnce, "at-least-once", false, "ask --sink to acknowledge what is delivered, as "+
+			"giles-receiver does; else what it has taken is as good as delivered")
+		f.BoolVar(&o.atMostOnce, "at-most-once", false, "as the leader keep nothing, send nothing again, and wait for no "+
+			"worker that is slow: what a lost one had is lost, and what comes while they are 1,024 behind")
 		f.BoolVarP(&o.leader, "leader", "l", false, "be the leader")
 		f.IntVarP(&o.workers, "worker-count", "w", 0, "how many workers the leader waits for")
 		f.StringVarP(&o.controlAddress, "leader-control-address", "c", "", "where workers sign in, HOST:PORT")

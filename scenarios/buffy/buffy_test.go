@@ -55,7 +55,8 @@ func (o *output) Write(p []byte) (int, error) {
 }
 
 func newDagon(t testing.TB) *dagon {
-	d := &dagon{t: t, conns: map[string]*control.Conn{}, said: map[string]bool{}, code: map[string]int{}, counts: map[string]int64{}, out: map[string]*output{}}
+	d := &dagon{t: t, conns: map[string]*control.Conn{}, said: map[string]bool{}, code: map[string]int{},
+		counts: map[string]int64{}, out: map[string]*output{}}
 	d.cond = sync.NewCond(&d.mu)
 	d.server = control.New(d, control.Options{})
 	addr, err := d.server.Listen("127.0.0.1:0")
@@ -135,7 +136,8 @@ func (d *dagon) start(ctx context.Context, component, name string, args ...strin
 	d.out[name] = o
 	d.mu.Unlock()
 	d.running.Go(func() {
-		code := Run(ctx, component, append([]string{"--name=" + name, "--phone-home=" + d.address}, args...), func(string) string { return "" }, o, o)
+		code := Run(ctx, component, append([]string{"--name=" + name, "--phone-home=" + d.address}, args...),
+			func(string) string { return "" }, o, o)
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		d.code[name] = code
@@ -344,8 +346,9 @@ func TestStops(t *testing.T) {
 		"dagon-child":    nil,
 		"giles-receiver": {"--listen=127.0.0.1:0"},
 		"giles-sender":   {"--buffy=" + sink.Addr().String(), "--rate=1"},
-		"double-divide":  {"-l", "--worker-count=3", "--source=127.0.0.1:0", "--leader-control-address=127.0.0.1:0", "--leader-data-address=127.0.0.1:0"},
-		"word-count":     {"--source=127.0.0.1:0", "--sink=" + sink.Addr().String()},
+		"double-divide": {"-l", "--worker-count=3", "--source=127.0.0.1:0", "--leader-control-address=127.0.0.1:0",
+			"--leader-data-address=127.0.0.1:0"},
+		"word-count": {"--source=127.0.0.1:0", "--sink=" + sink.Addr().String()},
 	} {
 		for how, want := range map[string]int{"shutdown": 0, "term": 0, "lost": 1} {
 			d := newDagon(t)
@@ -375,7 +378,8 @@ func TestEndedBeforeHome(t *testing.T) {
 	ctx, term := context.WithCancel(context.Background())
 	term()
 	var out bytes.Buffer
-	if code := Run(ctx, "dagon-child", []string{"--name=x", "--phone-home=127.0.0.1:1"}, func(string) string { return "" }, &out, &out); code != 0 {
+	if code := Run(ctx, "dagon-child", []string{"--name=x", "--phone-home=127.0.0.1:1"}, func(string) string { return "" },
+		&out, &out); code != 0 {
 		t.Errorf("exit code %d: %s", code, out.String())
 	}
 }
@@ -401,7 +405,8 @@ func TestFlags(t *testing.T) {
 		}
 	}
 	d := newDagon(t)
-	for _, args := range [][]string{{"giles-receiver"}, {"giles-sender"}, {"double-divide"}, {"double-divide", "-l"}, {"giles-sender", "--file=none"}} {
+	for _, args := range [][]string{{"giles-receiver"}, {"giles-sender"}, {"double-divide"}, {"double-divide", "-l"},
+		{"giles-sender", "--file=none"}} {
 		d.start(context.Background(), args[0], "n"+args[0], args[1:]...)
 		if code := d.exit("n" + args[0]); code != 1 {
 			t.Errorf("%q: exit code %d", args, code)

@@ -228,7 +228,7 @@ func (s *sender) end() error {
 	return s.p.home.Done()
 }
 
-// stopped tells whether the component is to stop.
+// stopped reports whether the component is to stop.
 func (p *process) stopped() bool {
 	select {
 	case <-p.home.Stop():

@@ -384,7 +384,7 @@ func (in *inlet) check() error {
 	return in.done()
 }
 
-// quiet tells whether no upstream is left that has not ended. One that has
+// quiet reports whether no upstream is left that has not ended. One that has
 // connected and not been accepted yet counts too.
 func (in *inlet) quiet() bool {
 	return in.allEnded() && (in.listener == nil || in.listener.Settle() == nil && in.allEnded())

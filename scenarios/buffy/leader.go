@@ -21,7 +21,7 @@ type member struct {
 	linked  bool
 }
 
-// live tells whether the worker is there to be dealt to.
+// live reports whether the worker is there to be dealt to.
 func (m *member) live() bool { return m.control != nil && m.data != nil }
 
 // leave ends what is left of a worker's connections.

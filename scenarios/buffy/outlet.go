@@ -80,7 +80,7 @@ func queueAny(c *osc.Conn, item *osc.Item, numbered bool) error {
 	panic("unreachable: a blob may have any bytes")
 }
 
-// unsendable tells whether an error is the message's, and not the connection's.
+// unsendable reports whether an error is the message's, and not the connection's.
 func unsendable(err error) bool {
 	if err == nil {
 		return false
@@ -194,7 +194,7 @@ func (c *caller) call(ctx context.Context) (connection, error) {
 	}
 }
 
-// lived tells whether the last connection was more than another try.
+// lived reports whether the last connection was more than another try.
 func (c *caller) lived() bool { return c.calls == 1 || time.Since(c.made) > dialSlow }
 
 // outlet is where messages are sent to.

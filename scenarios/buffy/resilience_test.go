@@ -94,7 +94,8 @@ func (h *hand) link(next string, whole bool) {
 // ledBy starts a leader of two workers that the test plays.
 func ledBy(d *dagon, args ...string) (control, data, source string) {
 	control, data, source = free(d.t), free(d.t), free(d.t)
-	d.start(context.Background(), "double-divide", "l", append([]string{"-l", "--worker-count=2", "-c", control, "-d", data, "--source=" + source}, args...)...)
+	d.start(context.Background(), "double-divide", "l",
+		append([]string{"-l", "--worker-count=2", "-c", control, "-d", data, "--source=" + source}, args...)...)
 	return control, data, source
 }
 
@@ -414,7 +415,8 @@ func TestUnled(t *testing.T) {
 				s.say("/end", "s")
 			}
 			d.await("r", "/done")
-			if got := recorded(t, "received.txt"); got != strings.Repeat("cat 1, the 2\n", 2)+strings.Repeat("a 1, dog 1\n", 2) && strings.Count(got, "cat 1, the 2\n") != 2 || strings.Count(got, "\n") != 4 {
+			if got := recorded(t, "received.txt"); got != strings.Repeat("cat 1, the 2\n", 2)+strings.Repeat("a 1, dog 1\n", 2) &&
+				strings.Count(got, "cat 1, the 2\n") != 2 || strings.Count(got, "\n") != 4 {
 				t.Errorf("received %q", got)
 			}
 		})
@@ -544,7 +546,8 @@ func TestResets(t *testing.T) {
 				if which == "all at full speed" {
 					messages, rate = 100000, 0
 				}
-				d.start(ctx, "giles-sender", "s", "--buffy="+cables["buffy"][0].at(), fmt.Sprint("--messages=", messages), fmt.Sprint("--rate=", rate), "--at-least-once")
+				d.start(ctx, "giles-sender", "s", "--buffy="+cables["buffy"][0].at(), fmt.Sprint("--messages=", messages),
+					fmt.Sprint("--rate=", rate), "--at-least-once")
 				d.await("l", "/topology_ready")
 				d.send("s", "/start")
 				victims := cables[which]

@@ -113,7 +113,8 @@ func culprits(t *testing.T, model string, ops []history.Op, found *Finding) {
 func show(ops []history.Op) string {
 	var b strings.Builder
 	for _, op := range ops {
-		fmt.Fprintf(&b, "p%d %s %q -> %q %s [%d, %d] open=%v\n", op.Process, op.F, op.Value, op.Result, op.Outcome, op.Invoked, op.Completed, op.Open)
+		fmt.Fprintf(&b, "p%d %s %q -> %q %s [%d, %d] open=%v\n", op.Process, op.F, op.Value, op.Result, op.Outcome, op.Invoked,
+			op.Completed, op.Open)
 	}
 	return b.String()
 }
@@ -224,7 +225,8 @@ func TestWords(t *testing.T) {
 		{"cas", "cas-register", "0 write 1 - 0 10\n0 cas [5,2] false 20 30\n1 read - 1 40 50", history.Valid, ""},
 		{"lost element", "queue", "0 enqueue 1 - 0 10\n0 enqueue 2 - 20 30\n1 dequeue - 2 40 50", history.Invalid,
 			"dequeue of 2 by process 1 (0.040s–0.050s), which fits nowhere: in the longest order of the others the queue is [1, 2] then"},
-		{"taken by one of which nobody knows", "queue", "0 enqueue 1 - 0 10\n0 enqueue 2 - 20 30\n2 dequeue - - 20 30 info\n1 dequeue - 2 40 50", history.Valid, ""},
+		{"taken by one of which nobody knows", "queue", "0 enqueue 1 - 0 10\n0 enqueue 2 - 20 30\n" +
+			"2 dequeue - - 20 30 info\n1 dequeue - 2 40 50", history.Valid, ""},
 		{"held twice", "mutex", "0 acquire - - 0 10\n1 acquire - - 20 30", history.Invalid,
 			"acquire by process 1 (0.020s–0.030s), which fits nowhere: in the longest order of the others the mutex is held then"},
 		{"set", "set", "0 add 1 - 0 10\n1 read - [] 20 30", history.Invalid, "read of [] by process 1"},
@@ -311,7 +313,8 @@ func TestInitial(t *testing.T) {
 func TestLimits(t *testing.T) {
 	ops := sample{model: "queue", ops: 400, processes: 2}.draw(rand.New(rand.NewPCG(10, 11)))
 	for want, o := range map[string]Options{
-		"undecided: the history with its 400 operations: the search would take more than 0 MiB; use fewer clients a key": {MemoryLimit: 400*callSize + 8000},
+		"undecided: the history with its 400 operations: the search would take more than 0 MiB; " +
+			"use fewer clients a key": {MemoryLimit: 400*callSize + 8000},
 		"was not done after 1ns": {TimeLimit: 1},
 	} {
 		o.Model = "queue"

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/dagon-star/dagon-star/runtime/history"
+	"github.com/dagon-star/dagon-star/runtime/internal/allocated"
 )
 
 // explosive is a history that has no order, and of which porcupine needs more memory
@@ -71,7 +72,7 @@ func explode(t *testing.T, model, limit string) {
 	if found.Verdict != history.Unknown || !strings.Contains(found.Summary, fmt.Sprintf("more than %d MiB", mebibytes)) {
 		t.Errorf("%s: %s", found.Verdict, found.Summary)
 	}
-	if took > mebibytes {
+	if took > mebibytes && !allocated.Raced { // the detector takes memory of its own
 		t.Errorf("the process took %d MiB", took)
 	}
 	if took < mebibytes/4 {

@@ -230,7 +230,7 @@ func (c *checker) versions(k *keyed) {
 func (c *checker) lost(k *keyed) {
 	type change struct{ first, second int32 }
 	changes := map[string]change{}
-	see := func(r reading, version string) {
+	see := func(r reading, version, name string) {
 		if r.own {
 			return
 		}
@@ -249,15 +249,16 @@ func (c *checker) lost(k *keyed) {
 		case ch.first != r.txn && ch.second < 0:
 			changes[version] = change{ch.first, r.txn}
 			a, b := &c.txns[ch.first], &c.txns[r.txn]
-			story := fmt.Sprintf("%s and %s both read %s of %s, and then wrote it", a.who(), b.who(), value(version), value(k.name))
+			story := fmt.Sprintf("%s and %s both read %s of %s, and then wrote it", a.who(), b.who(), name, value(k.name))
 			c.note(lostUpdate, false, false, story, a, b)
 		}
 	}
 	for _, r := range k.lists {
-		see(r, versionOf(r.micro.list))
+		version := versionOf(r.micro.list)
+		see(r, version, version)
 	}
 	for _, r := range k.values {
-		see(r, value(r.micro.value))
+		see(r, r.micro.value, value(r.micro.value)) // a text may be "None"
 	}
 }
 

@@ -64,8 +64,9 @@ var (
 	internal     = anomaly{"internal", "a transaction does not see what itself read and wrote", RepeatableRead}
 	lostUpdate   = anomaly{"lost update", "two transactions changed the same version", RepeatableRead}
 	gSingle      = anomaly{"G-single", "a cycle with one read of what was then replaced: read skew", RepeatableRead}
-	nonadjacent  = anomaly{"G-nonadjacent", "a cycle with reads of what was then replaced, no two in a row: no snapshots have it", RepeatableRead}
-	g2           = anomaly{"G2-item", "a cycle with reads of what was then replaced: write skew", RepeatableRead}
+	nonadjacent  = anomaly{"G-nonadjacent", "a cycle with reads of what was then replaced, no two in a row: no " +
+		"snapshots have it", RepeatableRead}
+	g2 = anomaly{"G2-item", "a cycle with reads of what was then replaced: write skew", RepeatableRead}
 )
 
 // anomalies are all kinds, the worst first.
@@ -102,7 +103,7 @@ func Check(ops []history.Op, o Options) (*history.Result, error) {
 		o.Level = Serializable
 	}
 	if !slices.Contains(Levels(), o.Level) {
-		return nil, fmt.Errorf("there is no level %q: it is one of %v", o.Level, Levels())
+		return nil, fmt.Errorf("there is no level %q: it is one of %s", o.Level, strings.Trim(strings.ReplaceAll(fmt.Sprint(Levels()), " ", ", "), "[]"))
 	}
 	h, err := newHistory(ops)
 	if err != nil {

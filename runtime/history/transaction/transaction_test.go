@@ -52,29 +52,35 @@ func TestAnomalies(t *testing.T) {
 			did(0, 9, `[["append","x",1]]`), did(20, 30, `[["r","x",[1,1]]]`))},
 		{"incompatible", all, ": of x, ", numbered(
 			did(0, 9, `[["append","x",1]]`), did(0, 9, `[["append","x",2]]`), did(10, 19, `[["r","x",[1,2]]]`), did(10, 19, `[["r","x",[2,1]]]`))},
-		{"G0", all, "not read-uncommitted, as there is G0 (a cycle of writes): T0 by process 0 (0.000s–0.010s) wrote 1 to x, and T1 by process 1 (0.000s–0.010s) then 2; " +
+		{"G0", all, "not read-uncommitted, as there is G0 (a cycle of writes): T0 by process 0 (0.000s–0.010s) wrote 1 " +
+			"to x, and T1 by process 1 (0.000s–0.010s) then 2; " +
 			"T1 wrote 3 to y, and T0 then 4; so T0 came before itself", numbered(
 			did(0, 10, `[["append","x",1],["append","y",4]]`), did(0, 10, `[["append","x",2],["append","y",3]]`),
 			did(20, 30, `[["r","x",[1,2]],["r","y",[3,4]]]`))},
-		{"G1a", committed, "not read-committed, as there is G1a (a read of what a failed transaction wrote): T1 by process 1 (0.020s–0.030s) read 1 of x, which T0 by process 0 (0.000s–0.010s, failed) wrote", numbered(
+		{"G1a", committed, "not read-committed, as there is G1a (a read of what a failed transaction wrote): T1 by " +
+			"process 1 (0.020s–0.030s) read 1 of x, which T0 by process 0 (0.000s–0.010s, failed) wrote", numbered(
 			ended(history.Fail, 0, 10, `[["append","x",1]]`), did(20, 30, `[["r","x",[1]]]`))},
 		{"G1a of a register", committed, "G1a", numbered(
 			ended(history.Fail, 0, 10, `[["w","x",1]]`), did(20, 30, `[["r","x",1]]`))},
 		{"an unknown one was done", "", "", numbered(
 			ended(history.Info, 0, 10, `[["w","x",1]]`), did(20, 30, `[["r","x",1],["w","y",1]]`))},
-		{"G1b", committed, ": T1 by process 1 (0.000s–0.010s) read 1 of x, where T0 by process 0 (0.000s–0.010s) wrote more after it", numbered(
+		{"G1b", committed, ": T1 by process 1 (0.000s–0.010s) read 1 of x, where T0 by process 0 (0.000s–0.010s) " +
+			"wrote more after it", numbered(
 			did(0, 10, `[["append","x",1],["append","x",2]]`), did(0, 10, `[["r","x",[1]]]`))},
 		{"G1b of a register", committed, "G1b", numbered(
 			did(0, 10, `[["w","x",1],["w","x",2]]`), did(0, 10, `[["r","x",1]]`))},
-		{"G1c", committed, ": T0 by process 0 (0.000s–0.010s) wrote 1 to x, which T1 by process 1 (0.000s–0.010s) read; T1 wrote 2 to y, which T0 read; so T0 came before itself", numbered(
+		{"G1c", committed, ": T0 by process 0 (0.000s–0.010s) wrote 1 to x, which T1 by process 1 (0.000s–0.010s) " +
+			"read; T1 wrote 2 to y, which T0 read; so T0 came before itself", numbered(
 			did(0, 10, `[["append","x",1],["r","y",[2]]]`), did(0, 10, `[["append","y",2],["r","x",[1]]]`))},
 		{"internal", repeatable, ": T0 by process 0 (0.000s–0.010s) read [] of x, where it knew [1]", numbered(
 			did(0, 10, `[["append","x",1],["r","x",[]]]`))},
 		{"internal of a register", repeatable, "internal", numbered(
 			did(0, 10, `[["w","x",1],["r","x",null]]`))},
-		{"lost update", repeatable, ": T1 by process 1 (0.020s–0.030s) and T2 by process 2 (0.020s–0.030s) both read 1 of x, and then wrote it", numbered(
+		{"lost update", repeatable, ": T1 by process 1 (0.020s–0.030s) and T2 by process 2 (0.020s–0.030s) both read " +
+			"1 of x, and then wrote it", numbered(
 			did(0, 10, `[["w","x",1]]`), did(20, 30, `[["r","x",1],["w","x",2]]`), did(20, 30, `[["r","x",1],["w","x",3]]`))},
-		{"G-single", repeatable, ": T1 by process 1 (0.000s–0.010s) read [] of x, without 1, which T0 by process 0 (0.000s–0.010s) wrote; T0 wrote 2 to y, which T1 read; so T1 came before itself", numbered(
+		{"G-single", repeatable, ": T1 by process 1 (0.000s–0.010s) read [] of x, without 1, which T0 by process 0 " +
+			"(0.000s–0.010s) wrote; T0 wrote 2 to y, which T1 read; so T1 came before itself", numbered(
 			did(0, 10, `[["append","x",1],["append","y",2]]`), did(0, 10, `[["r","x",[]],["r","y",[2]]]`))},
 		{"G-single of registers", repeatable, "G-single", numbered(
 			did(0, 10, `[["w","x",1],["w","y",2]]`), did(0, 10, `[["r","x",null],["r","y",2]]`))},
@@ -87,7 +93,9 @@ func TestAnomalies(t *testing.T) {
 		{"two such reads, apart", repeatable, "G-nonadjacent", numbered(
 			did(0, 10, `[["r","x",[]],["r","b",[1]]]`), did(0, 10, `[["append","x",2],["append","p",1]]`),
 			did(0, 10, `[["r","p",[1]],["r","y",[]]]`), did(0, 10, `[["append","y",3],["append","b",1]]`))},
-		{"in time", "strict-serializable", "not strict-serializable, as there is G-single-realtime (a cycle with one read of what was then replaced: read skew): T1 by process 1 (0.020s–0.030s) read [] of x, without 1, which T0 by process 0 (0.000s–0.010s) wrote; T0 was complete before T1 began; so T1 came before itself", numbered(
+		{"in time", "strict-serializable", "not strict-serializable, as there is G-single-realtime (a cycle with one " +
+			"read of what was then replaced: read skew): T1 by process 1 (0.020s–0.030s) read [] of x, without 1, which " +
+			"T0 by process 0 (0.000s–0.010s) wrote; T0 was complete before T1 began; so T1 came before itself", numbered(
 			did(0, 10, `[["append","x",1]]`), did(20, 30, `[["r","x",[]]]`))},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -311,7 +319,8 @@ func show(ops []history.Op) string {
 // FuzzParse holds that no value makes the parser fail otherwise than with an error,
 // and that its lists are those of encoding/json.
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{`[["r","x",null]]`, `[["append","x",1],["r","y",[1,"a,]",{"b":[2]}]]]`, `[1,]`, `[[]`, `["\"]"]`, `[01]`, "[", "[]", `[",]`, `[ 1 ]`} {
+	for _, s := range []string{`[["r","x",null]]`, `[["append","x",1],["r","y",[1,"a,]",{"b":[2]}]]]`, `[1,]`, `[[]`, `["\"]"]`,
+		`[01]`, "[", "[]", `[",]`, `[ 1 ]`} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -374,5 +383,13 @@ func TestText(t *testing.T) {
 	}
 	if text := r.Text(history.TextOptions{}); len(text) > 4000 || !strings.Contains(text, "and so on, 492 steps; ") {
 		t.Errorf("%d bytes: %s", len(text), text)
+	}
+}
+
+// TestTextNone holds that a register which has the text None is not one that nobody wrote.
+func TestTextNone(t *testing.T) {
+	ops := numbered(did(1, 2, `[["r","x",null],["w","x",1]]`), did(3, 4, `[["w","x","None"]]`), did(5, 6, `[["r","x","None"],["w","x",2]]`))
+	if r, err := Check(ops, Options{}); err != nil || r.Verdict != history.Valid {
+		t.Errorf("%+v, %v", r, err)
 	}
 }

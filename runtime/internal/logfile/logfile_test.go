@@ -38,7 +38,8 @@ func TestCheck(t *testing.T) {
 			t.Fatal(err)
 		}
 		err = Check(path, written, 5)
-		if (err == nil) != (test.want == "") || err != nil && (!strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), path)) {
+		if (err == nil) != (test.want == "") || err != nil && (!strings.Contains(err.Error(), test.want) ||
+			!strings.Contains(err.Error(), path)) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

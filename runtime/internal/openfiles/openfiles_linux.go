@@ -1,4 +1,4 @@
-package process
+package openfiles
 
 import (
 	"errors"
@@ -8,10 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Files tells how many files this process has open, and how many it may have; false
+// Count returns how many files this process has open, and how many it may have; false
 // where that is not known. Go has raised the soft limit to the hard one when the
-// program began, and gives back what it was to every process that a Driver starts.
-func Files() (open, limit int, known bool) {
+// program began.
+func Count() (open, limit int, known bool) {
 	var l unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &l) != nil {
 		return 0, 0, false
@@ -22,7 +22,7 @@ func Files() (open, limit int, known bool) {
 		return int(fds.Size), limit, true
 	}
 	dir, err := os.Open("/proc/self/fd")
-	if errors.Is(err, unix.EMFILE) {
+	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
 		return limit, limit, true
 	}
 	if err != nil {

@@ -1,0 +1,40 @@
+package builtins_test
+
+import "testing"
+
+// TestOperations: operations are a sequence like any other, which can be printed,
+// compared and added.
+func TestOperations(t *testing.T) {
+	passes(t, `
+read = op("read", lambda: 5, key = "k")
+add = op("add", lambda: None, value = {"a": [1, "b"]})
+assert.eq([o.f for o in ops()], ["read", "add"])
+assert.eq([type(ops()), type(ops()[0]), len(ops()), bool(ops()), bool(ops("x"))], ["operations", "operation", 2, True, False])
+
+# Their text is that of a list, also within others, and short.
+text = 'operation(index = 0, process = 0, f = "read", value = 5, outcome = "ok")'
+assert.eq([str(read), str(ops("read"))], [text, "[" + text + "]"])
+assert.eq(str([ops("read")]), "[[" + text + "]]")
+print(ops(), [ops()], ops()[0])
+assert.true(len(str([ops()] * 100)) < 100 * 600)
+
+# They are equal to operations, and where they are asserted to be, to lists.
+assert.true(ops() == ops() and ops("read") != ops("add"))
+assert.eq(ops(), ops())
+assert.ne(ops(), ops("read"))
+assert.eq(ops(outcome = "info"), [])
+assert.eq([read], ops("read"))
+assert.ne(ops(), [])
+assert.fails(lambda: assert.eq(ops("read"), []), "operation.* != \\[\\]")
+assert.fails(lambda: ops() < ops(), "operations have no order: < is not defined")
+assert.fails(lambda: {ops(): 1}, "unhashable: operations")
+assert.fails(lambda: ops()[2], "out of range")
+assert.fails(lambda: ops() - ops(), "unknown binary op: operations - operations")
+assert.true(read in ops() and read not in ops("add") and 5 not in ops())
+assert.contains(ops(), add)
+
+# With lists they make lists.
+assert.eq([o.f for o in ops("add") + ops("read")], ["add", "read"])
+assert.eq([type(ops() + [1]), type([1] + ops()), ([1] + ops())[2], ops()[::-1][0]], ["list", "list", add, add])
+`)
+}
