@@ -129,7 +129,8 @@ func timed(b *testing.B, source, ini string) lap {
 			return starlark.None, nil
 		})
 	}
-	result, err := script.Run(b.Context(), script.Config{Source: []byte(source), Script: "pace.star", Topology: topology, RunsDir: filepath.Join(dir, "runs"),
+	result, err := script.Run(b.Context(), script.Config{
+		Source: []byte(source), Script: "pace.star", Topology: topology, RunsDir: filepath.Join(dir, "runs"),
 		Builtins: starlark.StringDict{"begin": call(func() { end = begin() }), "end": call(func() { took = end() })}})
 	if err != nil || result.Outcome != "passed" {
 		b.Fatal(result, err)
@@ -186,7 +187,8 @@ func texts(b *testing.B, n int) lap {
 	began := time.Now()
 	for i := range n {
 		at := time.Since(began).Seconds()
-		fmt.Fprintf(w, `{"seq":%d,"t":%.6f,"kind":"invoke","op":%d,"process":0,"client":"main","f":"write","key":"x","value":%[3]d}`+"\n", 2*i, at, i)
+		fmt.Fprintf(w, `{"seq":%d,"t":%.6f,"kind":"invoke","op":%d,"process":0,"client":"main","f":"write","key":"x","value":%[3]d}`+
+			"\n", 2*i, at, i)
 		fmt.Fprintf(w, `{"seq":%d,"t":%.6f,"kind":"completed","op":%d,"outcome":"ok"}`+"\n", 2*i+1, at, i)
 	}
 	if err := w.Flush(); err != nil {
