@@ -26,7 +26,7 @@ func Set(all, read Elements, o SetOptions) *Result {
 	}
 	read, wasRead := lastRead(read)
 	if !wasRead {
-		r.Summary = "no read is ok"
+		r.Summary = "no read is OK"
 		return r.judge(false)
 	}
 	c := compare(attempted(all, not("read")), read)
