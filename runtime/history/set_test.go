@@ -412,8 +412,10 @@ func TestTextOfOperations(t *testing.T) {
 		{Set(ops[:1], List{`"m0"`, `"m0"`}, SetOptions{Once: true}), `1 of 2 elements read is duplicated: "m0" (number 2)`},
 		{Set(ops[7:8], List{`"m7"`}, SetOptions{}), `nothing was acknowledged; 1 recovered: "m7" (client 1, attempted at 0.007000s)`},
 		{Set(ops, ops, SetOptions{}), "no read is ok"},
-		{Unique(Ops{{Outcome: OK, Result: "1", Process: 4}, {Outcome: OK, Result: `"1"`, Process: 5, Node: "gen", Completed: 2500 * time.Millisecond}}),
-			`1 of 2 elements is a duplicate: "1" (process 5 of gen, given out at 2.500000s, while pause(recv), net.delay(a, b), c and 2 more were in force, and before it process 4, given out at 0.000000s)`},
+		{Unique(Ops{{Outcome: OK, Result: "1", Process: 4}, {Outcome: OK, Result: `"1"`, Process: 5, Node: "gen",
+			Completed: 2500 * time.Millisecond}}),
+			`1 of 2 elements is a duplicate: "1" (process 5 of gen, given out at 2.500000s, while pause(recv), net.delay(a, ` +
+				`b), c and 2 more were in force, and before it process 4, given out at 0.000000s)`},
 	} {
 		if got := c.r.Text(options); got != c.want || len(got) > 2000 {
 			t.Errorf("\n got %s\nwant %s", got, c.want)

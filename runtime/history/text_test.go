@@ -41,30 +41,53 @@ func TestTextOfReads(t *testing.T) {
 		r    *Result
 		want string
 	}{
-		{Counter(counter, CounterOptions{}), `3 of 4 reads are out of bounds; 1 too low: "1" (client c1, read where 2 to 5 was possible at 0.021000s); 1 too high: "6" (client c1, read where 5 was possible at 0.041000s); 1 no number: "six" (client c1, read where 5 was possible at 0.043000s)`},
-		{Counter(counter[:4], CounterOptions{Start: 1}), `1 of 2 reads is out of bounds; 1 too low: "1" (client c1, read where 3 to 6 was possible at 0.021000s)`},
+		{Counter(counter, CounterOptions{}), `3 of 4 reads are out of bounds; 1 too low: "1" (client c1, read where 2 to ` +
+			`5 was possible at 0.021000s); 1 too high: "6" (client c1, read where 5 was possible at 0.041000s); 1 no ` +
+			`number: "six" (client c1, read where 5 was possible at 0.043000s)`},
+		{Counter(counter[:4], CounterOptions{Start: 1}), `1 of 2 reads is out of bounds; 1 too low: "1" (client c1, read ` +
+			`where 3 to 6 was possible at 0.021000s)`},
 		{Counter(append(counter[:2:2], counter[3]), CounterOptions{}), `1 read is within bounds`},
 		{Counter(counter[:2], CounterOptions{}), `no read is OK`},
 		{Counter(counter[3:4], CounterOptions{Start: 5}), `no addition is OK`},
 		{Counter(Ops{did(0, "add", "1.5", None, 0, 1)}, CounterOptions{}), `"1.5" was added, which is no whole number`},
-		{Counter(append(Plain("add", []Value{"9223372036854775807", "1"}, 0), counter[2]), CounterOptions{}), `what was added is too large for 64 bits`},
-		{Counter(append(Plain("add", []Value{"1", "2"}, 0), Plain("read", []Value{"3", "4"}, 1)...), CounterOptions{}), `1 of 2 reads is out of bounds; 1 too high: "4" (number 2, read where 3 was possible)`},
-		{Bank(bank, BankOptions{}), `4 of 5 reads are not of a sound bank; 2 wrong total: 95, 99.9; first wrong total "95" (client c1, read instead of 100 at 0.003000s); 1 negative: "-5" (client c1, read of account 2 at 0.005000s); 1 no balance: "null" (client c1, read of account b at 0.007000s)`},
+		{Counter(append(Plain("add", []Value{"9223372036854775807", "1"}, 0), counter[2]), CounterOptions{}),
+			`what was added is too large for 64 bits`},
+		{Counter(append(Plain("add", []Value{"1", "2"}, 0), Plain("read", []Value{"3", "4"}, 1)...), CounterOptions{}),
+			`1 of 2 reads is out of bounds; 1 too high: "4" (number 2, read where 3 was possible)`},
+		{Bank(bank, BankOptions{}), `4 of 5 reads are not of a sound bank; 2 wrong total: 95, 99.9; first wrong total ` +
+			`"95" (client c1, read instead of 100 at 0.003000s); 1 negative: "-5" (client c1, read of account 2 at ` +
+			`0.005000s); 1 no balance: "null" (client c1, read of account b at 0.007000s)`},
 		{Bank(bank[:1], BankOptions{Total: "100"}), `1 read sums to 100`},
 		{Bank(append(Ops{{F: "transfer", Outcome: Fail}}, bank[:1]...), BankOptions{}), `of 1 transfer none is OK`},
 		{Bank(bank, BankOptions{Total: `"all"`}), `the total is "all", which is no number`},
-		{Bank(Plain("read", []Value{"[1,2]", "[3,1]"}, 0), BankOptions{}), `1 of 2 reads is not of a sound bank; 1 wrong total: "4" (number 2, read instead of 3)`},
-		{SetFull(set, SetFullOptions{}), `1 of 4 elements is lost: "1" (client c1, last read at 0.041000s); 2 stale: 2–3; first stale "2" (client c1, missing for 0.001000s in a read begun at 0.021000s); 1 duplicated: "2" (client c1, read at 0.041000s); 1 never read: "4" (client c0, acknowledged at 0.061000s)`},
-		{SetFull(set[1:], SetFullOptions{Linearizable: true}), `3 elements read are unexpected: 1; first "1" (client c1, read at 0.022000s); 2 stale: 2–3; first stale "2" (client c1, missing for 0.001000s in a read begun at 0.021000s); 1 duplicated: "2" (client c1, read at 0.041000s); 1 never read: "4" (client c0, acknowledged at 0.061000s)`},
-		{SetFull(set[:5], SetFullOptions{}), `1 of 4 elements is lost: "2" (client c0, acknowledged at 0.020000s); 2 never read: 3–4; first never read "3" (client c0, acknowledged at 0.031000s)`},
-		{SetFull(append(set[:7:7], did(1, "read", None, "[1,2,3]", 50, 51)), SetFullOptions{}), `3 of 4 elements were read and stayed, half within 0.001000s, 99% within 0.001000s, all within 0.001000s; 2 stale: 2–3; first stale "2" (client c1, missing for 0.001000s in a read begun at 0.021000s); 1 duplicated: "2" (client c1, read at 0.041000s); 1 never read: "4" (client c0, acknowledged at 0.061000s)`},
-		{SetFull(append(set[:7:7], did(1, "read", None, "[1,2,3]", 50, 51)), SetFullOptions{Linearizable: true}), `2 of 4 elements are stale: 2–3; first "2" (client c1, missing for 0.001000s in a read begun at 0.021000s); 1 duplicated: "2" (client c1, read at 0.041000s); 1 never read: "4" (client c0, acknowledged at 0.061000s)`},
+		{Bank(Plain("read", []Value{"[1,2]", "[3,1]"}, 0), BankOptions{}),
+			`1 of 2 reads is not of a sound bank; 1 wrong total: "4" (number 2, read instead of 3)`},
+		{SetFull(set, SetFullOptions{}), `1 of 4 elements is lost: "1" (client c1, last read at 0.041000s); 2 stale: ` +
+			`2–3; first stale "2" (client c1, missing for 0.001000s in a read begun at 0.021000s); 1 duplicated: "2" ` +
+			`(client c1, read at 0.041000s); 1 never read: "4" (client c0, acknowledged at 0.061000s)`},
+		{SetFull(set[1:], SetFullOptions{Linearizable: true}), `3 elements read are unexpected: 1; first "1" (client c1, ` +
+			`read at 0.022000s); 2 stale: 2–3; first stale "2" (client c1, missing for 0.001000s in a read begun at ` +
+			`0.021000s); 1 duplicated: "2" (client c1, read at 0.041000s); 1 never read: "4" (client c0, acknowledged at 0.061000s)`},
+		{SetFull(set[:5], SetFullOptions{}), `1 of 4 elements is lost: "2" (client c0, acknowledged at 0.020000s); 2 ` +
+			`never read: 3–4; first never read "3" (client c0, acknowledged at 0.031000s)`},
+		{SetFull(append(set[:7:7], did(1, "read", None, "[1,2,3]", 50, 51)), SetFullOptions{}),
+			`3 of 4 elements were read and stayed, half within 0.001000s, 99% within 0.001000s, all within 0.001000s; 2 ` +
+				`stale: 2–3; first stale "2" (client c1, missing for 0.001000s in a read begun at 0.021000s); 1 duplicated: ` +
+				`"2" (client c1, read at 0.041000s); 1 never read: "4" (client c0, acknowledged at 0.061000s)`},
+		{SetFull(append(set[:7:7], did(1, "read", None, "[1,2,3]", 50, 51)), SetFullOptions{Linearizable: true}),
+			`2 of 4 elements are stale: 2–3; first "2" (client c1, missing for 0.001000s in a read begun at 0.021000s); 1 ` +
+				`duplicated: "2" (client c1, read at 0.041000s); 1 never read: "4" (client c0, acknowledged at 0.061000s)`},
 		{SetFull(set[:3], SetFullOptions{}), `no read is ok`},
-		{SetFull(append(Ops{{F: "add", Value: "9", Outcome: Fail}}, did(1, "read", None, "[9]", 1, 2)), SetFullOptions{}), `1 element read is of an attempt that failed: "9" (client c1, read at 0.002000s)`},
-		{Sessions(Ops{{F: "write", Value: "9", Outcome: Fail}, did(1, "read", None, "9", 1, 2)}), `1 of 1 read is not of a session; 1 failed but read: "9" (client c1, read at 0.002000s)`},
-		{Sessions(sessions), `3 of 5 reads are not of a session; 1 against read your writes: "1" (client c0, read after "2" at 0.009000s); 1 against monotonic writes: "1" (client c1, read after "2" at 0.007000s); 1 unexpected: "7" (client c2, read at 0.013000s)`},
+		{SetFull(append(Ops{{F: "add", Value: "9", Outcome: Fail}}, did(1, "read", None, "[9]", 1, 2)), SetFullOptions{}),
+			`1 element read is of an attempt that failed: "9" (client c1, read at 0.002000s)`},
+		{Sessions(Ops{{F: "write", Value: "9", Outcome: Fail}, did(1, "read", None, "9", 1, 2)}),
+			`1 of 1 read is not of a session; 1 failed but read: "9" (client c1, read at 0.002000s)`},
+		{Sessions(sessions), `3 of 5 reads are not of a session; 1 against read your writes: "1" (client c0, read after ` +
+			`"2" at 0.009000s); 1 against monotonic writes: "1" (client c1, read after "2" at 0.007000s); 1 unexpected: "7" ` +
+			`(client c2, read at 0.013000s)`},
 		{Sessions(sessions[:3]), `no process has read a value after it had read or written`},
-		{Sessions(forth), `2 of 4 reads are not of a session; 2 against monotonic reads: "1", "null"; first against monotonic reads "1" (client c0, read after "2" at 0.005000s)`},
+		{Sessions(forth), `2 of 4 reads are not of a session; 2 against monotonic reads: "1", "null"; first against ` +
+			`monotonic reads "1" (client c0, read after "2" at 0.005000s)`},
 		{Sessions(forth[:2]), `2 reads keep to the order of sessions`},
 		{Sessions(Ops{did(0, "write", "1", None, 0, 1), did(0, "write", "1", None, 2, 3), did(0, "read", None, "1", 4, 5)}),
 			`no process has read a value after it had read or written; 1 ambiguous: "1" (client c0, read at 0.005000s)`},
