@@ -99,7 +99,7 @@ func Counter(ops Ops, o CounterOptions) *Result {
 	r.Summary = fmt.Sprintf("%s of %s %s out of bounds", thousands(n), counted(reads, "read"), plural(n, "is", "are"))
 	switch {
 	case reads == 0:
-		r.Summary = "no read is OK"
+		r.Summary = "no read is ok"
 	case n == 0 && !acked:
 		r.Summary = "no addition is OK"
 	case n == 0:

@@ -66,7 +66,7 @@ func Sessions(ops Ops) *Result {
 	switch {
 	case bad > 0:
 	case g.reads == 0:
-		r.Summary = "no read is OK"
+		r.Summary = "no read is ok"
 	case g.compared == 0:
 		r.Summary = "no process has read a value after it had read or written"
 	default:

@@ -26,7 +26,7 @@ func Set(all, read Elements, o SetOptions) *Result {
 	}
 	read, wasRead := lastRead(read)
 	if !wasRead {
-		r.Summary = "no read is OK"
+		r.Summary = "no read is ok"
 		return r.judge(false)
 	}
 	c := compare(attempted(all, not("read")), read)

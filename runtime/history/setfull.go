@@ -34,7 +34,7 @@ func SetFull(ops Ops, o SetFullOptions) *Result {
 		}
 	}
 	if len(reads) == 0 {
-		r.Summary = "no read is OK"
+		r.Summary = "no read is ok"
 		return r.judge(false)
 	}
 	slices.SortStableFunc(reads, func(a, b *Op) int { return cmp.Compare(a.Invoked, b.Invoked) })

@@ -47,7 +47,7 @@ func TestTextOfReads(t *testing.T) {
 		{Counter(counter[:4], CounterOptions{Start: 1}), `1 of 2 reads is out of bounds; 1 too low: "1" (client c1, read ` +
 			`where 3 to 6 was possible at 0.021000s)`},
 		{Counter(append(counter[:2:2], counter[3]), CounterOptions{}), `1 read is within bounds`},
-		{Counter(counter[:2], CounterOptions{}), `no read is OK`},
+		{Counter(counter[:2], CounterOptions{}), `no read is ok`},
 		{Counter(counter[3:4], CounterOptions{Start: 5}), `no addition is OK`},
 		{Counter(Ops{did(0, "add", "1.5", None, 0, 1)}, CounterOptions{}), `"1.5" was added, which is no whole number`},
 		{Counter(append(Plain("add", []Value{"9223372036854775807", "1"}, 0), counter[2]), CounterOptions{}),
