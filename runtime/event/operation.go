@@ -1,6 +1,7 @@
 package event
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -71,12 +72,17 @@ func (w *fields) json(name string, v JSON) {
 	if v == "" {
 		return
 	}
-	if !isPlainValue(v) && !json.Valid([]byte(v)) {
+	w.name(name)
+	if isPlainValue(v) {
+		w.dst = append(w.dst, v...)
+		return
+	}
+	var compact bytes.Buffer // a line has no other line in it
+	if err := json.Compact(&compact, []byte(v)); err != nil {
 		w.err = fmt.Errorf("event: %s is no JSON: %.40q", name, string(v))
 		return
 	}
-	w.name(name)
-	w.dst = append(w.dst, v...)
+	w.dst = append(w.dst, compact.Bytes()...)
 }
 
 func (w *fields) end(at float64) ([]byte, error) {

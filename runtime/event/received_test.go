@@ -136,6 +136,7 @@ func FuzzOperation(f *testing.F) {
 	f.Add(-1, 1<<40, "c\xff", "\u2028<&>", "", `{"a":[1,null]}`, "", 0.0)
 	f.Add(7, 0, "", "", "012", `"\""`, "\x00", 1e300)
 	f.Add(7, 0, "", "", "-0", "1 2", "", 1e-9)
+	f.Add(7, 0, "", "", "1\n", "[1,\n 2]", "", 1e-9)
 	f.Fuzz(func(t *testing.T, op, process int, client, name, key, value, why string, at float64) {
 		for _, d := range []event.Detail{
 			event.Invoke{Op: op, Process: process, Client: client, F: name, Key: event.JSON(key), Value: event.JSON(value), At: at},
