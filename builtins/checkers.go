@@ -257,7 +257,7 @@ func (c *call) toCompare(name string) (history.Elements, error) {
 	case nil:
 		return nil, nil
 	case opList:
-		return history.Ops(v), nil
+		return history.Ops(v), c.oneKey(name, history.Ops(v))
 	case recordList:
 		return c.compares(v), nil
 	case starlark.Iterable:
@@ -304,6 +304,21 @@ func (c *call) listed(name string, of starlark.Iterable) (history.Elements, erro
 		return list, nil
 	}
 	return nil, c.wrong(name, "has operations or records among other values, want all of a kind")
+}
+
+// oneKey returns why a checker that knows no keys cannot be given operations, or nil: what
+// belongs to one key would be looked for at another.
+func (c *call) oneKey(name string, ops history.Ops) error {
+	if !slices.Contains([]string{"check_set", "check_set_full", "check_queue"}, c.name) {
+		return nil
+	}
+	for i := range ops {
+		if ops[i].Key != ops[0].Key {
+			return c.wrong(name, "it has operations on the keys %q and %q, want those of one, as of ops(key=…)",
+				ops[0].Key.Text(), ops[i].Key.Text())
+		}
+	}
+	return nil
 }
 
 // history is an argument that is operations.

@@ -14,17 +14,22 @@ type SetOptions struct {
 // it, and nothing else but what nobody knows the outcome of. The attempts are
 // operations or a plain list. Of operations those called "read" are none; read is
 // what the set has, as a list, or operations, of which the last that is OK, and not
-// called "add", returned it; nil means the attempts.
+// called "add", returned it; nil means those called "read" of the attempts.
 //
 // The groups are "lost", "unexpected", "failed but read", "duplicated", and, as a note,
 // "recovered": attempts with outcome Info that were read. It is Unknown where nothing
 // was acknowledged, or nothing read, and nothing is wrong.
 func Set(all, read Elements, o SetOptions) *Result {
 	r := &Result{Checker: "check_set"}
-	if read == nil {
+	among := read == nil
+	if among {
 		read = all
 	}
-	read, wasRead := lastRead(read)
+	reads := not("add")
+	if among {
+		reads = called("read")
+	}
+	read, wasRead := lastRead(read, reads)
 	if !wasRead {
 		r.Summary = "no read is ok"
 		return r.judge(false)
@@ -35,15 +40,16 @@ func Set(all, read Elements, o SetOptions) *Result {
 	return r.judge(c.acknowledged() > 0)
 }
 
-// lastRead is what the last read came back with; ok is false where none did.
-func lastRead(read Elements) (list Elements, ok bool) {
+// lastRead is what the last of the operations that are reads came back with; ok is false
+// where none did.
+func lastRead(read Elements, reads func(*Op) bool) (list Elements, ok bool) {
 	ops, isOps := read.(Ops)
 	if !isOps {
 		return read, true
 	}
 	var last *Op // of two that began at the same time, the one that is told later
 	for i := range ops {
-		if o := &ops[i]; o.Outcome == OK && o.F != "add" && (last == nil || o.Invoked >= last.Invoked) {
+		if o := &ops[i]; o.Outcome == OK && reads(o) && (last == nil || o.Invoked >= last.Invoked) {
 			last = o
 		}
 	}

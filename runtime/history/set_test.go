@@ -500,3 +500,12 @@ func TestLastRead(t *testing.T) {
 		}
 	}
 }
+
+// TestReadsAmong: where the reads are among the attempts they are those called so, whatever
+// the attempts are called.
+func TestReadsAmong(t *testing.T) {
+	ops := Ops{{F: "read", Outcome: OK, Result: "[]", Invoked: 1}, {F: "insert", Outcome: OK, Value: "1", Invoked: 2}}
+	if r := Set(ops, nil, SetOptions{}); r.Verdict != Invalid {
+		t.Errorf("%s: %s", r.Verdict, r.Summary)
+	}
+}
