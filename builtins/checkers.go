@@ -295,7 +295,7 @@ func (c *call) listed(name string, of starlark.Iterable) (history.Elements, erro
 	switch n {
 	case len(ops):
 		if n > 0 {
-			return ops, nil
+			return ops, c.oneKey(name, ops)
 		}
 		return list, nil
 	case len(records):

@@ -38,3 +38,18 @@ assert.eq([o.f for o in ops("add") + ops("read")], ["add", "read"])
 assert.eq([type(ops() + [1]), type([1] + ops()), ([1] + ops())[2], ops()[::-1][0]], ["list", "list", add, add])
 `)
 }
+
+// TestOneKey: a checker that knows no keys is given the operations of one, as they are or
+// in a list.
+func TestOneKey(t *testing.T) {
+	passes(t, `
+op("add", lambda: None, value = 1, key = "a")
+op("add", lambda: None, value = 2, key = "b")
+op("read", lambda: [1], key = "a")
+for given in [ops(), list(ops())]:
+    for check_of in [check_set, check_set_full, check_queue]:
+        assert.fails(lambda: check_of(given), 'operations on the keys "a" and "b", want those of one')
+check_set(ops(key = "a"))
+check_set([o for o in ops() if o.key == "a"])
+`)
+}
