@@ -134,7 +134,7 @@ func (b *Birth) Settle(err error) {
 	}
 	n.token, n.process, n.port, n.gone, n.options, n.env = b.token, b.process, b.port, make(chan struct{}), b.options, b.env
 	n.showsToken = n.Spec.Component != "" && len(n.Spec.Wrapper) == 0 // a wrapper may keep the environment back
-	n.blows, n.endedBefore = nil, false
+	n.blows, n.endedBefore, n.stopped = nil, false, nil
 	n.prober = b.prober
 	if b.port != nil {
 		m.Journal.Append(n.Name, event.Listening{Address: b.home.String()})
