@@ -165,7 +165,7 @@ func checkLinearizable(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	var o linearization.Options
+	o := linearization.Options{Within: c.host.run.Within}
 	if o.Model, err = c.text("model", "register"); err != nil {
 		return nil, err
 	}
