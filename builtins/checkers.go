@@ -157,7 +157,15 @@ func checkSequence(c *call) (starlark.Value, error) {
 	if received == nil {
 		sent, received = nil, sent
 	}
-	return c.checked(history.Sequence(sent, received, history.SequenceOptions{Gaps: c.truth("gaps"), Duplicates: c.truth("duplicates")}))
+	var r *history.Result
+	err = c.task.While(func(context.Context) error {
+		r = history.Sequence(sent, received, history.SequenceOptions{Gaps: c.truth("gaps"), Duplicates: c.truth("duplicates")})
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c.checked(r)
 }
 
 func checkLinearizable(c *call) (starlark.Value, error) {

@@ -24,6 +24,7 @@ type matching struct {
 	element  []int32     // of each position, -1 for an end
 	sender   []int32     // of each position
 	sure     []bool      // of each position: it was acknowledged
+	sures    []int32     // how many are before each position
 	nextSure []int32     // of each position, the first from there on that is sure, or the end
 	tail     [][2]uint64 // of each position, a hash of all from there on; alike senders have the same
 
@@ -68,6 +69,8 @@ type frame struct {
 const (
 	anyUnsure = -1 // what is not sure, before next
 	again     = -2 // what had brought the element before
+
+	passedOver = -3 // what has no move: that came too late
 )
 
 // newMatching makes a matching of attempts, with the element, counted from 0, and the sender
@@ -97,8 +100,15 @@ func newMatching(element, sender []int32, senders int, sure func(n int) bool, go
 		m.attempt[at], m.element[at], m.sender[at], m.sure[at] = int32(n), e, sender[n], sure(n)
 		m.first[e+1]++
 	}
+	m.sures = make([]int32, length)
 	for s, end := range m.next {
 		m.attempt[end], m.element[end], m.sender[end] = -1, -1, int32(s)
+	}
+	for at := range length - 1 {
+		m.sures[at+1] = m.sures[at]
+		if m.sure[at] {
+			m.sures[at+1]++
+		}
 	}
 	for at := length - 1; at >= 0; at-- {
 		m.nextSure[at] = at
@@ -232,17 +242,22 @@ func (m *matching) soonest(i int, at int32) int32 {
 	if e < 0 {
 		return math.MaxInt32
 	}
+	times := m.timesOf(e)
+	if n := sort.Search(len(times), func(n int) bool { return int(times[n]) > i }); n < len(times) {
+		return times[n]
+	}
+	return math.MaxInt32
+}
+
+// timesOf are the times when an element was received.
+func (m *matching) timesOf(e int32) []int32 {
 	if m.times == nil {
 		m.times = make([][]int32, len(m.first))
 		for i, r := range m.received {
 			m.times[r.element] = append(m.times[r.element], int32(i))
 		}
 	}
-	times := m.times[e]
-	if n := sort.Search(len(times), func(n int) bool { return int(times[n]) > i }); n < len(times) {
-		return times[n]
-	}
-	return math.MaxInt32
+	return m.times[e]
 }
 
 // do does a move, and returns what undoes it.
@@ -352,6 +367,44 @@ func (m *matching) explain(from int, stepsBack *int) (moves []int32, decided boo
 	return moves, decided
 }
 
+// How many moves that pass over attempts are tried where none is right, and how much more has
+// to be right after one that makes one more wrong.
+const (
+	mostTried    = 8
+	reachOfWrong = 20
+)
+
+// leastWrong is the move for what was received at i, where none is right: the one after which
+// the most is, for what it makes wrong.
+func (m *matching) leastWrong(i int, steps *int) int32 {
+	o := m.SequenceOptions
+	m.Gaps, m.moves = true, m.moves[:0]
+	m.options(i)
+	m.SequenceOptions = o
+	moves := slices.Clone(m.moves)
+	slices.SortStableFunc(moves, func(a, b int32) int {
+		return cmp.Compare(a-m.next[m.sender[a]], b-m.next[m.sender[b]])
+	})
+	moves = append(moves[:min(len(moves), mostTried)], passedOver)
+	if m.received[i].again {
+		moves = append(moves, again)
+	}
+	best, most := int32(passedOver), math.MinInt
+	for _, move := range moves {
+		was := m.do(i, move)
+		after, _ := m.explain(i+1, steps)
+		m.undo(i, move, was)
+		wrong := 1
+		if move >= 0 {
+			wrong += int(max(0, m.sures[move]-m.sures[was]))
+		}
+		if score := len(after) - reachOfWrong*wrong; score > most {
+			best, most = move, score
+		}
+	}
+	return best
+}
+
 // assignment is what has brought what was received.
 type assignment struct {
 	m      *matching
@@ -410,8 +463,8 @@ func (a *assignment) pass() {
 	a.came = append(a.came, -1)
 }
 
-// finish has what was passed over be brought by what would have been too late: what was not
-// done, is sure, and was passed over too.
+// finish has what was passed over be brought by an attempt that was not done; without
+// one, the first of an element by the one that has brought another later.
 func (a *assignment) finish() {
 	if len(a.passed) == 0 {
 		return
@@ -420,12 +473,30 @@ func (a *assignment) finish() {
 	for _, n := range a.came {
 		done[n] = true
 	}
+	m, left := a.m, map[int32][]int32{} // of each element, attempts of which some are not done, those that are sure first
 	for _, i := range a.passed {
-		e := a.m.received[i].element
-		for _, at := range a.m.groups[a.m.first[e]:a.m.first[e+1]] {
-			if n := a.m.attempt[at]; a.m.sure[at] && !done[n] {
-				a.came[i], done[n] = n, true
-				break
+		e := m.received[i].element
+		tries, ok := left[e]
+		if !ok {
+			group := m.groups[m.first[e]:m.first[e+1]]
+			for _, sure := range []bool{true, false} {
+				for _, at := range group {
+					if m.sure[at] == sure {
+						tries = append(tries, m.attempt[at])
+					}
+				}
+			}
+		}
+		for len(tries) > 0 && done[tries[0]] {
+			tries = tries[1:]
+		}
+		if left[e] = tries; len(tries) > 0 {
+			a.came[i], done[tries[0]] = tries[0], true
+			continue
+		}
+		for _, later := range m.timesOf(e) {
+			if a.came[i] < 0 && !m.received[i].again && a.came[later] >= 0 {
+				a.came[i], a.came[later] = a.came[later], -1
 			}
 		}
 	}

@@ -35,7 +35,7 @@ func Sequence(sent, received Elements, o SequenceOptions) *Result {
 	if sent == nil {
 		s = numberedSequence(got)
 	} else {
-		s = sentSequence(attempted(sent, not()), got, o)
+		s = sentSequence(inTime(attempted(sent, not())), got, o)
 	}
 	unordered, missing, outstanding := s.follow()
 	r.add(Group{Name: "unexpected", Bad: true, Points: points(got, s.unexpected)})
@@ -56,6 +56,10 @@ func Sequence(sent, received Elements, o SequenceOptions) *Result {
 	}
 	r.sumUp(func(g Group) string {
 		n := len(g.Points)
+		if s.atMost && g.Name != "unexpected" && g.Name != "failed but received" {
+			return fmt.Sprintf("what was sent is not in sequence: %s %s of %s received, if not fewer", thousands(n), g.Name,
+				counted(got.Len(), "element"))
+		}
 		if g.Name == "left out" && sent == nil {
 			return fmt.Sprintf("%s in %s received", counted(n, "gap"), counted(got.Len(), "element"))
 		}
@@ -89,6 +93,15 @@ func Sequence(sent, received Elements, o SequenceOptions) *Result {
 	return r.judge(s.seen > 0 && !s.undecided)
 }
 
+// inTime sorts attempts by when they were invoked: operations of several lists, and those of
+// a node that told of them late, may be in another order.
+func inTime(e Elements) Elements {
+	if ops, ok := e.(attempts); ok {
+		slices.SortStableFunc(ops, func(a, b *Op) int { return cmp.Compare(a.Invoked, b.Invoked) })
+	}
+	return e
+}
+
 // sequence is what was received of what was sent. What was sent has numbers from 0,
 // those of a sender in its order.
 type sequence struct {
@@ -103,6 +116,7 @@ type sequence struct {
 	gaps       []Point // what was left out, where nothing tells what was sent
 	seen       int     // how many of what was received were acknowledged
 	undecided  bool    // what it is that was received is not known
+	atMost     bool    // no more is wrong than what is told
 }
 
 // follow goes through what was received. Unordered are places in it, leftOut and
@@ -161,8 +175,11 @@ func sentSequence(sent, got Elements, o SequenceOptions) *sequence {
 	}
 	// An element is told by the first attempt at it. Of that there are how many others that
 	// did not fail, the last of these, and how often it was received.
-	element, tries, last := make([]int32, sent.Len()), make([]int32, sent.Len()), make([]int32, sent.Len())
-	times, acked := make([]int32, sent.Len()), make([]bool, sent.Len())
+	type tally struct {
+		tries, last, times int32
+		acked              bool
+	}
+	element, of := make([]int32, sent.Len()), make([]tally, sent.Len())
 	isRepeated, isTooOften := false, false
 	known := newIndex(sent)
 	known.find(sent, func(i int, x *slot) {
@@ -175,10 +192,11 @@ func sentSequence(sent, got Elements, o SequenceOptions) *sequence {
 			element[i] = -1
 			return
 		}
-		tries[first]++
-		last[first] = int32(i)
-		acked[first] = acked[first] || s.sure(i)
-		isRepeated = isRepeated || tries[first] > 1
+		t := &of[first]
+		t.tries++
+		t.last = int32(i)
+		t.acked = t.acked || ops == nil || ops[i].Outcome == OK
+		isRepeated = isRepeated || t.tries > 1
 	})
 	var all []received
 	known.find(got, func(i int, x *slot) {
@@ -188,22 +206,23 @@ func sentSequence(sent, got Elements, o SequenceOptions) *sequence {
 			return
 		}
 		first := int32(x.at - 1)
-		if tries[first] == 0 {
+		t := &of[first]
+		if t.tries == 0 {
 			s.refused = append(s.refused, i)
 			return
 		}
-		times[first]++
-		isTooOften = isTooOften || times[first] > tries[first]
-		if acked[first] {
+		t.times++
+		isTooOften = isTooOften || t.times > t.tries
+		if t.acked {
 			s.seen++
 		}
 		switch {
 		case isRepeated:
-			all = append(all, received{i, first, times[first] > 1})
-		case times[first] > 1:
+			all = append(all, received{i, first, t.times > 1})
+		case t.times > 1:
 			s.duplicated = append(s.duplicated, i)
 		default:
-			s.came[i] = int(last[first])
+			s.came[i] = int(t.last)
 		}
 	})
 	if isRepeated {
@@ -212,47 +231,50 @@ func sentSequence(sent, got Elements, o SequenceOptions) *sequence {
 	return s
 }
 
-// How many steps back a search may take for what explains what was received, and for what
-// explains the most of it where nothing does.
+// How many steps back a search may take for an assignment that is allowed; for one that
+// needs less to be allowed; and for what of a wrong history is right.
 const (
 	mostStepsBack = 1 << 20
-	fewStepsBack  = 1 << 17
+	fewStepsBack  = 1 << 16
 )
 
-// match assigns what was received to attempts of which several are of one element. Where no
-// assignment is allowed, it takes the one that needs the fewest of these to be allowed:
-// duplicates, gaps, both, and that some come out of order. An element that was received
-// too often is a duplicate whatever else is.
+// match assigns what was received to attempts of which several are of one element: so that
+// as little as can be has to be allowed. Where an element was received too often, or no
+// assignment is allowed, it is one of which little is wrong.
 func (s *sequence) match(m *matching, o SequenceOptions, isTooOften bool) {
-	all := len(m.received)
 	a := newAssignment(m)
-	if !isTooOften || o.Duplicates {
-		m.SequenceOptions = o
-		steps := mostStepsBack
-		moves, decided := m.explain(0, &steps)
-		if s.undecided = !decided; s.undecided {
-			return
+	for _, allowed := range []SequenceOptions{{}, {Duplicates: true}, {Gaps: true}, {true, true}} {
+		if allowed.Gaps && !o.Gaps || allowed.Duplicates && !o.Duplicates || isTooOften && !allowed.Duplicates {
+			continue
 		}
-		if len(moves) == all {
-			a.take(moves)
-			s.take(a)
-			return
-		}
-	}
-	for _, allowed := range []SequenceOptions{{o.Gaps, true}, {true, o.Duplicates}, {true, true}} {
 		m.SequenceOptions = allowed
 		steps := fewStepsBack
-		if moves, _ := m.explain(0, &steps); len(moves) == all {
+		if allowed == o {
+			steps = mostStepsBack
+		}
+		moves, decided := m.explain(0, &steps)
+		switch {
+		case len(moves) == len(m.received):
 			a.take(moves)
 			s.take(a)
 			return
+		case !decided && allowed == o:
+			s.undecided = true
+			return
 		}
 	}
-	for steps := fewStepsBack; len(a.came) < all; {
+	m.SequenceOptions = SequenceOptions{}
+	for steps := fewStepsBack; ; {
 		moves, _ := m.explain(len(a.came), &steps)
 		a.take(moves)
-		if len(a.came) < all {
+		if len(a.came) == len(m.received) {
+			break
+		}
+		s.atMost = s.atMost || steps == 0
+		if move := m.leastWrong(len(a.came), &steps); move == passedOver {
 			a.pass()
+		} else {
+			a.take([]int32{move})
 		}
 	}
 	s.take(a)
