@@ -3,6 +3,7 @@ package builtins
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -101,7 +102,7 @@ that nodes tell. initial is a register's value before the first write. Registers
 written once are decided at once, a million operations in a second or so. All else is a search, which time_limit and
 memory_mb bound: the run is inconclusive if it comes to one of them, as it does with thousands of operations of many
 clients on one key. Give each client few operations on each of many keys. Other tasks run meanwhile. If it fails, a
-picture of the key is in the run's folder, linearizability.html.
+picture of the key is in the run's folder, linearizability.html, the next linearizability-2.html.
 Example:
 def put(value):
     exec(web, "echo %s > new.txt && mv new.txt x.txt" % value)
@@ -157,7 +158,15 @@ func checkSequence(c *call) (starlark.Value, error) {
 	if received == nil {
 		sent, received = nil, sent
 	}
-	return c.checked(history.Sequence(sent, received, history.SequenceOptions{Gaps: c.truth("gaps"), Duplicates: c.truth("duplicates")}))
+	var r *history.Result
+	err = c.task.While(func(context.Context) error {
+		r = history.Sequence(sent, received, history.SequenceOptions{Gaps: c.truth("gaps"), Duplicates: c.truth("duplicates")})
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c.checked(r)
 }
 
 func checkLinearizable(c *call) (starlark.Value, error) {
@@ -206,9 +215,11 @@ func checkLinearizable(c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	if picture.Len() > 0 {
-		if err := c.host.run.WriteFile("linearizability.html", picture.Bytes()); err != nil {
+		name := c.host.pictureName()
+		if err := c.host.run.WriteFile(name, picture.Bytes()); err != nil {
 			return nil, err
 		}
+		return c.checked(&f.Result, "; its picture is "+name)
 	}
 	return c.checked(&f.Result)
 }
@@ -232,6 +243,17 @@ func checkTransactions(c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	return c.checked(r)
+}
+
+// pictureName is a name for the next picture, which no other has: linearizability.html,
+// linearizability-2.html and so on.
+func (h *Host) pictureName() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.pictures++; h.pictures > 1 {
+		return fmt.Sprintf("linearizability-%d.html", h.pictures)
+	}
+	return "linearizability.html"
 }
 
 // faults are those that have stayed in force for a while, for a picture.
@@ -337,9 +359,10 @@ func (c *call) history(name string) (history.Ops, error) {
 	return ops, nil
 }
 
-// checked is what a checker found: a finding where the history is not valid.
-func (c *call) checked(r *history.Result) (starlark.Value, error) {
-	text := r.Text(history.TextOptions{Began: c.host.run.Clock().Time(0), Faults: c.host.run.FaultsAt})
+// checked is what a checker found: a finding where the history is not valid, with what is
+// also told.
+func (c *call) checked(r *history.Result, also ...string) (starlark.Value, error) {
+	text := r.Text(history.TextOptions{Began: c.host.run.Clock().Time(0), Faults: c.host.run.FaultsAt}) + strings.Join(also, "")
 	switch r.Verdict {
 	case history.Invalid:
 		if _, err := c.assert(false, "%s", text); err != nil {
