@@ -482,6 +482,10 @@ func (i Incarnation) httpTrial(h topology.HTTPProbe) *trial {
 		if answer != nil && len(answer.Body) == maxAnswer { // a page that is longer is an answer too
 			return nil
 		}
+		var not *probe.Error
+		if errors.As(err, &not) && not.Status != 0 { // it is a redirect
+			return nil
+		}
 		return problemOf(err)
 	}
 	return t
