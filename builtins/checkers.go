@@ -61,7 +61,8 @@ for i in range(3):
 check_sequence(ops("send"), read(web, "log.txt").split())`, checkSequence},
 		{"check_counter", "history, start=0, message=None, soft=False", `Fails the run unless every read of a counter, one for each key, is at least what had surely been added when it began,
 and at most what may have been when it ended. Operations called "read" return a whole number; all others add their
-value, 1 if they have none. start is what the counters begin at.
+value, 1 if they have none. start is what the counters begin at. It is inconclusive if no read began after an addition
+to its key that is ok.
 Example:
 for i in range(3):
     op("add", lambda: exec(web, "echo >> count.txt"), value=1)
@@ -77,7 +78,8 @@ for i in range(3):
 check_unique(ops("new_id"))`, checkUnique},
 		{"check_bank", "history, total=None, negative=False, message=None, soft=False", `Fails the run unless every read of a bank sums to the total, by default that of the first read, and no balance is
 below zero, unless negative=True. Operations called "read" return a dict, account to balance, or a list of balances;
-all others are passed over.
+all others are transfers. Each key is a bank. It is inconclusive if no read was compared: without total the first is
+not, and a second one must be there. A read of no accounts sums to zero; without total it is a note if it is the first.
 Example:
 exec(web, "echo 60 40 > bank.txt")
 op("read", lambda: [int(b) for b in read(web, "bank.txt").split()])
