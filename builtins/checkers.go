@@ -87,14 +87,17 @@ check_bank(ops(), total=100)`, checkHistory(func(c *call, ops history.Ops) (*his
 			total, err := c.value("total")
 			return history.Bank(ops, history.BankOptions{Total: total, AllowNegative: c.truth("negative")}), err
 		})},
-		{"check_sessions", "history, message=None, soft=False", `Fails the run unless there is an order of the values that were written for each key in which every process reads
+		{"check_sessions", "history, initial=None, message=None, soft=False", `Fails the run unless there is an order of the values that were written for each key in which every process reads
 nothing older than what it has read or written before, and writes in its own order: monotonic reads, read your writes,
-monotonic writes. Operations are called "read" and "write"; each value is to be written once. It is inconclusive if no
-process has read after it had read or written.
+monotonic writes. Operations are called "read" and "write"; each value is to be written once. initial is what each key
+had before the first write, the oldest value. It is inconclusive if no process has read after it had read or written.
 Example:
 op("write", lambda: exec(web, "echo 1 > x.txt"), value="1", key="x")
 op("read", lambda: read(web, "x.txt").strip(), key="x")
-check_sessions(ops())`, checkHistory(func(_ *call, ops history.Ops) (*history.Result, error) { return history.Sessions(ops), nil })},
+check_sessions(ops())`, checkHistory(func(c *call, ops history.Ops) (*history.Result, error) {
+			initial, err := c.value("initial")
+			return history.Sessions(ops, history.SessionsOptions{Initial: initial}), err
+		})},
 		{"check_linearizable", "history, model=\"register\", initial=None, key=None, time_limit=\"1m\", memory_mb=1024, message=None, soft=False", `Fails the run unless each operation can have been done at one instant while it was under way, each key for itself, or
 the given one alone. model is register (read, write), cas-register (also cas, whose value is [expected, new]), queue
 (enqueue, dequeue), stack (push, pop), mutex (acquire, release) or set (add, remove, contains, read); those are the

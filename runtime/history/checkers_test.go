@@ -432,6 +432,9 @@ func TestSessionsOracle(t *testing.T) {
 				o = s.op("read", "")
 				if o.Outcome == OK {
 					o.Result = Value([]string{"", "1", "2", `"3"`, "1", "2"}[s.IntN(6)])
+					if s.IntN(4) == 0 {
+						o.Result = `"0"`
+					}
 				}
 			}
 			writer[string(o.Value)]++
@@ -439,22 +442,33 @@ func TestSessionsOracle(t *testing.T) {
 			ops = append(ops, o)
 		}
 		s.timed(ops)
+		initial := []string{"", "", "0", "1", "2"}[s.IntN(5)]
+		first, versionOf := "first", func(o Op) string { // what is read or written
+			switch v := o.Value.Text() + o.Result.Text(); v {
+			case initial:
+				return "first"
+			case "":
+				return "none"
+			default:
+				return v
+			}
+		}
 		bad, compared := false, 0
 		written := slices.ContainsFunc(ops, func(o Op) bool { return o.F == "write" })
 		for _, key := range []Value{None, `"k"`} {
 			writes := map[string]int{}
 			for _, o := range ops {
 				if o.F == "write" && o.Key == key && o.Outcome != Fail {
-					writes[o.Value.Text()]++
+					writes[versionOf(o)]++
 				}
 			}
 			var acts []Op // what counts
 			for _, o := range ops {
-				version := o.Value.Text() + o.Result.Text()
-				if o.Key != key || o.F == "read" && o.Outcome != OK || o.Outcome == Fail || writes[version] > 1 {
+				version := versionOf(o)
+				if o.Key != key || o.F == "read" && o.Outcome != OK || o.Outcome == Fail || writes[version] > one(version != first) {
 					continue
 				}
-				bad = bad || o.F == "read" && version != "" && writes[version] == 0 && written
+				bad = bad || o.F == "read" && version != first && writes[version] == 0 && written
 				o.Error = version
 				acts = append(acts, o)
 			}
@@ -470,13 +484,24 @@ func TestSessionsOracle(t *testing.T) {
 				return true
 			}
 			fits := false
-			for _, order := range [][]string{{"1", "2", "3"}, {"1", "3", "2"}, {"2", "1", "3"}, {"2", "3", "1"}, {"3", "1", "2"}, {"3", "2", "1"}} {
-				fits = fits || holdsIn(append([]string{""}, order...))
+			var try func(order, left []string)
+			try = func(order, left []string) {
+				fits = fits || len(left) == 0 && holdsIn(order)
+				for i := range left {
+					try(append(slices.Clip(order), left[i]), slices.Delete(slices.Clone(left), i, i+1))
+				}
 			}
+			var values []string
+			for _, a := range acts {
+				if a.Error != first && !slices.Contains(values, a.Error) {
+					values = append(values, a.Error)
+				}
+			}
+			try([]string{first}, values)
 			bad = bad || !fits
 			for i, a := range acts {
 				compared += one(a.F == "read" && slices.ContainsFunc(acts[:i], func(b Op) bool {
-					return b.Process == a.Process && (b.F == "write" || a.Error+b.Error != "")
+					return b.Process == a.Process && (b.F == "write" || a.Error != first || b.Error != first)
 				}))
 			}
 		}
@@ -488,7 +513,41 @@ func TestSessionsOracle(t *testing.T) {
 			want = Unknown
 		}
 		seen[want]++
-		holds(t, Sessions(ops), want, ops)
+		holds(t, Sessions(ops, SessionsOptions{Initial: Value(initial)}), want, ops, initial)
 	}
 	all(t, seen)
+}
+
+// TestSessionsInitial holds what is said of reads of the value that was there at first,
+// and of those of none and of the empty text, which are two values.
+func TestSessionsInitial(t *testing.T) {
+	for _, c := range []struct {
+		initial, ops, want string
+		verdict            Verdict
+	}{
+		{"5", "r5 w1 r1", "2 reads keep to the order of sessions", Valid},
+		{`"5"`, "r5 w1 r1", "2 reads keep to the order of sessions", Valid},
+		{"5", "r5 w1 r5", `1 against read your writes: "5" (process 0, read after "1"`, Invalid},
+		{"5", "w1 rnull", `1 unexpected: "null"`, Invalid},
+		{"", "w1 rnull", `1 against read your writes: "null"`, Invalid},
+		{"", "r5 w1 r1", `1 unexpected: "5"`, Invalid},
+		{"5", "r5 r5 r5", "no process has read a value after", Unknown},
+		{"5", "w1 r1 w5 r5", "1 ambiguous", Valid},
+		{"5", `w1 r1 wnull rnull`, "2 reads keep", Valid},
+		{"", `rnull w"" r"" rnull`, `1 against read your writes: "null" (process 0, read after ""`, Invalid},
+		{"", `rnull w"null" r"null" r"null"`, "3 reads keep", Valid},
+	} {
+		var ops Ops
+		for i, text := range strings.Fields(c.ops) {
+			o := Op{Index: i, F: "write", Value: Value(text[1:]), Outcome: OK, Invoked: time.Duration(i), Completed: time.Duration(i)}
+			if text[0] == 'r' {
+				o.F, o.Value, o.Result = "read", None, o.Value
+			}
+			ops = append(ops, o)
+		}
+		r := Sessions(ops, SessionsOptions{Initial: Value(c.initial)})
+		if text := r.Text(TextOptions{}); r.Verdict != c.verdict || !strings.Contains(text, c.want) {
+			t.Errorf("%s from %s: %s: %s; want %s: %s", c.ops, c.initial, r.Verdict, text, c.verdict, c.want)
+		}
+	}
 }
