@@ -114,9 +114,10 @@ for value in ("a", "b"):
     op("write", lambda: put(value), value=value)
     op("read", lambda: read(web, "x.txt").strip())
 check_linearizable(ops(), model="register")`, checkLinearizable},
-		{"check_transactions", "history, level=\"serializable\", process=False, message=None, soft=False", `Fails the run if transactions have read what the level of isolation forbids, and tells the cycle in words. The value
+		{"check_transactions", "history, level=\"serializable\", process=False, initial=None, message=None, soft=False", `Fails the run if transactions have read what the level of isolation forbids, and tells the cycle in words. The value
 of one is a list of micro-operations, ["append", key, element] and ["r", key, None], or ["w", key, value] and ["r",
 key, None] for registers, and its result is that list with what was read. Every element and value is written once.
+initial is what a register holds before the first write.
 level is read-uncommitted, read-committed, repeatable-read, snapshot-isolation, serializable or strict-serializable;
 process=True demands too that each process sees its own in their order. That nothing is found does not prove
 isolation. Other tasks run meanwhile.
@@ -227,7 +228,11 @@ func checkTransactions(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := transaction.Options{Level: transaction.Level(level), Process: c.truth("process")}
+	initial, err := c.value("initial")
+	if err != nil {
+		return nil, err
+	}
+	o := transaction.Options{Level: transaction.Level(level), Process: c.truth("process"), Initial: initial}
 	var r *history.Result
 	err = c.task.While(func(context.Context) (err error) {
 		r, err = transaction.Check(ops, o)
