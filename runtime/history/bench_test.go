@@ -88,5 +88,5 @@ func BenchmarkSessions(b *testing.B) {
 		}
 	}
 	ops[len(ops)-1].Result = ops[len(ops)-1-2000].Result
-	measure(b, func() *Result { return Sessions(ops) })
+	measure(b, func() *Result { return Sessions(ops, SessionsOptions{}) })
 }
