@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.starlark.net/lib/json"
@@ -41,7 +42,8 @@ type Host struct {
 	o     Options
 	tasks *task.Scheduler
 	main  phase
-	stuck *StuckError // the script did not come back; for who runs phases alone
+	stuck *StuckError              // the script did not come back; for who runs phases alone
+	here  atomic.Pointer[callSite] // the call of a builtin that the script has come to last, or nil
 
 	mu       sync.Mutex
 	deferred []deferred
@@ -54,6 +56,7 @@ type Host struct {
 func NewHost(run *runtime.Run, o Options) *Host {
 	h := &Host{run: run, o: o, tasks: task.New(run.Clock()), asked: map[string]bool{}, empty: map[string]bool{}}
 	h.main = phase{ctx: run.Context(), abort: run.Abort}
+	run.Locate(func() string { return h.here.Load().place() })
 	return h
 }
 

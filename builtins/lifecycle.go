@@ -91,6 +91,7 @@ func (c *call) forkOptions() (o runtime.ForkOptions, err error) {
 		o.Args = append([]string{}, words...) // it was given, if only to have none
 	}
 	o.Env, err = c.variables("env")
+	o.Where = c.task.calls.Load().place()
 	return o, err
 }
 

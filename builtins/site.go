@@ -23,8 +23,11 @@ func (s *callSite) call() string {
 	return s.of + "." + s.name
 }
 
-// place is where a script made the call, or spawned the task that did.
+// place is where a script made the call, or spawned the task that did; "" for nil.
 func (s *callSite) place() string {
+	if s == nil {
+		return ""
+	}
 	if s.at.Filename() == builtinFile {
 		return s.by
 	}
@@ -42,6 +45,7 @@ func (t *scriptTask) enter(thread *starlark.Thread, of, name string) (leave func
 		site.at = thread.CallFrame(depth).Pos
 	}
 	t.calls.Store(site)
+	t.host.here.Store(site)
 	return func() {
 		if t.phase.ctx.Err() != nil {
 			t.in.CompareAndSwap(nil, site)

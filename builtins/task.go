@@ -131,6 +131,7 @@ func (t *scriptTask) ends(result starlark.Value, err error) {
 // await waits for a condition of the run.
 func (t *scriptTask) await(condition runtime.Condition) error {
 	var w *runtime.Watch
+	condition.Where = t.calls.Load().place()
 	if err := t.Wait(func(wake func()) { w = t.host.run.Watch(condition, wake) }); err != nil {
 		if w != nil {
 			w.Stop()

@@ -91,7 +91,7 @@ func (d *deed) target(names []string, check func(*node.Node) error) (plan fault.
 	if r.ending {
 		return plan, ErrEnded
 	}
-	plan = fault.Plan{What: d.what, Nodes: []string{}}
+	plan = fault.Plan{What: d.what, Nodes: []string{}, Where: r.place()}
 	for _, name := range names {
 		n, err := r.node(name)
 		switch {

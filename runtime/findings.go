@@ -1,7 +1,10 @@
 package runtime
 
 import (
+	"errors"
+
 	"github.com/dagon-star/dagon-star/runtime/fault"
+	"github.com/dagon-star/dagon-star/runtime/probe"
 	"github.com/dagon-star/dagon-star/runtime/verdict"
 )
 
@@ -16,8 +19,31 @@ func (r *Run) Find(f verdict.Finding) {
 func (r *Run) find(f verdict.Finding) {
 	if !r.j.Closed() {
 		r.findings = append(r.findings, f)
-		r.j.Append("", f.Event())
+		e := f.Event()
+		e.Nodes = culprits(f.Cause)
+		r.j.Append("", e)
 	}
+}
+
+// culprits are the nodes that an error is about, as far as it knows.
+func culprits(err error) (names []string) {
+	var exit *ExitError
+	var timeout *TimeoutError
+	var impossible *ImpossibleError
+	var action *probe.Error
+	switch {
+	case errors.As(err, &exit):
+		return []string{exit.Node}
+	case errors.As(err, &timeout):
+		for _, m := range timeout.Missing {
+			names = append(names, m.Node)
+		}
+	case errors.As(err, &impossible) && len(impossible.Missing) > 0:
+		return []string{impossible.Missing[0].Node}
+	case errors.As(err, &action) && action.Node != "":
+		return []string{action.Node}
+	}
+	return names
 }
 
 // RequireFaults has the run be inconclusive unless at least n faults touch

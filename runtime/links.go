@@ -255,6 +255,7 @@ func (r *Run) harmLinks(p LinkPlan, lasting bool, do func([]link.Pair) (*link.Di
 	if r.ending {
 		return nil, ErrEnded
 	}
+	plan.Where = r.place()
 	return r.faults.Plan(plan, &harm{nodes: plan.Nodes, do: func() (*link.Disturbance, error) { return do(pairs) }}), nil
 }
 

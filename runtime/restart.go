@@ -54,6 +54,7 @@ func (r *Run) Restart(names []string, o RestartOptions) (*Step, error) {
 		if o.Fork != nil {
 			again = *o.Fork
 		}
+		again.Where = p.Where
 		d.after = func(ctx context.Context) error { return r.ForkAll(ctx, p.Nodes, again) }
 	})
 }

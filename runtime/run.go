@@ -73,6 +73,9 @@ type Config struct {
 	Params   map[string]string
 	Version  string   // of the program that runs it, for the log
 	Argv     []string // its command line, for the log
+	// Repeat returns the command line that repeats the run, whose folder it is given, for
+	// the log. It may be nil.
+	Repeat func(folder string) string
 	// RunsDir is where the run's folder is made; "" is "runs".
 	RunsDir string
 	// Component is the dagon-star program that component= sections run.
@@ -130,7 +133,8 @@ type Run struct {
 	order  []*node.Node          // of the file
 
 	// Under the journal's lock.
-	cause      error // why the work was aborted, or nil
+	place      func() string // where the script is
+	cause      error         // why the work was aborted, or nil
 	ending     bool
 	late       context.CancelCauseFunc // ends what is called at the end; nil until it ends
 	curtailed  bool                    // late is to be called when the grace has passed
@@ -151,7 +155,7 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 		cfg.Settings.Timeout = topology.DefaultSettings().Timeout
 	}
 	r := &Run{cfg: cfg, id: randomHex(8), clock: clock.New(), nodes: map[string]*node.Node{},
-		operations: operations{Recorder: history.NewRecorder()}}
+		operations: operations{Recorder: history.NewRecorder()}, place: func() string { return "" }}
 	var names []string
 	for _, spec := range cfg.Topology.Nodes {
 		names = append(names, spec.Name)
@@ -269,9 +273,13 @@ func (r *Run) listen() (err error) {
 		r.nodes[spec.Name] = n
 		r.order = append(r.order, n)
 	}
+	repeat := ""
+	if r.cfg.Repeat != nil {
+		repeat = r.cfg.Repeat(f.Path)
+	}
 	r.j.Append("", event.RunStarted{
 		Format: event.Format, Run: r.id, Script: r.cfg.Script, Topology: r.cfg.Topology.Path, Seed: r.cfg.Seed,
-		Params: r.cfg.Params, Version: r.cfg.Version, Argv: r.cfg.Argv, StartedAt: r.clock.Time(0).UTC(),
+		Params: r.cfg.Params, Version: r.cfg.Version, Argv: r.cfg.Argv, Repeat: repeat, StartedAt: r.clock.Time(0).UTC(), Nodes: r.specs(),
 	})
 	r.recordContainment()
 	for _, notice := range r.cfg.Topology.Notices {
@@ -281,6 +289,14 @@ func (r *Run) listen() (err error) {
 		r.j.Append("", event.Listening{Address: shared.String()})
 	}
 	return nil
+}
+
+// specs are the nodes of the topology, for the log.
+func (r *Run) specs() (specs []event.NodeSpec) {
+	for _, spec := range r.cfg.Topology.Nodes {
+		specs = append(specs, event.NodeSpec{Name: spec.Name, Role: string(spec.Role)})
+	}
+	return specs
 }
 
 // endpointPorts are the ports of all endpoints.
@@ -435,7 +451,16 @@ func (r *Run) Progress(n, total int64, what string) {
 func (r *Run) Print(text string) {
 	r.j.Lock()
 	defer r.j.Unlock()
-	r.j.Append("", event.Print{Text: text})
+	r.j.Append("", event.Print{Text: text, Where: r.place()})
+}
+
+// Locate says where the script that drives the run is, as file:line:col, for the events
+// that it causes: faults that it plans, and what it prints. place is called with the
+// run's lock held, and must not block.
+func (r *Run) Locate(place func() string) {
+	r.j.Lock()
+	defer r.j.Unlock()
+	r.place = place
 }
 
 // Notice logs something that a person should know.

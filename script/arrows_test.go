@@ -33,7 +33,7 @@ var mayTouch = map[string]string{
 	"runtime/history/transaction":   "runtime/history",
 	"runtime/probe":                 "runtime/history runtime/process runtime/journal runtime/userfile",
 	"runtime/fault":                 "runtime/clock runtime/event runtime/journal runtime/verdict",
-	"runtime/report":                "runtime/event runtime/fault runtime/exact",
+	"runtime/report":                "runtime/event runtime/exact runtime/fault runtime/osc runtime/roster runtime/verdict",
 	"runtime/link":                  "runtime/clock runtime/internal/openfiles runtime/osc",
 	"runtime/osc":                   "",
 	"runtime/control":               "runtime/clock runtime/osc",
@@ -56,7 +56,7 @@ var mayTouch = map[string]string{
 		"runtime/control runtime/event runtime/fault runtime/history runtime/link runtime/osc runtime/output " +
 		"runtime/process runtime/record runtime/roster runtime/task runtime/topology runtime/userfile runtime/verdict",
 	"script": "builtins scenarios runtime runtime/history runtime/event runtime/exact runtime/fault " +
-		"runtime/link runtime/process runtime/topology runtime/userfile runtime/verdict",
+		"runtime/link runtime/process runtime/report runtime/topology runtime/userfile runtime/verdict",
 	"scenarios":       "",
 	"scenarios/buffy": "runtime/component runtime/control runtime/osc runtime/record",
 	"cmd/dagon-star": "builtins scenarios scenarios/buffy script runtime runtime/event runtime/exact runtime/fault " +

@@ -31,6 +31,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -43,6 +45,8 @@ import (
 	"github.com/dagon-star/dagon-star/runtime/event"
 	"github.com/dagon-star/dagon-star/runtime/history"
 	"github.com/dagon-star/dagon-star/runtime/process"
+	"github.com/dagon-star/dagon-star/runtime/report"
+	"github.com/dagon-star/dagon-star/runtime/userfile"
 	"github.com/dagon-star/dagon-star/runtime/verdict"
 )
 
@@ -77,6 +81,11 @@ type Config struct {
 	Components []string
 	Version    string   // of the program, for the log; "" is that of this module
 	Argv       []string // its command line, for the log and the recipe
+	// Repeat returns the command line that repeats the run, of which it is given the seed
+	// and the folder; for the log and the report. It may be nil.
+	Repeat func(seed uint64, folder string) string
+	// NoReport leaves out report.html in the run's folder.
+	NoReport bool
 
 	Output   io.Writer           // what print prints, a line each, may be nil
 	Builtins starlark.StringDict // more names for scripts: an embedder's own builtins
@@ -125,9 +134,13 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	var reading sync.WaitGroup
 	reading.Go(plan.readFiles)
 	defer reading.Wait()
+	var repeat func(string) string
+	if c.Repeat != nil {
+		repeat = func(folder string) string { return c.Repeat(plan.seed, folder) }
+	}
 	run, err := runtime.Start(ctx, runtime.Config{
 		Script: plan.main.name, Topology: plan.topology, Settings: plan.topology.Settings, Seed: plan.seed,
-		Params: plan.config.Params, Version: plan.version, Argv: c.Argv, RunsDir: c.RunsDir, Component: c.Component,
+		Params: plan.config.Params, Version: plan.version, Argv: c.Argv, Repeat: repeat, RunsDir: c.RunsDir, Component: c.Component,
 		Driver: c.Driver, Observer: c.Observer, ObserverPatience: c.ObserverPatience, Hurry: c.Hurry,
 	})
 	if err != nil {
@@ -160,6 +173,11 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	if err != nil {
 		result.Beside = append(result.Beside, verdict.Finding{Outcome: verdict.Passed, Reason: err.Error(), During: verdict.AtEnd})
 	}
+	if !c.NoReport {
+		if err := writePage(result.Folder); err != nil { // it bears on no verdict
+			result.Beside = append(result.Beside, verdict.Finding{Outcome: verdict.Passed, Reason: err.Error(), During: verdict.AtEnd})
+		}
+	}
 	if plan.test != nil && plan.test.variant != nil {
 		result.Verdict = plan.test.variant.expected.Judge(result.Verdict)
 		if result.Outcome == runtime.Passed {
@@ -167,6 +185,18 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 		}
 	}
 	return result, nil
+}
+
+// writePage writes the report of a run into its folder.
+func writePage(folder string) error {
+	r, err := report.Open(folder, os.DirFS(folder))
+	if err == nil {
+		err = userfile.Write(filepath.Join(folder, report.PageName), func(w io.Writer) error { return report.WriteHTML(r, w) })
+	}
+	if err != nil {
+		return fmt.Errorf("the report could not be written: %w", err)
+	}
+	return nil
 }
 
 // execute runs the script to its end.

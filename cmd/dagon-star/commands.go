@@ -99,7 +99,7 @@ Example:
 		config.Listen = net.JoinHostPort(*host, fmt.Sprint(*port))
 	}
 	config.Argv = append([]string{"dagon-star", "boot"}, c.args...)
-	return c.execute(config, *quiet, false, func(r *script.Result) []string { return repeat(f, c.args, r.Seed) })
+	return c.execute(config, *quiet, false, func(seed uint64, _ string) []string { return repeat(f, c.args, seed) })
 }
 
 func runComponent(c command) int {

@@ -3,12 +3,9 @@ package main
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/dagon-star/dagon-star/runtime/event"
-	"github.com/dagon-star/dagon-star/runtime/osc"
 )
 
 // Of the messages of one address that go one way between a node and us, as many as
@@ -85,52 +82,4 @@ func (t *terminal) tellHidden(e event.Event, m message) {
 	f.hidden, f.last = 0, ""
 	e.Node = m.node
 	t.line(e, what)
-}
-
-// What is shown of a message's arguments, and of one of them, in characters.
-const (
-	maxArguments = 60
-	maxArgument  = 40
-)
-
-// arguments are those of a message as they are shown after its address; nothing
-// where all that it tells is the node's name.
-func arguments(node string, args event.Args) string {
-	if len(args) == 1 && args[0] == node {
-		return ""
-	}
-	text := strings.Join(argumentWords(args), " ")
-	switch {
-	case text == "":
-		return ""
-	case utf8.RuneCountInString(text) > maxArguments:
-		return " " + string([]rune(text)[:maxArguments]) + "…"
-	}
-	return " " + text
-}
-
-func argumentWords(args []any) (words []string) {
-	for _, a := range args[:min(len(args), maxArguments)] {
-		word := ""
-		switch a := a.(type) {
-		case string:
-			if word = fmt.Sprintf("%.*q", maxArgument, a); utf8.RuneCountInString(a) > maxArgument {
-				word += "…"
-			}
-		case []byte:
-			word = fmt.Sprintf("<%d bytes>", len(a))
-		case osc.Array:
-			word = "[" + strings.Join(argumentWords(a), " ") + "]"
-		case nil:
-			word = "None"
-		case bool:
-			if word = "False"; a {
-				word = "True"
-			}
-		default:
-			word = fmt.Sprint(a)
-		}
-		words = append(words, word)
-	}
-	return words
 }

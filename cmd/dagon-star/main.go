@@ -68,6 +68,7 @@ func subcommands() []subcommand {
 		{"test", "PATH...", "run every test_* function of the scripts, each in a run of its own", runTest},
 		{"rerun", "RUN", "run the recipe of a run again", runRerun},
 		{"diff", "RUN RUN", "tell where two runs differ: their recipes, their faults, their verdicts", runDiff},
+		{"report", "RUN", "the run as a page, as text, as a trace", runReport},
 		{"check", "SCRIPT [TOPOLOGY]", "find every mistake that can be found without forking anything", runCheck},
 		{"boot", "-f PATH -n NAME -h HOST -p PORT", "boot one component, the oldest documented call", runBoot},
 		{"component", "NAME [FLAG...]", "a built-in component, as its own process", runComponent},

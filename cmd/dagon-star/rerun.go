@@ -68,8 +68,8 @@ func runRerun(c command) int {
 	}
 	config.RunsDir = *runs
 	config.Argv = append([]string{"dagon-star", "rerun"}, c.args...)
-	return c.execute(config, *quiet, *asJSON, func(r *script.Result) []string {
-		return append([]string{"rerun", relative(r.Folder)}, flagsGiven(f, script.Config{})...)
+	return c.execute(config, *quiet, *asJSON, func(_ uint64, folder string) []string {
+		return append([]string{"rerun", relative(folder)}, flagsGiven(f, script.Config{})...)
 	})
 }
 

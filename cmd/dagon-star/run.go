@@ -79,6 +79,7 @@ func runFlags(f *pflag.FlagSet, c *script.Config) (seed *string) {
 	f.StringVar(&c.Contain, "contain", "", "how surely nothing outlives the run: auto, sealed, cgroup or supervised (config.contain)")
 	f.Var(params{&c.Params}, "param", "NAME=VALUE for the script's param(), may be repeated")
 	seed = f.String("seed", "", "the seed of all that is drawn; without it a new one")
+	f.BoolVar(&c.NoReport, "no-report", false, "leave out report.html in the run's folder")
 	f.StringVar(&c.RunsDir, "runs-dir", "runs", "where the run's folder is made")
 	return seed
 }
@@ -100,7 +101,7 @@ func runRun(c command) int {
 		return c.mistake(f, err)
 	}
 	config.Argv = append([]string{"dagon-star", "run"}, c.args...)
-	return c.execute(config, *quiet, *asJSON, func(r *script.Result) []string { return repeat(f, c.args, r.Seed) })
+	return c.execute(config, *quiet, *asJSON, func(seed uint64, _ string) []string { return repeat(f, c.args, seed) })
 }
 
 func parseSeed(c command, f *pflag.FlagSet, seed string, config *script.Config) int {
@@ -118,12 +119,13 @@ func parseSeed(c command, f *pflag.FlagSet, seed string, config *script.Config) 
 }
 
 // execute runs a script, with signals and a terminal, and returns the exit code.
-func (c command) execute(config script.Config, quiet, asJSON bool, again func(*script.Result) []string) int {
+func (c command) execute(config script.Config, quiet, asJSON bool, again func(seed uint64, folder string) []string) int {
 	own, err := os.Executable()
 	if err == nil {
 		config.Component = own
 	}
 	config.Components = buffy.Names()
+	config.Repeat = func(seed uint64, folder string) string { return invocation(own, again(seed, folder)) }
 	ctx, hurry, stop := c.interrupts()
 	defer stop()
 	config.Hurry = hurry
@@ -151,7 +153,7 @@ func (c command) execute(config script.Config, quiet, asJSON bool, again func(*s
 		out = c.stderr
 	}
 	if !quiet && !asJSON || result.Outcome != runtime.Passed {
-		conclude(out, result, invocation(own, again(result)))
+		conclude(out, result, config.Repeat(result.Seed, result.Folder))
 	}
 	return result.ExitCode()
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/dagon-star/dagon-star/runtime/event"
 	"github.com/dagon-star/dagon-star/runtime/fault"
 	"github.com/dagon-star/dagon-star/runtime/process"
+	"github.com/dagon-star/dagon-star/runtime/report"
 	"github.com/dagon-star/dagon-star/runtime/roster"
 	"github.com/dagon-star/dagon-star/script"
 )
@@ -94,13 +95,13 @@ func (t *terminal) show(e event.Event) {
 			t.counts[e.Node] = d.Args[1]
 		} else if d.Address != "/ready" {
 			m = message{e.Node, strings.TrimPrefix(d.Address, "/")}
-			what = m.address + arguments(e.Node, d.Args)
+			what = report.MessageText(e.Node, d.Address, d.Args)
 		} else if !t.probed[e.Node] {
 			what = "ready"
 		}
 	case event.Sent:
 		m = message{e.Node, "← " + strings.TrimPrefix(d.Address, "/")}
-		what = m.address + arguments(e.Node, d.Args)
+		what = "← " + report.MessageText(e.Node, d.Address, d.Args)
 	case event.Refused:
 		what = fmt.Sprintf("refused %s: %s", d.Peer, d.Reason)
 	case event.Exited:

@@ -81,7 +81,7 @@ type testRun struct {
 func (r testRun) title() string { return report.Test{File: r.file, Name: r.name}.Title() }
 
 func runTest(c command) int {
-	t := &suite{command: c, summary: report.Summary{Format: report.Format, StartedAt: time.Now(), Counts: map[string]int{}}}
+	t := &suite{command: c, summary: report.Summary{Format: report.SummaryFormat, StartedAt: time.Now(), Counts: map[string]int{}}}
 	f := newFlags(c, "test", "PATH... [FLAG...]", testMore)
 	seed := runFlags(f, &t.config)
 	f.StringVar(&t.config.Topology, "topology", "", "the ini for every script; else that of the script's name beside "+
@@ -266,6 +266,7 @@ func (t *suite) one(ctx context.Context, r testRun) *report.Test {
 	}
 	began := time.Now()
 	var last []string
+	c.Repeat = func(uint64, string) string { return t.again(r) }
 	c.ObserverPatience = -1 // as in execute
 	c.Observer = func(e event.Event) {
 		terminal.show(e)

@@ -88,8 +88,8 @@ func lastTime(f *pflag.FlagSet, record string) (last report.Summary, err error) 
 	if err != nil {
 		return last, fmt.Errorf("dagon-star test: --rerun-failed: %w; it is written by each dagon-star test", err)
 	}
-	if err := exact.Unmarshal(data, &last); err != nil || last.Format != report.Format {
-		return last, fmt.Errorf("dagon-star test: --rerun-failed: %s is not a summary of format %d", record, report.Format)
+	if err := exact.Unmarshal(data, &last); err != nil || last.Format != report.SummaryFormat {
+		return last, fmt.Errorf("dagon-star test: --rerun-failed: %s is not a summary of format %d", record, report.SummaryFormat)
 	}
 	return last, nil
 }

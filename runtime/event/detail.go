@@ -62,7 +62,15 @@ type RunStarted struct {
 	Params    map[string]string `json:"params,omitempty"`
 	Version   string            `json:"version"` // of dagon-star
 	Argv      []string          `json:"argv,omitempty"`
+	Repeat    string            `json:"repeat,omitempty"` // the command line that repeats the run
 	StartedAt time.Time         `json:"started_at"`
+	Nodes     []NodeSpec        `json:"nodes,omitempty"` // of the topology, in the order of the ini
+}
+
+// NodeSpec is a node as the ini has it.
+type NodeSpec struct {
+	Name string `json:"name"`
+	Role string `json:"role,omitempty"` // "leader", "worker", "sender" or "receiver"
 }
 
 // Contained says how surely no process of the run outlives it: the rung of the
@@ -92,6 +100,7 @@ type Forked struct {
 	// Ready is which keys of the ini say when it is ready: "log", "http", …; "none"
 	// where nothing does. Without it that is the message /ready alone.
 	Ready []string `json:"ready,omitempty"`
+	Where string   `json:"where,omitempty"` // file:line:col of the script, which forked it
 }
 
 // Setup is the end of the command that sets a node's folder up, before its fork.
@@ -222,7 +231,8 @@ type FaultPlanned struct {
 	Lasting bool `json:"lasting,omitempty"`
 	// Harmless says that it harms nobody: it undoes a fault, or asks or tells
 	// processes something by a signal that does not kill or stop them.
-	Harmless bool `json:"harmless,omitempty"`
+	Harmless bool   `json:"harmless,omitempty"`
+	Where    string `json:"where,omitempty"` // file:line:col of the script
 }
 
 // FaultApplied tells that a fault has been applied, and whom it reached: To. Those
@@ -291,6 +301,7 @@ type Await struct {
 	What     string   `json:"what"`
 	Nodes    []string `json:"nodes,omitempty"`
 	TimeoutS float64  `json:"timeout_s"`
+	Where    string   `json:"where,omitempty"` // file:line:col of the script
 }
 
 // AwaitEnded tells how a wait ended: "met", "timeout", "impossible" or
@@ -379,7 +390,8 @@ type Progress struct {
 
 // Print is a line that the script printed.
 type Print struct {
-	Text string `json:"text"`
+	Text  string `json:"text"`
+	Where string `json:"where,omitempty"` // file:line:col of the script
 }
 
 // Notice is something a person should know that is no fault: a section that
@@ -390,13 +402,14 @@ type Notice struct {
 
 // Finding is something that bears on the verdict. Package verdict says how.
 type Finding struct {
-	Outcome string `json:"outcome"` // as that of Verdict; "passed" where it is only told
-	Reason  string `json:"reason"`
-	Where   string `json:"where,omitempty"`  // file:line:col of the script
-	During  string `json:"during,omitempty"` // "deferred", "teardown" or "end"
-	Soft    bool   `json:"soft,omitempty"`   // the script went on
-	Bug     bool   `json:"bug,omitempty"`    // of dagon-star
-	Signal  int    `json:"signal,omitempty"` // the number of the signal that interrupted
+	Outcome string   `json:"outcome"` // as that of Verdict; "passed" where it is only told
+	Reason  string   `json:"reason"`
+	Where   string   `json:"where,omitempty"`  // file:line:col of the script
+	Nodes   []string `json:"nodes,omitempty"`  // whose doing it was, as far as that is known
+	During  string   `json:"during,omitempty"` // "deferred", "teardown" or "end"
+	Soft    bool     `json:"soft,omitempty"`   // the script went on
+	Bug     bool     `json:"bug,omitempty"`    // of dagon-star
+	Signal  int      `json:"signal,omitempty"` // the number of the signal that interrupted
 }
 
 // Verdict is what the run came to.

@@ -51,6 +51,7 @@ type Plan struct {
 	Harmless bool        // see event.FaultPlanned
 	Lasting  bool        // it stays in force until it is healed
 	Turn     bool        // it is done in its turn; so is what is Lasting
+	Where    string      // who planned it, for the log: file:line:col of a script
 }
 
 // ErrGivenUp is in the cause of a context by which a script gives a step up. A
@@ -89,7 +90,7 @@ type Life struct {
 func (b *Book) Plan(p Plan, d Doer) *Step {
 	l := &Life{ID: b.j.NewID(), What: p.What, book: b, plan: p, doer: d}
 	b.j.Append("", event.FaultPlanned{ID: l.ID, What: p.What, Nodes: p.Nodes, Detail: p.Detail, Links: p.Links,
-		Lasting: p.Lasting, Harmless: p.Harmless})
+		Lasting: p.Lasting, Harmless: p.Harmless, Where: p.Where})
 	if p.Lasting {
 		l.nodes = slices.Clone(p.Nodes)
 		b.lives = append(b.lives, l)

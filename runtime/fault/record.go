@@ -46,6 +46,9 @@ type Ledger struct {
 // Records are the lives of faults, in the order in which they began.
 func (t *Ledger) Records() []*Record { return t.records }
 
+// Record is the life of the fault of an id, or nil.
+func (t *Ledger) Record(id int64) *Record { return t.byID[id] }
+
 // CutShort reports whether the log tells of something that ended the script: what it
 // had not come to then tells nothing.
 func (t *Ledger) CutShort() bool { return t.cut }

@@ -21,6 +21,7 @@ type Condition struct {
 	Nodes []string
 	// Timeout is how long to wait; 0 is Options.Timeout.
 	Timeout time.Duration
+	Where   string // who waits, for the log: file:line:col of a script
 
 	Quiet  bool // not worth an event: sleeps
 	Expiry bool // the deadline is what is waited for
@@ -108,7 +109,7 @@ func (j *Journal) Watch(c Condition, notify func()) *Watch {
 	w := &Watch{j: j, c: c, notify: notify, number: j.began, began: j.o.Elapsed()}
 	if !c.Quiet {
 		w.id = j.NewID()
-		j.Append("", event.Await{ID: w.id, What: c.What, Nodes: c.Nodes, TimeoutS: c.Timeout.Seconds()})
+		j.Append("", event.Await{ID: w.id, What: c.What, Nodes: c.Nodes, TimeoutS: c.Timeout.Seconds(), Where: c.Where})
 	}
 	for l := range j.lists(w) {
 		l.add(w)

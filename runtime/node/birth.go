@@ -21,6 +21,7 @@ type ForkOptions struct {
 	Args  []string          // at the end of its command line
 	Words []string          // after them, with placeholders, which are filled in for each node
 	Env   map[string]string // in its environment
+	Where string            // who forks it, for the log: file:line:col of a script
 }
 
 // variables are those of Env, KEY=VALUE, in the order of their names.
@@ -63,7 +64,9 @@ func (n *Node) Conceive(token string, o ForkOptions) (*Birth, error) {
 		return nil, n.cannotFork(fmt.Sprintf("it runs already, as pid %d", n.PID))
 	}
 	if o.Args == nil && o.Words == nil && o.Env == nil {
+		where := o.Where
 		o = n.options
+		o.Where = where
 	}
 	n.birth = &Birth{Node: n, incarnation: n.Incarnation + 1, token: token, options: o, settled: make(chan struct{})}
 	return n.birth, nil
@@ -139,7 +142,8 @@ func (b *Birth) Settle(err error) {
 	if b.port != nil {
 		m.Journal.Append(n.Name, event.Listening{Address: b.home.String()})
 	}
-	m.Journal.Append(n.Name, event.Forked{PID: n.process.PID(), Incarnation: b.incarnation, Argv: b.argv, Ready: readyKeys(n.Spec)})
+	m.Journal.Append(n.Name, event.Forked{PID: n.process.PID(), Incarnation: b.incarnation, Argv: b.argv, Ready: readyKeys(n.Spec),
+		Where: b.options.Where})
 	born, _ := n.Present()
 	born.beginProbing()
 	if e, ok := born.Process.(process.Ender); ok {

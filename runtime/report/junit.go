@@ -55,7 +55,7 @@ type Summary struct {
 }
 
 // Format is that of a Summary that this version writes.
-const Format = 1
+const SummaryFormat = 1
 
 // The elements of a JUnit file, as Jenkins, GitLab and others read them.
 type (

@@ -1,0 +1,38 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// Format is a form in which a run is written.
+type Format struct {
+	Name  string // as --format has it
+	About string // one line
+	Write func(r *Run, w io.Writer) error
+}
+
+// Formats are all forms, the page first.
+func Formats() []Format {
+	return []Format{
+		{"html", "one page for a browser: verdict, sequence chart, timeline, plots, logs, script", WriteHTML},
+		{"text", "the verdict and what led to it, in at most forty lines", writeText},
+		{"json", "the same for programs", writeOverview},
+	}
+}
+
+// FindFormat returns a form by its name.
+func FindFormat(name string) (Format, error) {
+	all := Formats()
+	i := slices.IndexFunc(all, func(f Format) bool { return f.Name == name })
+	if i < 0 {
+		var names []string
+		for _, f := range all {
+			names = append(names, f.Name)
+		}
+		return Format{}, fmt.Errorf("there is no format %q: one of %s was expected", name, strings.Join(names, ", "))
+	}
+	return all[i], nil
+}
