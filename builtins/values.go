@@ -207,7 +207,7 @@ func (h *Host) values() starlark.StringDict {
 		"timeout": starlarktime.Duration(s.Timeout), "drain": starlarktime.Duration(s.Drain),
 		"grace": starlarktime.Duration(s.Grace), "time_limit": starlarktime.Duration(s.TimeLimit),
 		"usage": starlarktime.Duration(s.Usage), // 0 where it is off
-		"seed": starlark.MakeUint64(h.run.Seed()),
+		"seed":  starlark.MakeUint64(h.run.Seed()),
 	}
 	return starlark.StringDict{
 		"topology":  &module{"topology", starlark.StringDict{"name": starlark.String(t.Name), "nodes": nodes, "node": node.make()}},
