@@ -112,7 +112,7 @@ func TestCatalogue(t *testing.T) {
 		known["task."+a] = true
 	}
 	for _, a := range []string{"topology.name", "topology.node", "topology.nodes", "config.listen", "config.timeout", "config.drain",
-		"config.grace", "config.time_limit", "config.seed", "config.links", "config.contain"} {
+		"config.grace", "config.time_limit", "config.seed", "config.links", "config.contain", "config.usage"} {
 		known[a] = true
 	}
 	for name, own := range known {

@@ -22,7 +22,25 @@ func timeAndTasks() family {
 		{"every", "period, fn, *args, times=None", "Starts a task that calls fn again and again, first after one period, and returns it: as often as times says, or until the main part ends. A tick that is due while the last one still runs is skipped, and does not count among times. Example: every(\"5s\", send, leader, \"/checkpoint\", times=10).", every},
 		{"wait_until", "fn, timeout=None", "Waits until fn() is true, and returns what it returned; that an action in it is not ok means not yet. It is called again at every event, when another task has run, and every 100 ms. timeout is as for await_ready, and ends what fn waits for too; 0 asks once. Example: wait_until(lambda: len(messages(leader, \"/count\")) > 3).", waitUntil},
 		{"defer", "fn, *args", "Calls fn with the arguments at the end of the run, however it ended: the last deferred first, each bounded by config.grace, or by the 5 s that it is by default where it is 0. After the time limit or a signal all of them together have that long, and those that do not end in it fail the run or leave it interrupted. An error in it fails the run, and what check_same, require_faults or inconclusive say in it counts as anywhere. Example: defer(print, \"worker 1 was\", worker_1).", deferCall},
+		{"progress", "n, total, what=None", "Tells how far the script has come: n of total, whole numbers, of what, a text. The live table shows it, and the event log has it. Each what has a progress of its own. It changes nothing, and takes no time. Example: progress(3, 10, what=\"rounds\").", progress},
 	}}
+}
+
+func progress(c *call) (starlark.Value, error) {
+	n, err := c.integer("n", 0, 0)
+	if err != nil {
+		return nil, err
+	}
+	total, err := c.integer("total", 0, 1)
+	if err != nil {
+		return nil, err
+	}
+	what, err := c.text("what", "")
+	if err != nil {
+		return nil, err
+	}
+	c.host.run.Progress(n, total, what)
+	return starlark.None, nil
 }
 
 func sleep(c *call) (starlark.Value, error) {

@@ -206,7 +206,8 @@ func (h *Host) values() starlark.StringDict {
 		"listen": starlark.String(s.Listen), "links": starlark.String(s.Links), "contain": starlark.String(s.Contain),
 		"timeout": starlarktime.Duration(s.Timeout), "drain": starlarktime.Duration(s.Drain),
 		"grace": starlarktime.Duration(s.Grace), "time_limit": starlarktime.Duration(s.TimeLimit),
-		"seed": starlark.MakeUint64(h.run.Seed()),
+		"usage": starlarktime.Duration(s.Usage), // 0 where it is off
+		"seed":  starlark.MakeUint64(h.run.Seed()),
 	}
 	return starlark.StringDict{
 		"topology":  &module{"topology", starlark.StringDict{"name": starlark.String(t.Name), "nodes": nodes, "node": node.make()}},

@@ -164,6 +164,7 @@ func (r *Run) findCause() {
 
 // conclude judges the run, writes the end of the log and gives everything back.
 func (r *Run) conclude() (*Result, error) {
+	r.stopSampling()
 	left := r.leftBehind()
 	if reaper, ok := r.drivers.process.(process.Reaper); ok && r.drivers.owned && len(left) > 0 {
 		// Whoever should have ended them may have been stopped or be stuck itself.

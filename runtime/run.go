@@ -123,6 +123,7 @@ type Run struct {
 	healing     sync.WaitGroup // who undoes all faults at the end
 	stopping    sync.Mutex     // one tear-down at a time
 	observation *observation   // nil where nobody observes
+	sampler     sampler
 
 	j      *journal.Journal
 	logs   *output.Logs
@@ -201,6 +202,7 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 		})
 	}
 	r.stopOnDone = context.AfterFunc(ctx, func() { r.interrupt(interruption(ctx)) })
+	r.sample()
 	return r, nil
 }
 
@@ -447,6 +449,13 @@ func (r *Run) watchEnded() error {
 		return r.cause
 	}
 	return nil
+}
+
+// Progress logs how far the run has come with something: n of total.
+func (r *Run) Progress(n, total int64, what string) {
+	r.j.Lock()
+	defer r.j.Unlock()
+	r.j.Append("", event.Progress{N: n, Total: total, What: what})
 }
 
 // Print logs a line that the script printed.

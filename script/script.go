@@ -94,6 +94,8 @@ type Config struct {
 	// bounds how long Run waits for it at the end: see runtime.Config.
 	Observer         func(event.Event)
 	ObserverPatience time.Duration
+	// Started, if there is one, is called with the run before its script begins.
+	Started func(*runtime.Run)
 	// Hurry, when closed, makes the end of the run skip every grace.
 	Hurry <-chan struct{}
 
@@ -145,6 +147,9 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	})
 	if err != nil {
 		return nil, err
+	}
+	if c.Started != nil {
+		c.Started(run)
 	}
 	host := builtins.NewHost(run, builtins.Options{
 		Params: plan.config.Params, Print: printer(c.Output), Embed: c.Builtins, FaultIn: plan.faultIn,

@@ -38,6 +38,7 @@ type command struct {
 	stdout, stderr       io.Writer
 	rawStdout, rawStderr io.Writer
 	outlets              *outlets
+	plain                bool // lines are printed on a terminal too
 }
 
 // harmless writes texts as report.Visible makes them, or report.VisibleJSON: nothing

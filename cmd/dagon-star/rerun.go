@@ -45,6 +45,7 @@ func runRerun(c command) int {
 	runs := runsDir(f)
 	quiet := f.BoolP("quiet", "q", false, "print nothing but what keeps the run from passing")
 	asJSON := f.Bool("json", false, "print the event log instead, a JSON object a line")
+	plainFlag(f, &c)
 	if code, done := parse(c, f, 1, 1); done {
 		return code
 	}

@@ -90,6 +90,7 @@ func runRun(c command) int {
 	seed := runFlags(f, &config)
 	quiet := f.BoolP("quiet", "q", false, "print nothing but what keeps the run from passing")
 	asJSON := f.Bool("json", false, "print the event log instead, a JSON object a line")
+	plainFlag(f, &c)
 	if code, done := parse(c, f, 1, 2); done {
 		return code
 	}
@@ -126,7 +127,10 @@ func (c command) execute(config script.Config, quiet, asJSON bool, again func(se
 	}
 	config.Components = buffy.Names()
 	config.Repeat = func(seed uint64, folder string) string { return invocation(own, again(seed, folder)) }
-	ctx, hurry, stop := c.interrupts()
+	asked := make(chan os.Signal, 4)
+	screen := c.screen(!quiet && !asJSON, asked)
+	defer screen.Close()
+	ctx, hurry, stop := c.interrupts(asked)
 	defer stop()
 	config.Hurry = hurry
 	config.ObserverPatience = -1 // it prints, and a signal ends its wait for who reads that
@@ -143,7 +147,9 @@ func (c command) execute(config script.Config, quiet, asJSON bool, again func(se
 	case !quiet:
 		config.Observer = (&terminal{w: c.stdout}).show
 	}
+	screen.follow(&config)
 	result, err := script.Run(ctx, config)
+	screen.Close()
 	if err != nil {
 		fmt.Fprintln(c.stderr, err)
 		return exitMistake // nothing was forked
@@ -161,8 +167,8 @@ func (c command) execute(config script.Config, quiet, asJSON bool, again func(se
 // interrupts makes a context that the first signal ends, and a channel that the
 // second closes. One that comes when the run is over changes nothing any more:
 // its exit code is to be that of its verdict. From the first on nothing that is printed
-// waits for its reader.
-func (c command) interrupts() (context.Context, <-chan struct{}, func()) {
+// waits for its reader. What comes from asked is as a signal.
+func (c command) interrupts(asked <-chan os.Signal) (context.Context, <-chan struct{}, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	hurry := make(chan struct{})
 	signals := make(chan os.Signal, 4)
@@ -180,17 +186,23 @@ func (c command) interrupts() (context.Context, <-chan struct{}, func()) {
 	quit := make(chan struct{})
 	var listening sync.WaitGroup
 	listening.Go(func() {
-		for n := 0; ; {
+		n := 0
+		interrupt := func(s os.Signal) {
+			c.outlets.end()
+			switch n++; n {
+			case 1:
+				fmt.Fprintf(c.stderr, "dagon-star: %v: shutting down; once more kills what still runs\n", s)
+				cancel(&runtime.InterruptedError{Signal: s})
+			case 2:
+				close(hurry)
+			}
+		}
+		for {
 			select {
 			case s := <-signals:
-				c.outlets.end()
-				switch n++; n {
-				case 1:
-					fmt.Fprintf(c.stderr, "dagon-star: %v: shutting down; once more kills what still runs\n", s)
-					cancel(&runtime.InterruptedError{Signal: s})
-				case 2:
-					close(hurry)
-				}
+				interrupt(s)
+			case s := <-asked:
+				interrupt(s)
 			case <-pipe:
 			case <-quit:
 				return

@@ -158,7 +158,7 @@ func runTest(c command) int {
 	if len(planned) == 0 {
 		return mistake(errors.New("dagon-star test: there is no test to run"))
 	}
-	ctx, hurry, stop := c.interrupts()
+	ctx, hurry, stop := c.interrupts(nil)
 	defer stop()
 	t.config.Hurry = hurry
 	t.run(ctx, planned)

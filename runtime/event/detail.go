@@ -43,6 +43,8 @@ const (
 	KindAction       Kind = "action"
 	KindInvoke       Kind = "invoke"
 	KindCompleted    Kind = "completed"
+	KindUsage        Kind = "usage"
+	KindProgress     Kind = "progress"
 	KindPrint        Kind = "print"
 	KindNotice       Kind = "notice"
 	KindFinding      Kind = "finding"
@@ -365,6 +367,27 @@ func (v *JSON) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
+// Usage is what a node used at one moment, of all processes of its tree. It is logged as
+// often as the setting usage says, for each node whose process runs.
+type Usage struct {
+	// CPUS is the processor time of the present incarnation so far, user and system, in
+	// seconds. It never falls. What a process used whose parent had ended before it may be
+	// missing, unless the node has a control group.
+	CPUS float64 `json:"cpu_s"`
+	// MemoryBytes is what its control group is charged with, caches included; without a
+	// group the sum of what each process has in memory, where pages that processes share
+	// count for each.
+	MemoryBytes int64 `json:"memory_bytes"`
+	Processes   int   `json:"processes"`
+}
+
+// Progress is how far the script says that it has come: N of Total.
+type Progress struct {
+	N     int64  `json:"n"`
+	Total int64  `json:"total"`
+	What  string `json:"what,omitempty"` // of what; each has a progress of its own
+}
+
 // Print is a line that the script printed.
 type Print struct {
 	Text  string `json:"text"`
@@ -437,6 +460,8 @@ func (AwaitEnded) Kind() Kind   { return KindAwaitEnded }
 func (Action) Kind() Kind       { return KindAction }
 func (Invoke) Kind() Kind       { return KindInvoke }
 func (Completed) Kind() Kind    { return KindCompleted }
+func (Usage) Kind() Kind        { return KindUsage }
+func (Progress) Kind() Kind     { return KindProgress }
 func (Print) Kind() Kind        { return KindPrint }
 func (Notice) Kind() Kind       { return KindNotice }
 func (Finding) Kind() Kind      { return KindFinding }
@@ -475,6 +500,8 @@ var kinds = map[Kind]func(line []byte) (Detail, error){
 	KindAction:       as[Action],
 	KindInvoke:       as[Invoke],
 	KindCompleted:    as[Completed],
+	KindUsage:        as[Usage],
+	KindProgress:     as[Progress],
 	KindPrint:        as[Print],
 	KindNotice:       as[Notice],
 	KindFinding:      as[Finding],

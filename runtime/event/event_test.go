@@ -41,6 +41,8 @@ func everyKind() []event.Event {
 		{"", event.Invoke{Op: 0, Process: 1, Client: "c", F: "write", Key: `"x"`, Value: "[1,2]"}},
 		{"leader", event.Completed{Op: 0, Outcome: "info", Result: "5", Error: "no answer", At: 0.0125}},
 		{"leader", event.Sent{Address: "/start", Args: event.Args{}}},
+		{"leader", event.Usage{CPUS: 1.25, MemoryBytes: 4096, Processes: 2}},
+		{"", event.Progress{N: 3, Total: 10, What: "messages"}},
 		{"", event.Print{Text: "a \"line\"\n"}},
 		{"leader", event.Disconnected{Peer: "127.0.0.1:6", Reason: "closed"}},
 		{"leader", event.Lost{}},

@@ -163,8 +163,13 @@ func (j *Journal) Append(node string, d event.Detail) {
 		j.Append(node, *changed)
 	}
 	j.news.Broadcast()
-	if _, state := d.(event.State); !state && !j.held { // what led to it checks once for both
-		j.check(node)
+	switch d.(type) {
+	case event.State: // what led to it checks once for both
+	case event.Usage: // nobody waits for it
+	default:
+		if !j.held {
+			j.check(node)
+		}
 	}
 }
 

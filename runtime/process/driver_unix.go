@@ -3,6 +3,7 @@
 package process
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -47,6 +48,7 @@ func New(o Options) (Driver, error) {
 // ended, once, when it has ended, which may be before fork returns.
 type forker interface {
 	fork(im image, ended func(Exit)) (tree, error)
+	usage(context.Context) (map[tree]Usage, error)
 	close() error
 }
 
@@ -99,6 +101,20 @@ func (d *driver) Close() error {
 	d.mu.Unlock()
 	d.living.Wait()
 	return errors.Join(d.forker.close(), d.poller.close(), d.null.Close())
+}
+
+func (d *driver) Usage(ctx context.Context, of []Process) ([]Usage, error) {
+	used, err := d.forker.usage(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]Usage, len(of))
+	for i, p := range of {
+		if p, own := p.(*running); own {
+			all[i] = used[p.tree]
+		}
+	}
+	return all, nil
 }
 
 func (d *driver) KillKeeper() {

@@ -2,6 +2,7 @@ package process
 
 import (
 	"bytes"
+	"context"
 	"encoding/gob"
 	"errors"
 	"fmt"
@@ -253,10 +254,19 @@ func (k *kept) killBelow() {
 
 // ask sends a request and waits for its reply. What it forks is told to ended.
 func (k *kept) ask(r request, ended func(Exit), attached ...*os.File) (reply, error) {
+	q, err := k.send(r, ended, attached...)
+	if err != nil {
+		return reply{}, err
+	}
+	return k.await(q)
+}
+
+// send sends a request, for ask.
+func (k *kept) send(r request, ended func(Exit), attached ...*os.File) (*question, error) {
 	k.mu.Lock()
+	defer k.mu.Unlock()
 	if k.failure != nil {
-		k.mu.Unlock()
-		return reply{}, k.failure
+		return nil, k.failure
 	}
 	k.last++
 	r.ID = k.last
@@ -272,11 +282,38 @@ func (k *kept) ask(r request, ended func(Exit), attached ...*os.File) (reply, er
 	}
 	if err != nil {
 		delete(k.waiting, r.ID)
-		k.mu.Unlock()
-		return reply{}, fmt.Errorf("the keeper of the run's processes cannot be asked: %w", err)
+		return nil, fmt.Errorf("the keeper of the run's processes cannot be asked: %w", err)
 	}
-	k.mu.Unlock()
-	return k.await(q)
+	return q, nil
+}
+
+// usage waits for the keeper for as long as ctx lets it. That a keeper is slow to tell
+// is no reason to end it: nothing depends on it.
+func (k *kept) usage(ctx context.Context) (map[tree]Usage, error) {
+	q, err := k.send(request{Op: opUsage}, nil)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case r, ok := <-q.answer:
+		switch {
+		case !ok:
+			return nil, k.failed()
+		case r.Error != nil:
+			return nil, r.Error
+		}
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		used := map[tree]Usage{}
+		for id, u := range r.Used {
+			if c := k.children[id]; c != nil {
+				used[c] = u
+			}
+		}
+		return used, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 func (k *kept) await(q *question) (reply, error) {

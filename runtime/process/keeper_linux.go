@@ -250,6 +250,8 @@ func (k *keeper) do(r request) reply {
 	answer := reply{ID: r.ID}
 	err := os.ErrProcessDone
 	switch {
+	case r.Op == opUsage:
+		answer.Used, err = k.usage()
 	case c == nil:
 	case r.Op == opSignal:
 		answer.Reached, err = c.signal(syscall.Signal(r.Signal), r.Reach)
@@ -264,6 +266,23 @@ func (k *keeper) do(r request) reply {
 	}
 	answer.Error = toWire(err)
 	return answer
+}
+
+// usage is what the keeper's children use.
+func (k *keeper) usage() (map[uint64]Usage, error) {
+	used, err := k.local.used()
+	if err != nil {
+		return nil, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	all := map[uint64]Usage{}
+	for id, c := range k.children {
+		if u, known := used[c]; known {
+			all[id] = u
+		}
+	}
+	return all, nil
 }
 
 // end kills all that is left in the keeper's care.

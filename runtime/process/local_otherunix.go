@@ -3,6 +3,7 @@
 package process
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	goruntime "runtime"
@@ -33,6 +34,13 @@ type mark struct{}
 
 // census does nothing: others' processes are not looked at here.
 type census struct{ looking sync.WaitGroup }
+
+// meter does nothing either.
+type meter struct{}
+
+func (*local) usage(context.Context) (map[tree]Usage, error) {
+	return nil, fmt.Errorf("what processes use: %w on %s", errors.ErrUnsupported, goruntime.GOOS)
+}
 
 func (trees) lockThread()    {}
 func (trees) releaseThread() { goruntime.UnlockOSThread() }

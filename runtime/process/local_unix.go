@@ -34,8 +34,9 @@ type local struct {
 	threads sync.WaitGroup
 	living  sync.WaitGroup // the children
 	reaping sync.Mutex     // of orphans, by one at a time
-	leaders sync.Map       // the numbers of those that have not been reaped
+	leaders sync.Map       // the *child of those that have not been reaped, by their numbers
 	census  census
+	meter   meter
 }
 
 func newLocal(t trees) *local {
@@ -107,7 +108,7 @@ func (l *local) begin(im image, forked func(*child, error), ended func(Exit)) {
 			forked(nil, err)
 			return
 		}
-		l.leaders.Store(c.id, nil)
+		l.leaders.Store(c.id, c)
 		forked(c, nil)
 		l.living.Add(1)
 		l.afterExit(c, func() {

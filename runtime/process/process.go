@@ -27,6 +27,7 @@
 package process
 
 import (
+	"context"
 	"io"
 	"os"
 	"time"
@@ -107,6 +108,24 @@ type Reaper interface {
 	// in its care, and kills it if it does not, with them. It returns when that is
 	// gone. Nothing can be started after it.
 	KillKeeper()
+}
+
+// Meter is a Driver that tells what its processes use.
+type Meter interface {
+	// Usage tells what the trees of some processes use now; zero for one that has ended,
+	// or of which it is not known. It takes about as long as it takes to look at each
+	// process of the machine that the driver's may be among. It ends with ctx.
+	Usage(ctx context.Context, of []Process) ([]Usage, error)
+}
+
+// Usage is what a tree uses.
+type Usage struct {
+	// CPU is what it has used so far, user and system. It never falls.
+	CPU time.Duration
+	// Memory is in bytes: what its control group is charged with, or else the sum of
+	// what is resident of each process.
+	Memory    int64
+	Processes int
 }
 
 // What can be done to a process, for Can.

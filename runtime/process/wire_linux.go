@@ -34,6 +34,7 @@ type (
 		Forked  bool
 		PID     int
 		Reached int
+		Used    map[uint64]Usage // of children, by the requests that forked them
 		Exit    *Exit
 		Error   *wireError
 
@@ -54,6 +55,7 @@ const (
 	opPause
 	opResume
 	opLimit
+	opUsage
 	opClose
 )
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/mattn/go-shellwords"
 )
@@ -39,8 +40,13 @@ func SettingKeys() []Key {
 			"directly; auto is proxy where the script's text has net faults", ""},
 		{"contain", "auto|sealed|cgroup|supervised", "how surely nothing outlives the run: the rung of the containment " +
 			"ladder that it must be on, or the highest that the machine gives", ""},
+		{"usage", "DURATION|off", fmt.Sprintf("between two looks at what nodes use, which the event log has, %s; at least %s",
+			d.Usage, minUsage), ""},
 	}
 }
+
+// minUsage is the least that usage may be: a look at many processes takes its time.
+const minUsage = 50 * time.Millisecond
 
 var wrapperArg = regexp.MustCompile(`^wrapper_args_([0-9]+)$`)
 
@@ -458,6 +464,12 @@ func (t *Topology) readSettings(s *section) {
 			set.Links, expected = k.value, oneOf(k.value, LinksAuto, LinksProxy, LinksDirect)
 		case "contain":
 			set.Contain, expected = k.value, oneOf(k.value, "auto", "sealed", "cgroup", "supervised")
+		case "usage":
+			if set.Usage = 0; k.value != "off" {
+				if set.Usage, err = ParseDuration(k.value); err == nil && set.Usage < minUsage {
+					err = fmt.Errorf("%q is shorter than the %s that a look may take", k.value, minUsage)
+				}
+			}
 		default:
 			if !t.file.full() {
 				expected = settingMeant(k.key)

@@ -203,6 +203,7 @@ type Settings struct {
 	Seed      *uint64       // nil: a new one for each run
 	Links     string        // how nodes reach each other by <node:NAME>: LinksAuto, …
 	Contain   string        // auto
+	Usage     time.Duration // between two looks at what nodes use; 0: none is taken
 }
 
 // What Settings.Links can be. Who reads the script settles what auto is.
@@ -215,7 +216,7 @@ const (
 // DefaultSettings are those of a file without [dagon].
 func DefaultSettings() Settings {
 	return Settings{Timeout: 30 * time.Second, Drain: 500 * time.Millisecond, Grace: 5 * time.Second,
-		TimeLimit: 10 * time.Minute, Links: LinksAuto, Contain: "auto"}
+		TimeLimit: 10 * time.Minute, Links: LinksAuto, Contain: "auto", Usage: 500 * time.Millisecond}
 }
 
 // Mistake is something wrong in an ini, or worth a notice.

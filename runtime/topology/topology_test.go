@@ -381,3 +381,21 @@ func TestParseTTYSize(t *testing.T) {
 		}
 	}
 }
+
+// TestUsage is the setting of how often it is looked at what nodes use.
+func TestUsage(t *testing.T) {
+	for value, want := range map[string]time.Duration{"off": 0, "50ms": 50 * time.Millisecond, "2": 2 * time.Second} {
+		top, err := Parse("t.ini", []byte("[dagon]\nusage = "+value+"\n[n]\ncommand = sh\n"))
+		if err != nil {
+			t.Fatalf("%s: %v", value, err)
+		}
+		if top.Settings.Usage != want {
+			t.Errorf("%s: %s", value, top.Settings.Usage)
+		}
+	}
+	for _, value := range []string{"", "on", "0", "-1s", "49ms", "never"} {
+		if _, err := Parse("t.ini", []byte("[dagon]\nusage = "+value+"\n[n]\ncommand = sh\n")); err == nil || !strings.HasPrefix(err.Error(), "t.ini:2: usage") {
+			t.Errorf("%q: %v", value, err)
+		}
+	}
+}
