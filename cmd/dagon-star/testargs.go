@@ -99,7 +99,7 @@ func lastTime(f *pflag.FlagSet, record string) (last report.Summary, err error) 
 func failed(last report.Summary) (planned []testRun, err error) {
 	for _, t := range last.Tests {
 		if t.Outcome != string(runtime.Passed) && t.Outcome != report.Skipped {
-			planned = append(planned, testRun{t.File, t.Name, t.Seed})
+			planned = append(planned, testRun{t.File, t.Name, t.Seed, t.Source, t.Line})
 		}
 	}
 	if len(planned) == 0 {
