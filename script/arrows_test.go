@@ -42,7 +42,7 @@ var mayTouch = map[string]string{
 	"runtime/output":                "runtime/internal/logfile",
 	"runtime/folder":                "runtime/internal/logfile runtime/process",
 	"runtime/topology":              "runtime/userfile",
-	"runtime/address":               "runtime/link runtime/topology",
+	"runtime/address":               "runtime/exact runtime/link runtime/topology",
 	"runtime/userfile":              "",
 	"runtime/record":                "runtime/userfile",
 	"runtime/internal/allocated":    "",

@@ -67,6 +67,7 @@ func subcommands() []subcommand {
 		{"run", "SCRIPT [TOPOLOGY]", "run a script against a topology", runRun},
 		{"test", "PATH...", "run every test_* function of the scripts, each in a run of its own", runTest},
 		{"rerun", "RUN", "run the recipe of a run again", runRerun},
+		{"exec", "NODE CMD...", "run a command beside a node of a run that is under way", runExec},
 		{"diff", "RUN RUN", "tell where two runs differ: their recipes, their faults, their verdicts", runDiff},
 		{"check", "SCRIPT [TOPOLOGY]", "find every mistake that can be found without forking anything", runCheck},
 		{"boot", "-f PATH -n NAME -h HOST -p PORT", "boot one component, the oldest documented call", runBoot},

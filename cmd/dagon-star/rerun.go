@@ -45,6 +45,7 @@ func runRerun(c command) int {
 	runs := runsDir(f)
 	quiet := f.BoolP("quiet", "q", false, "print nothing but what keeps the run from passing")
 	asJSON := f.Bool("json", false, "print the event log instead, a JSON object a line")
+	hold := holdFlags(f)
 	if code, done := parse(c, f, 1, 1); done {
 		return code
 	}
@@ -68,7 +69,7 @@ func runRerun(c command) int {
 	}
 	config.RunsDir = *runs
 	config.Argv = append([]string{"dagon-star", "rerun"}, c.args...)
-	return c.execute(config, *quiet, *asJSON, func(r *script.Result) []string {
+	return c.execute(config, shows{*quiet, *asJSON, hold}, func(r *script.Result) []string {
 		return append([]string{"rerun", relative(r.Folder)}, flagsGiven(f, script.Config{})...)
 	})
 }

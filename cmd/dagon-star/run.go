@@ -28,6 +28,12 @@ A duration is a number of seconds, or such as 250ms or 1m30s.
 The first INT, TERM or HUP ends the run in order; a second one kills what still
 runs at once.
 
+With --hold-on-failure a run that fails is kept as it is, before its faults are
+undone and its deferred calls are made: its nodes, their ports and folders, and
+the faults in force are told, and "dagon-star exec" runs a command beside a node.
+It goes on to its end on q and Enter, on a signal, and after --hold-timeout. The
+time limit stands still meanwhile. A run that fails only as it ends is not held.
+
 Examples:
   dagon-star run default.star topology.ini
   dagon-star run my.star my.ini --param n=5 --param fast=true --seed 7
@@ -89,6 +95,7 @@ func runRun(c command) int {
 	seed := runFlags(f, &config)
 	quiet := f.BoolP("quiet", "q", false, "print nothing but what keeps the run from passing")
 	asJSON := f.Bool("json", false, "print the event log instead, a JSON object a line")
+	hold := holdFlags(f)
 	if code, done := parse(c, f, 1, 2); done {
 		return code
 	}
@@ -100,7 +107,7 @@ func runRun(c command) int {
 		return c.mistake(f, err)
 	}
 	config.Argv = append([]string{"dagon-star", "run"}, c.args...)
-	return c.execute(config, *quiet, *asJSON, func(r *script.Result) []string { return repeat(f, c.args, r.Seed) })
+	return c.execute(config, shows{*quiet, *asJSON, hold}, func(r *script.Result) []string { return repeat(f, c.args, r.Seed) })
 }
 
 func parseSeed(c command, f *pflag.FlagSet, seed string, config *script.Config) int {
@@ -117,8 +124,14 @@ func parseSeed(c command, f *pflag.FlagSet, seed string, config *script.Config) 
 	return exitPassed
 }
 
+// shows says what is printed of a run, and whether it is held for a person to look at.
+type shows struct {
+	quiet, asJSON bool
+	hold          *holding
+}
+
 // execute runs a script, with signals and a terminal, and returns the exit code.
-func (c command) execute(config script.Config, quiet, asJSON bool, again func(*script.Result) []string) int {
+func (c command) execute(config script.Config, shows shows, again func(*script.Result) []string) int {
 	own, err := os.Executable()
 	if err == nil {
 		config.Component = own
@@ -130,7 +143,7 @@ func (c command) execute(config script.Config, quiet, asJSON bool, again func(*s
 	config.ObserverPatience = -1 // it prints, and a signal ends its wait for who reads that
 
 	switch {
-	case asJSON:
+	case shows.asJSON:
 		log := event.NewWriter(harmless{c.rawStdout, report.VisibleJSON})
 		var gone error
 		config.Observer = func(e event.Event) {
@@ -138,19 +151,20 @@ func (c command) execute(config script.Config, quiet, asJSON bool, again func(*s
 				gone = log.Write(e)
 			}
 		}
-	case !quiet:
+	case !shows.quiet:
 		config.Observer = (&terminal{w: c.stdout}).show
 	}
+	out := c.stdout
+	if shows.asJSON || shows.quiet {
+		out = c.stderr
+	}
+	shows.hold.of(&config, out, "")
 	result, err := script.Run(ctx, config)
 	if err != nil {
 		fmt.Fprintln(c.stderr, err)
 		return exitMistake // nothing was forked
 	}
-	out := c.stdout
-	if asJSON || quiet {
-		out = c.stderr
-	}
-	if !quiet && !asJSON || result.Outcome != runtime.Passed {
+	if !shows.quiet && !shows.asJSON || result.Outcome != runtime.Passed {
 		conclude(out, result, invocation(own, again(result)))
 	}
 	return result.ExitCode()

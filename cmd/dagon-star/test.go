@@ -65,6 +65,7 @@ type suite struct {
 	shuffle  bool
 	failFast bool
 	verbose  bool
+	hold     *holding
 	given    []string // flags, for the line that repeats a test
 
 	mu      sync.Mutex
@@ -97,6 +98,7 @@ func runTest(c command) int {
 	junit := f.String("junit", "", "write a JUnit file")
 	asJSON := f.String("json", "", "write the summary as JSON there too")
 	f.BoolVarP(&t.verbose, "verbose", "v", false, "print what happens in each run")
+	t.hold = holdFlags(f)
 	if code, done := parse(c, f, 0, 1<<20); done {
 		return code
 	}
@@ -126,6 +128,9 @@ func runTest(c command) int {
 	}
 	if t.repeat < 1 || t.parallel < 1 {
 		return mistake(errors.New("dagon-star test: --repeat and --parallel are at least 1"))
+	}
+	if *t.hold.on && t.parallel > 1 {
+		return mistake(errors.New("dagon-star test: --hold-on-failure holds one test at a time: --parallel 1 was expected with it"))
 	}
 	if t.summary.Seed = script.NewSeed(); t.config.Seed != nil {
 		t.summary.Seed = *t.config.Seed
@@ -278,6 +283,7 @@ func (t *suite) one(ctx context.Context, r testRun) *report.Test {
 		shown.Reset()
 		last = last[max(0, len(last)-lastLines):]
 	}
+	t.hold.of(&c, t.stdout, r.title())
 	result, err := script.Run(ctx, c)
 	test := t.record(r)
 	var told strings.Builder // beside the line

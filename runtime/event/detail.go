@@ -43,6 +43,8 @@ const (
 	KindAction       Kind = "action"
 	KindInvoke       Kind = "invoke"
 	KindCompleted    Kind = "completed"
+	KindHeld         Kind = "held"
+	KindReleased     Kind = "released"
 	KindPrint        Kind = "print"
 	KindNotice       Kind = "notice"
 	KindFinding      Kind = "finding"
@@ -354,6 +356,17 @@ func (v *JSON) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
+// Held is the beginning of a time in which the run is kept as it is, for a person to look
+// at it, and Released its end. The time limit stands still meanwhile; what nodes do is in
+// the log as ever.
+type Held struct{}
+
+// Released tells how long a run was Held, and why it went on.
+type Released struct {
+	HeldS float64 `json:"held_s"`
+	Why   string  `json:"why"`
+}
+
 // Print is a line that the script printed.
 type Print struct {
 	Text string `json:"text"`
@@ -424,6 +437,8 @@ func (AwaitEnded) Kind() Kind   { return KindAwaitEnded }
 func (Action) Kind() Kind       { return KindAction }
 func (Invoke) Kind() Kind       { return KindInvoke }
 func (Completed) Kind() Kind    { return KindCompleted }
+func (Held) Kind() Kind         { return KindHeld }
+func (Released) Kind() Kind     { return KindReleased }
 func (Print) Kind() Kind        { return KindPrint }
 func (Notice) Kind() Kind       { return KindNotice }
 func (Finding) Kind() Kind      { return KindFinding }
@@ -462,6 +477,8 @@ var kinds = map[Kind]func(line []byte) (Detail, error){
 	KindAction:       as[Action],
 	KindInvoke:       as[Invoke],
 	KindCompleted:    as[Completed],
+	KindHeld:         as[Held],
+	KindReleased:     as[Released],
 	KindPrint:        as[Print],
 	KindNotice:       as[Notice],
 	KindFinding:      as[Finding],
