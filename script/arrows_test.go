@@ -59,7 +59,8 @@ var mayTouch = map[string]string{
 		"runtime/link runtime/process runtime/topology runtime/userfile runtime/verdict",
 	"scenarios":       "",
 	"scenarios/buffy": "runtime/component runtime/control runtime/osc runtime/record",
-	"cmd/dagon-star": "builtins scenarios scenarios/buffy script runtime runtime/event runtime/exact runtime/fault " +
+	"runtime/archive": "runtime/event runtime/exact runtime/folder runtime/userfile",
+	"cmd/dagon-star": "runtime/archive builtins scenarios scenarios/buffy script runtime runtime/event runtime/exact runtime/fault " +
 		"runtime/folder runtime/osc runtime/process " +
 		"runtime/report runtime/roster runtime/topology runtime/userfile runtime/verdict",
 }
