@@ -159,13 +159,23 @@ func (c command) execute(config script.Config, shows shows, again func(*script.R
 		out = c.stderr
 	}
 	shows.hold.of(&config, out, "")
+	actions := newGitHub(os.Getenv)
+	resume := actions.quietly(out)
 	result, err := script.Run(ctx, config)
 	if err != nil {
 		fmt.Fprintln(c.stderr, err)
+		resume()
 		return exitMistake // nothing was forked
 	}
+	line := invocation(own, again(result))
 	if !shows.quiet && !shows.asJSON || result.Outcome != runtime.Passed {
-		conclude(out, result, invocation(own, again(result)))
+		conclude(out, result, line)
+	}
+	resume()
+	told := asTest(config, result, line)
+	actions.annotate(out, told)
+	if err := actions.summarize("dagon-star run", []report.Test{told}, nil); err != nil {
+		fmt.Fprintf(c.stderr, "dagon-star: %v\n", err)
 	}
 	return result.ExitCode()
 }
