@@ -69,6 +69,7 @@ func subcommands() []subcommand {
 		{"rerun", "RUN", "run the recipe of a run again", runRerun},
 		{"exec", "NODE CMD...", "run a command beside a node of a run that is under way", runExec},
 		{"diff", "RUN RUN", "tell where two runs differ: their recipes, their faults, their verdicts", runDiff},
+		{"compare", "RUN RUN", "two runs side by side: times, messages, faults, operations, usage", runCompare},
 		{"runs", "", "the folder of runs, as a list; what of it is to go", runRuns},
 		{"check", "SCRIPT [TOPOLOGY]", "find every mistake that can be found without forking anything", runCheck},
 		{"boot", "-f PATH -n NAME -h HOST -p PORT", "boot one component, the oldest documented call", runBoot},
