@@ -71,6 +71,7 @@ func subcommands() []subcommand {
 		{"diff", "RUN RUN", "tell where two runs differ: their recipes, their faults, their verdicts", runDiff},
 		{"compare", "RUN RUN", "two runs side by side: times, messages, faults, operations, usage", runCompare},
 		{"runs", "", "the folder of runs, as a list; what of it is to go", runRuns},
+		{"serve", "", "the folder of runs as a site, for this machine alone", runServe},
 		{"check", "SCRIPT [TOPOLOGY]", "find every mistake that can be found without forking anything", runCheck},
 		{"boot", "-f PATH -n NAME -h HOST -p PORT", "boot one component, the oldest documented call", runBoot},
 		{"component", "NAME [FLAG...]", "a built-in component, as its own process", runComponent},
