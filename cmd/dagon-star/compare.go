@@ -131,7 +131,7 @@ func rows(n *report.Numbers) (all []row) {
 			x.CPUS, float64(x.MaxRSSKB), float64(x.Incarnations))
 	}
 	for _, x := range n.Awaits {
-		text := x.Outcome
+		text := x.Ended
 		if text == "" {
 			text = "not ended"
 		}

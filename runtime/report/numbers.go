@@ -42,7 +42,7 @@ type AwaitNumbers struct {
 	What    string  `json:"what"`
 	AtS     float64 `json:"at_s"`
 	WaitedS float64 `json:"waited_s"`
-	Outcome string  `json:"outcome"` // "" where it has not ended
+	Ended   string  `json:"outcome"` // how, "" where it has not
 }
 
 // FaultNumbers are those of a fault.
@@ -119,7 +119,7 @@ func Measure(events iter.Seq2[event.Event, error]) (*Numbers, error) {
 			n.Awaits = append(n.Awaits, AwaitNumbers{What: d.What, AtS: e.T.Seconds()})
 		case event.AwaitEnded:
 			if i, ok := awaits[d.ID]; ok {
-				n.Awaits[i].WaitedS, n.Awaits[i].Outcome = d.WaitedS, d.Outcome
+				n.Awaits[i].WaitedS, n.Awaits[i].Ended = d.WaitedS, d.Outcome
 			}
 		case event.Released:
 			n.HeldS += d.HeldS

@@ -88,10 +88,10 @@ type shown struct {
 	Log    int64 // bytes of its events
 }
 
-// Verdict is what the run came to, or how far it is.
-func (s shown) Verdict() string {
-	if s.State != archive.Running && s.Outcome != "" {
-		return s.Outcome
+// CameTo is what the run came to, or how far it is.
+func (s shown) CameTo() string {
+	if s.State != archive.Running && s.Verdict != "" {
+		return s.Verdict
 	}
 	return s.State
 }
