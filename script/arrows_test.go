@@ -60,7 +60,8 @@ var mayTouch = map[string]string{
 	"scenarios":       "",
 	"scenarios/buffy": "runtime/component runtime/control runtime/osc runtime/record",
 	"runtime/archive": "runtime/event runtime/exact runtime/folder runtime/userfile",
-	"cmd/dagon-star": "runtime/archive builtins scenarios scenarios/buffy script runtime runtime/event runtime/exact runtime/fault " +
+	"runtime/site":    "runtime/archive",
+	"cmd/dagon-star": "runtime/archive runtime/site builtins scenarios scenarios/buffy script runtime runtime/event runtime/exact runtime/fault " +
 		"runtime/folder runtime/osc runtime/process " +
 		"runtime/report runtime/roster runtime/topology runtime/userfile runtime/verdict",
 }

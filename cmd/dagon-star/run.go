@@ -173,14 +173,24 @@ func (c command) execute(config script.Config, shows shows, again func(seed uint
 			return hold(ctx, r, v)
 		}
 	}
+	actions := newGitHub(os.Getenv)
+	resume := actions.quietly(out)
 	result, err := script.Run(ctx, config)
 	screen.Close()
 	if err != nil {
 		fmt.Fprintln(c.stderr, err)
+		resume()
 		return exitMistake // nothing was forked
 	}
+	line := config.Repeat(result.Seed, result.Folder)
 	if !shows.quiet && !shows.asJSON || result.Outcome != runtime.Passed {
-		conclude(out, result, config.Repeat(result.Seed, result.Folder))
+		conclude(out, result, line)
+	}
+	resume()
+	told := asTest(config, result, line)
+	actions.annotate(out, told)
+	if err := actions.summarize("dagon-star run", []report.Test{told}, nil); err != nil {
+		fmt.Fprintf(c.stderr, "dagon-star: %v\n", err)
 	}
 	return result.ExitCode()
 }

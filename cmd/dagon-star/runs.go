@@ -97,8 +97,8 @@ func verdictOf(r archive.Run) string {
 	switch {
 	case r.State == archive.Running:
 		return archive.Running
-	case r.Outcome != "":
-		return r.Outcome
+	case r.Verdict != "":
+		return r.Verdict
 	}
 	return archive.Unfinished
 }

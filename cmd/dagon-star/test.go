@@ -168,9 +168,15 @@ func runTest(c command) int {
 	ctx, hurry, stop := c.interrupts(nil)
 	defer stop()
 	t.config.Hurry = hurry
+	actions := newGitHub(os.Getenv)
+	resume := actions.quietly(t.stdout)
 	t.run(ctx, planned)
-
 	code := t.conclude(ctx)
+	resume()
+	actions.annotate(t.stdout, t.summary.Tests...)
+	if err := actions.summarize("dagon-star test", t.summary.Tests, nil); err != nil {
+		fmt.Fprintf(c.stderr, "dagon-star test: %v\n", err)
+	}
 	outputs := map[string]func(io.Writer) error{record: t.writeJSON}
 	if *asJSON != "" {
 		outputs[*asJSON] = t.writeJSON
@@ -350,18 +356,23 @@ func (t *suite) again(r testRun) string {
 
 // conclude prints the summary, and returns the exit code.
 func (t *suite) conclude(ctx context.Context) int {
-	var words []string
-	for _, outcome := range []string{string(runtime.Passed), string(runtime.Failed), string(runtime.Inconclusive),
-		string(runtime.Interrupted), report.Broken, internal, report.Skipped, report.NotRun} {
-		if n := t.summary.Counts[outcome]; n > 0 {
-			words = append(words, fmt.Sprintf("%d %s", n, outcome))
-		}
-	}
-	fmt.Fprintf(t.stdout, "\n%s in %s, seed %d\n", strings.Join(words, ", "), seconds(t.summary.DurationS), t.summary.Seed)
+	fmt.Fprintf(t.stdout, "\n%s in %s, seed %d\n", countsText(t.summary.Counts), seconds(t.summary.DurationS), t.summary.Seed)
 	if t.summary.Tests == nil {
 		t.summary.Tests = []report.Test{}
 	}
 	return suiteCode(t.summary.Counts, len(t.summary.Tests), context.Cause(ctx))
+}
+
+// countsText tells how many tests came to which outcome, the better ones first.
+func countsText(counts map[string]int) string {
+	var words []string
+	for _, outcome := range []string{string(runtime.Passed), string(runtime.Failed), string(runtime.Inconclusive),
+		string(runtime.Interrupted), report.Broken, internal, report.Skipped, report.NotRun} {
+		if n := counts[outcome]; n > 0 {
+			words = append(words, fmt.Sprintf("%d %s", n, outcome))
+		}
+	}
+	return strings.Join(words, ", ")
 }
 
 // suiteCode is the exit code of tests by their outcomes: that of the worst, in the

@@ -37,8 +37,8 @@ type Run struct {
 	Test      string    `json:"test,omitempty"`
 	Seed      uint64    `json:"seed"`
 	StartedAt time.Time `json:"started_at"`
-	// Outcome, Reason and Where are the verdict, "" where the log has none.
-	Outcome   string  `json:"outcome,omitempty"`
+	// Verdict, Reason and Where are what it came to, "" where the log has none.
+	Verdict   string  `json:"outcome,omitempty"`
 	Reason    string  `json:"reason,omitempty"`
 	Where     string  `json:"where,omitempty"`
 	DurationS float64 `json:"duration_s"` // up to the last event of one that is not finished
@@ -145,7 +145,7 @@ func (r *Run) readLog(log *os.File, size int64) error {
 		r.DurationS = e.T.Seconds()
 		switch d := e.Detail.(type) {
 		case event.Verdict:
-			r.Outcome, r.Reason, r.Where = d.Outcome, d.Reason, d.Where
+			r.Verdict, r.Reason, r.Where = d.Outcome, d.Reason, d.Where
 		case event.RunFinished:
 			r.DurationS = d.DurationS
 			if r.State == Unfinished {

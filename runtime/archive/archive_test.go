@@ -16,7 +16,7 @@ import (
 func TestChoose(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
 	age := func(name, state, outcome string, hours int, size int64) Run {
-		return Run{Name: name, State: state, Outcome: outcome, StartedAt: now.Add(-time.Duration(hours) * time.Hour), Size: size}
+		return Run{Name: name, State: state, Verdict: outcome, StartedAt: now.Add(-time.Duration(hours) * time.Hour), Size: size}
 	}
 	runs := []Run{age("a", Finished, "passed", 1, 10), age("b", Running, "", 2, 100), age("c", Finished, "failed", 3, 10),
 		age("d", Finished, "passed", 4, 10), age("e", Unfinished, "", 50, 1), age("f", Running, "", 60, 1), age("g", Finished, "passed", 70, 1)}

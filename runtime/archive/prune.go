@@ -27,7 +27,7 @@ func Choose(runs []Run, l Limits, now time.Time) (gone []Run) {
 	for _, r := range runs {
 		old := l.Older != nil && now.Sub(r.StartedAt) > *l.Older
 		over := l.Keep != nil && count+1 > *l.Keep || l.Size != nil && size+r.Size > *l.Size
-		spared := l.Failed && (r.State == Unfinished || r.Outcome == "failed")
+		spared := l.Failed && (r.State == Unfinished || r.Verdict == "failed")
 		if r.State != Running && (old || over && !spared) {
 			gone = append(gone, r)
 			continue
