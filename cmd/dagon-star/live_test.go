@@ -100,6 +100,11 @@ ready.log = up
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	if flags == "&" {
+		p.keys("-l", "set -m; "+program+" run live.star live.ini &")
+		p.keys("Enter")
+		return
+	}
 	p.keys("-l", program+" run live.star live.ini "+flags+"; echo code=$? $(stty -a | grep -o -e '.icanon')")
 	p.keys("Enter")
 }
@@ -214,13 +219,7 @@ func TestLiveNot(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := openPane(t, 150, 50, test.env)
-			p.liveRun(strings.TrimSuffix(test.flags, "&"))
-			if test.flags == "&" {
-				p.keys("C-c")
-				p.await(`code=130`)
-				p.keys("-l", "clear; set -m; dagon-star run live.star live.ini &")
-				p.keys("Enter")
-			}
+			p.liveRun(test.flags)
 			if name != "quiet" {
 				p.await(`all are up`)
 			}
@@ -230,6 +229,7 @@ func TestLiveNot(t *testing.T) {
 			}
 			if test.flags == "&" {
 				p.keys("fg", "Enter")
+				p.await(`^fg|\$ fg`)
 				time.Sleep(100 * time.Millisecond)
 			}
 			p.keys("C-c")
