@@ -20,18 +20,23 @@ import (
 
 func actions() family {
 	return family{"actions", `Do something to a node from outside of it. An action has an outcome. "ok": it was done. "fail": it was surely not
-done; the connection was refused, nothing was sent, an answer was 4xx, or a command exited with a code that is not 0.
-"info": nobody knows; no answer came in time, the connection ended after something was sent, an answer was 5xx, or a
-signal ended a command. An action that is not ok is an error: it ends the script, unless op records it, wait_until
-takes it for "not yet", or catch returns it, with kind "action" and its outcome. An endpoint is the NAME of a key
+done; the connection was refused, nothing was sent, an answer was 4xx, 307 or 308, or a command exited with a code that
+is not 0. "info": nobody knows; no answer came in time, the connection ended after something was sent, an answer was 5xx,
+or a signal or a time limit of its own ended a command. An action that is not ok is an error: it ends the script, unless
+op records it, wait_until takes it for "not yet", or catch returns it, with kind "action" and its outcome. What cannot
+be sent or run as it is asked for, such as a method "A B", is no outcome: it is the script's error, in op and wait_until
+too. An endpoint is the NAME of a key
 listen.NAME of the node's section. Actions reach a node whatever net.* does to its links. What has to run for long,
 such as a consumer, is no action but a section of its own.`, []builtin{
 		{"http", "node, endpoint, path=\"/\", method=None, json=None, body=None, headers=None, check=True, follow=False, tls=False, timeout=None", `Sends an HTTP request to an endpoint of the node, and returns the answer: a value with status, ok, outcome, headers,
 body, json and url; see response. json is a value that is sent as JSON; body is a string or bytes; headers is a dict.
-The method is POST if there is json or body, else GET. An answer of 400 and above is an error, unless check=False. No
-redirect is followed, and one is ok, unless follow=True. tls=True speaks HTTPS; tls="FILE" does too, and trusts the
-certificates of a file in the node's folder alone. Connections are kept, one client for each node; no proxy is used. A
-body may have 16 MiB. timeout is as for await_ready.
+The method is POST if there is json or body, else GET. An answer of 300 and above is an error, unless check=False; a 304
+to GET or HEAD is none. 4xx, 307 and 308 are "fail", as is any redirect of a method that only asks: GET, HEAD, OPTIONS,
+TRACE. Another redirect is "info", as servers send it both before and after they have done what was asked for. follow=True
+goes where a redirect leads, and the last answer counts; but where a POST was led to a GET by 301 or 302, that is "info",
+as the POST may be lost. tls=True speaks HTTPS; tls="FILE" does too, and trusts the certificates of a file in the node's
+folder alone. Connections are kept, one client for each node; no proxy is used. A body may have 16 MiB. timeout is as for
+await_ready.
 Example:
 check(http(web, "http", "/greeting.txt", timeout="2s").body == "hello\n")
 missing = http(web, "http", "/nope", check=False)
@@ -49,9 +54,11 @@ check(c.read(5) == "hello")`, dial},
 		{"exec", "node, cmd, input=None, env=None, check=True, timeout=None", `Runs a command beside the node, which need not run: in its folder and environment, to which env, a dict, is added, as
 its user, and contained as it is. cmd is a line for a shell, or a list of words; placeholders are filled in as in the
 ini. input is what it reads: a string, or a list of lines. It returns a value with out and err, strings of up to 16 MiB
-each, code, ok and signal; see output. A code other than 0, or a signal, is an error, unless check=False. That it did
-not end within timeout is always an error, and its output is lost: for a command that waits for more, such as a
-consumer, use "timeout 2 CMD" with check=False, or a section of its own. A command is no part of the node: pause, limit
+each, code, ok and signal; see output. A code other than 0, or a signal, is an error, unless check=False. A code is
+"fail", but for those that leave it open, which are "info": 129 to 192, by which a shell tells of a signal, 124 of
+timeout, 123 to 125 of xargs, and 255 of ssh. That it did not end within timeout is always an error, and its output is
+lost: for a command that waits for more, such as a consumer, use "timeout 2 CMD" with check=False, or a section of its
+own. A command is no part of the node: pause, limit
 and kill leave it alone. When it has ended, or at the timeout, all that it has started is killed. timeout is as for
 await_ready.
 Example:
@@ -95,17 +102,21 @@ func (c *call) data(name string) (string, error) {
 }
 
 // act does an action on a node, and logs it; do gets a context that is done when the
-// parameter timeout has passed.
-func (c *call) act(node, what string, do func(context.Context) error) error {
+// parameter timeout has passed. changes reports, when it is over, whether it can have
+// changed something.
+func (c *call) act(node, what string, changes func() bool, do func(context.Context) error) error {
 	timeout, err := c.duration("timeout", c.host.run.Settings().Timeout)
 	if err != nil {
 		return err
 	}
-	return c.task.act(node, what, timeout, do)
+	return c.task.act(node, what, timeout, changes, do)
 }
 
+func always() bool { return true }
+func never() bool  { return false }
+
 // act does an action and logs it: see Act.
-func (t *scriptTask) act(node, what string, timeout time.Duration, do func(context.Context) error) error {
+func (t *scriptTask) act(node, what string, timeout time.Duration, changes func() bool, do func(context.Context) error) error {
 	run := t.host.run
 	if err := t.Err(); err != nil {
 		return err
@@ -123,23 +134,12 @@ func (t *scriptTask) act(node, what string, timeout time.Duration, do func(conte
 	switch {
 	case err == nil, notYet(err) != nil:
 	case t.isEnding():
-		told = &givenUpError{node: node, what: what, why: err}
-	default: // there was none: it names no endpoint
+		told = &runtime.GivenUpError{Node: node, What: what, Why: err}
+	default: // there was none: it names no endpoint, or cannot be sent
 		return err
 	}
-	t.acted(node, what, run.Elapsed()-began, told)
+	t.acted(node, what, run.Elapsed()-began, told == nil && changes(), told)
 	return err
-}
-
-// givenUpError is an action that was under way when its task was ended, or when the time
-// of what it is part of had passed: nobody knows whether it was done.
-type givenUpError struct {
-	node, what string
-	why        error
-}
-
-func (e *givenUpError) Error() string {
-	return fmt.Sprintf("%s on %s was given up: %v [info: nobody knows whether it was done]", e.what, e.node, e.why)
 }
 
 // lateError is why an action is given up: its time has passed.
@@ -147,34 +147,14 @@ type lateError struct{ after time.Duration }
 
 func (e *lateError) Error() string { return fmt.Sprintf("nothing came within %s", e.after) }
 
-// polled is an action that a wait tries again and again, which is logged once.
-type polled struct {
-	node, what string
-	tries      int
-	took       time.Duration
-	err        error
-}
-
 // acted logs an action, or counts it where a wait tries it.
-func (t *scriptTask) acted(node, what string, took time.Duration, err error) {
-	if probe.OutcomeOf(err) == history.Info {
-		t.unsure++
-	}
+func (t *scriptTask) acted(node, what string, took time.Duration, changes bool, err error) {
+	t.trail.Add(changes, probe.OutcomeOf(err))
 	if t.polls == nil {
 		t.host.run.Acted(node, what, 1, took, err)
 		return
 	}
-	for i := range *t.polls {
-		if p := &(*t.polls)[i]; p.node == node && p.what == what {
-			p.tries++
-			var gaveUp *givenUpError
-			if !errors.As(err, &gaveUp) { // what the one before came to tells more
-				p.took, p.err = took, err
-			}
-			return
-		}
-	}
-	*t.polls = append(*t.polls, polled{node, what, 1, took, err})
+	t.polls.Acted(node, what, took, err)
 }
 
 // poll has the actions of the task counted, until the function that it returns is called,
@@ -183,13 +163,10 @@ func (t *scriptTask) poll() (logged func()) {
 	if t.polls != nil { // one wait is within another
 		return func() {}
 	}
-	t.polls = &[]polled{}
+	t.polls = t.host.run.Poll()
 	return func() {
-		all := *t.polls
+		t.polls.Log()
 		t.polls = nil
-		for _, p := range all {
-			t.host.run.Acted(p.node, p.what, p.tries, p.took, p.err)
-		}
 	}
 }
 
@@ -239,12 +216,12 @@ func httpRequest(c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	var answer *probe.Response
-	err = c.act(node, fmt.Sprintf("%s %s%s", request.Method, endpoint, request.Path), func(ctx context.Context) (err error) {
+	err = c.act(node, fmt.Sprintf("%s %s%s", request.Method, endpoint, request.Path), request.Changes, func(ctx context.Context) (err error) {
 		answer, err = c.host.run.HTTP(ctx, node, endpoint, t, request)
 		return err
 	})
 	not := notYet(err)
-	if not != nil && answer != nil && answer.Status >= http.StatusBadRequest && c.isFalse("check") {
+	if not != nil && answer != nil && not.Status != 0 && c.isFalse("check") {
 		return &responseValue{answer: answer, outcome: string(not.Outcome)}, nil
 	}
 	if err != nil {
@@ -374,7 +351,7 @@ func dial(c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	v := &connValue{node: node, endpoint: endpoint}
-	err = c.act(node, "connect "+endpoint, func(ctx context.Context) (err error) {
+	err = c.act(node, "connect "+endpoint, never, func(ctx context.Context) (err error) {
 		v.conn, err = c.host.run.Dial(ctx, node, endpoint, t)
 		return err
 	})
@@ -389,7 +366,7 @@ func (v *connValue) reader(name, params string, read func(*call, context.Context
 	params = strings.TrimPrefix(params+", timeout=None", ", ")
 	return builtin{name: "connection." + name, params: params, call: func(c *call) (starlark.Value, error) {
 		var data []byte
-		err := c.act(v.node, name+" "+v.endpoint, func(ctx context.Context) (err error) {
+		err := c.act(v.node, name+" "+v.endpoint, v.conn.HasSent, func(ctx context.Context) (err error) {
 			data, err = read(c, ctx)
 			return err
 		})
@@ -409,7 +386,9 @@ func (v *connValue) Attr(name string) (starlark.Value, error) {
 			if err != nil {
 				return nil, err
 			}
-			return nil, c.act(v.node, "send "+v.endpoint, func(ctx context.Context) error { return v.conn.Send(ctx, []byte(data)) })
+			return nil, c.act(v.node, "send "+v.endpoint, v.conn.HasSent, func(ctx context.Context) error {
+				return v.conn.Send(ctx, []byte(data))
+			})
 		}}.make(), nil
 	case "line":
 		return v.reader("line", "", func(_ *call, ctx context.Context) ([]byte, error) { return v.conn.Line(ctx) }), nil
@@ -485,7 +464,8 @@ func execute(c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	var out *probe.Output
-	err = c.act(node, "exec "+topology.Brief(what, maxTold), func(ctx context.Context) (err error) {
+	changes := func() bool { return out.Outcome() != history.Fail } // unchecked it is no error
+	err = c.act(node, "exec "+topology.Brief(what, maxTold), changes, func(ctx context.Context) (err error) {
 		out, err = c.host.run.Exec(ctx, node, command)
 		return err
 	})
@@ -580,6 +560,9 @@ func readFile(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
+	if file == "" || strings.Contains(file, "\x00") {
+		return nil, c.wrong("file", "got %q, which is no file's name", file)
+	}
 	began := c.host.run.Elapsed()
 	var data []byte
 	err = c.task.briefly(func(context.Context) (err error) {
@@ -587,7 +570,7 @@ func readFile(c *call) (starlark.Value, error) {
 		return err
 	})
 	if err == nil || notYet(err) != nil {
-		c.task.acted(node, "read "+file, c.host.run.Elapsed()-began, err)
+		c.task.acted(node, "read "+file, c.host.run.Elapsed()-began, false, err)
 	}
 	if err != nil {
 		return nil, err

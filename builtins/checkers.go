@@ -3,6 +3,7 @@ package builtins
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -61,7 +62,8 @@ for i in range(3):
 check_sequence(ops("send"), read(web, "log.txt").split())`, checkSequence},
 		{"check_counter", "history, start=0, message=None, soft=False", `Fails the run unless every read of a counter, one for each key, is at least what had surely been added when it began,
 and at most what may have been when it ended. Operations called "read" return a whole number; all others add their
-value, 1 if they have none. start is what the counters begin at.
+value, 1 if they have none. start is what the counters begin at. It is inconclusive if no read began after an addition
+to its key that is ok.
 Example:
 for i in range(3):
     op("add", lambda: exec(web, "echo >> count.txt"), value=1)
@@ -77,7 +79,8 @@ for i in range(3):
 check_unique(ops("new_id"))`, checkUnique},
 		{"check_bank", "history, total=None, negative=False, message=None, soft=False", `Fails the run unless every read of a bank sums to the total, by default that of the first read, and no balance is
 below zero, unless negative=True. Operations called "read" return a dict, account to balance, or a list of balances;
-all others are passed over.
+all others are transfers. Each key is a bank. It is inconclusive if no read was compared: without total the first is
+not, and a second one must be there. A read of no accounts sums to zero; without total it is a note if it is the first.
 Example:
 exec(web, "echo 60 40 > bank.txt")
 op("read", lambda: [int(b) for b in read(web, "bank.txt").split()])
@@ -85,14 +88,17 @@ check_bank(ops(), total=100)`, checkHistory(func(c *call, ops history.Ops) (*his
 			total, err := c.value("total")
 			return history.Bank(ops, history.BankOptions{Total: total, AllowNegative: c.truth("negative")}), err
 		})},
-		{"check_sessions", "history, message=None, soft=False", `Fails the run unless there is an order of the values that were written for each key in which every process reads
+		{"check_sessions", "history, initial=None, message=None, soft=False", `Fails the run unless there is an order of the values that were written for each key in which every process reads
 nothing older than what it has read or written before, and writes in its own order: monotonic reads, read your writes,
-monotonic writes. Operations are called "read" and "write"; each value is to be written once. It is inconclusive if no
-process has read after it had read or written.
+monotonic writes. Operations are called "read" and "write"; each value is to be written once. initial is what each key
+had before the first write, the oldest value. It is inconclusive if no process has read after it had read or written.
 Example:
 op("write", lambda: exec(web, "echo 1 > x.txt"), value="1", key="x")
 op("read", lambda: read(web, "x.txt").strip(), key="x")
-check_sessions(ops())`, checkHistory(func(_ *call, ops history.Ops) (*history.Result, error) { return history.Sessions(ops), nil })},
+check_sessions(ops())`, checkHistory(func(c *call, ops history.Ops) (*history.Result, error) {
+			initial, err := c.value("initial")
+			return history.Sessions(ops, history.SessionsOptions{Initial: initial}), err
+		})},
 		{"check_linearizable", "history, model=\"register\", initial=None, key=None, time_limit=\"1m\", memory_mb=1024, message=None, soft=False", `Fails the run unless each operation can have been done at one instant while it was under way, each key for itself, or
 the given one alone. model is register (read, write), cas-register (also cas, whose value is [expected, new]), queue
 (enqueue, dequeue), stack (push, pop), mutex (acquire, release) or set (add, remove, contains, read); those are the
@@ -101,7 +107,7 @@ that nodes tell. initial is a register's value before the first write. Registers
 written once are decided at once, a million operations in a second or so. All else is a search, which time_limit and
 memory_mb bound: the run is inconclusive if it comes to one of them, as it does with thousands of operations of many
 clients on one key. Give each client few operations on each of many keys. Other tasks run meanwhile. If it fails, a
-picture of the key is in the run's folder, linearizability.html.
+picture of the key is in the run's folder, linearizability.html, the next linearizability-2.html.
 Example:
 def put(value):
     exec(web, "echo %s > new.txt && mv new.txt x.txt" % value)
@@ -109,9 +115,10 @@ for value in ("a", "b"):
     op("write", lambda: put(value), value=value)
     op("read", lambda: read(web, "x.txt").strip())
 check_linearizable(ops(), model="register")`, checkLinearizable},
-		{"check_transactions", "history, level=\"serializable\", process=False, message=None, soft=False", `Fails the run if transactions have read what the level of isolation forbids, and tells the cycle in words. The value
+		{"check_transactions", "history, level=\"serializable\", process=False, initial=None, message=None, soft=False", `Fails the run if transactions have read what the level of isolation forbids, and tells the cycle in words. The value
 of one is a list of micro-operations, ["append", key, element] and ["r", key, None], or ["w", key, value] and ["r",
 key, None] for registers, and its result is that list with what was read. Every element and value is written once.
+initial is what a register holds before the first write.
 level is read-uncommitted, read-committed, repeatable-read, snapshot-isolation, serializable or strict-serializable;
 process=True demands too that each process sees its own in their order. That nothing is found does not prove
 isolation. Other tasks run meanwhile.
@@ -157,7 +164,15 @@ func checkSequence(c *call) (starlark.Value, error) {
 	if received == nil {
 		sent, received = nil, sent
 	}
-	return c.checked(history.Sequence(sent, received, history.SequenceOptions{Gaps: c.truth("gaps"), Duplicates: c.truth("duplicates")}))
+	var r *history.Result
+	err = c.task.While(func(context.Context) error {
+		r = history.Sequence(sent, received, history.SequenceOptions{Gaps: c.truth("gaps"), Duplicates: c.truth("duplicates")})
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c.checked(r)
 }
 
 func checkLinearizable(c *call) (starlark.Value, error) {
@@ -165,7 +180,7 @@ func checkLinearizable(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	var o linearization.Options
+	o := linearization.Options{Within: c.host.run.Within}
 	if o.Model, err = c.text("model", "register"); err != nil {
 		return nil, err
 	}
@@ -206,9 +221,11 @@ func checkLinearizable(c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	if picture.Len() > 0 {
-		if err := c.host.run.WriteFile("linearizability.html", picture.Bytes()); err != nil {
+		name := c.host.pictureName()
+		if err := c.host.run.WriteFile(name, picture.Bytes()); err != nil {
 			return nil, err
 		}
+		return c.checked(&f.Result, "; its picture is "+name)
 	}
 	return c.checked(&f.Result)
 }
@@ -222,7 +239,11 @@ func checkTransactions(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := transaction.Options{Level: transaction.Level(level), Process: c.truth("process")}
+	initial, err := c.value("initial")
+	if err != nil {
+		return nil, err
+	}
+	o := transaction.Options{Level: transaction.Level(level), Process: c.truth("process"), Initial: initial}
 	var r *history.Result
 	err = c.task.While(func(context.Context) (err error) {
 		r, err = transaction.Check(ops, o)
@@ -232,6 +253,17 @@ func checkTransactions(c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	return c.checked(r)
+}
+
+// pictureName is a name for the next picture, which no other has: linearizability.html,
+// linearizability-2.html and so on.
+func (h *Host) pictureName() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.pictures++; h.pictures > 1 {
+		return fmt.Sprintf("linearizability-%d.html", h.pictures)
+	}
+	return "linearizability.html"
 }
 
 // faults are those that have stayed in force for a while, for a picture.
@@ -337,9 +369,10 @@ func (c *call) history(name string) (history.Ops, error) {
 	return ops, nil
 }
 
-// checked is what a checker found: a finding where the history is not valid.
-func (c *call) checked(r *history.Result) (starlark.Value, error) {
-	text := r.Text(history.TextOptions{Began: c.host.run.Clock().Time(0), Faults: c.host.run.FaultsAt})
+// checked is what a checker found: a finding where the history is not valid, with what is
+// also told.
+func (c *call) checked(r *history.Result, also ...string) (starlark.Value, error) {
+	text := r.Text(history.TextOptions{Began: c.host.run.Clock().Time(0), Faults: c.host.run.FaultsAt}) + strings.Join(also, "")
 	switch r.Verdict {
 	case history.Invalid:
 		if _, err := c.assert(false, "%s", text); err != nil {

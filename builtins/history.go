@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.starlark.net/lib/json"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/dagon-star/dagon-star/runtime"
 	"github.com/dagon-star/dagon-star/runtime/history"
+	"github.com/dagon-star/dagon-star/runtime/probe"
 	"github.com/dagon-star/dagon-star/runtime/topology"
 )
 
@@ -26,10 +28,13 @@ a second; a node can tell of more by the messages /invoke, /ok, /fail and /info,
 		{"op", "f, fn, value=None, key=None, client=None", `Calls fn and records that as an operation f of a client, and returns it, also if it is not ok: a value with f, key,
 value, outcome, ok, error, result and more; see operation. Give value to an operation that changes something: it is
 what was written. An operation without one is a read, and its value is what fn returned, of an answer its body, of a
-command what it wrote. The outcome is that of the action in which fn failed, or of the answer, the output of a command
-or the error of catch that it returned; "fail" if fn returned False; "info" if a wait in it was not met in time; else
-"ok". A "fail" is "info" if an action before it in fn came to "info", as where fn tries one node after another. Any
-other error is the script's. key is what it was done to, if the system has several. client is by default the task that
+command what it wrote, without the space at its ends, of another operation its value. The outcome is that of the action
+in which fn failed, or of the answer, the output of a command, the operation or the error of catch that it returned;
+"fail" if fn returned False; "info" if a wait in it was not met in time, or it returned a task, which goes on; else "ok".
+A "fail" is "info" if an action before it in fn came to "info", as where fn tries one node after another, or, unless fn
+returned False, if one before it was ok and may have changed something. What changes nothing is an http that only asks,
+a tcp connection on which nothing was sent, and read. Any other error is the script's. key is what it was done to, if
+the system has several. client is by default the task that
 the call is in. A client does one operation at a time, and goes on as a new process after one that ended in "info",
 which may still be done.
 Example:
@@ -92,8 +97,9 @@ func (c *call) fromValue(v history.Value) (starlark.Value, error) {
 }
 
 // toResult is the result of an operation whose function has returned something. Of one
-// that asks it is what was read: of an answer its body, of a command what it wrote. It is
-// an error if it is no value of an operation; of one that does not ask it is none then.
+// that asks it is what was read: of an answer its body, of a command what it wrote, without
+// the space around it, of an operation its value. It is an error if it is no value of an
+// operation; of one that does not ask it is none then.
 func (c *call) toResult(returned starlark.Value, asks bool) (history.Value, error) {
 	switch v := returned.(type) {
 	case *responseValue:
@@ -103,7 +109,12 @@ func (c *call) toResult(returned starlark.Value, asks bool) (history.Value, erro
 		return history.None, nil
 	case *outputValue:
 		if asks {
-			return history.Text(string(v.out.Stdout)), nil
+			return history.Text(strings.Trim(string(v.out.Stdout), " \t\r\n\v\f")), nil
+		}
+		return history.None, nil
+	case opValue:
+		if asks {
+			return v.o.Returned(), nil
 		}
 		return history.None, nil
 	}
@@ -154,11 +165,13 @@ func operation(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	unsure := c.task.unsure
+	trail := &probe.Trail{Within: c.task.trail}
+	c.task.trail = trail
 	returned, failed := starlark.Call(c.thread, fn, nil, nil)
+	c.task.trail = trail.Within
 	outcome, why, isActions := c.outcome(returned, failed)
-	if outcome == history.Fail && c.task.unsure > unsure { // fn caught that, as one that tries another node does
-		outcome, why = history.Info, why+"; an action before it had come to info"
+	if o, because := trail.Outcome(outcome, failed == nil && returned == starlark.False); because != "" {
+		outcome, why = o, why+"; "+because
 	}
 	result, noValue := history.None, error(nil)
 	if outcome == history.OK {
@@ -181,6 +194,9 @@ func operation(c *call) (starlark.Value, error) {
 // action's where the error is one of the script.
 func (c *call) outcome(returned starlark.Value, failed error) (o history.Outcome, why string, isActions bool) {
 	var late *runtime.TimeoutError
+	if t, isTask := returned.(*taskValue); isTask && failed == nil {
+		return history.Info, fmt.Sprintf("it returned task %s, which goes on", t.task.Path()), true
+	}
 	if failed == nil {
 		if o, why := outcomeIn(returned); o != history.OK {
 			return o, why, true
@@ -202,12 +218,14 @@ func (c *call) outcome(returned starlark.Value, failed error) (o history.Outcome
 }
 
 // outcomeIn is the outcome that is told by what a function has returned: an answer, what
-// a command came to, or an error that it has caught. Of one that is no action's nobody
-// knows.
+// a command came to, another operation, or an error that it has caught. Of one that is no
+// action's nobody knows.
 func outcomeIn(returned starlark.Value) (o history.Outcome, why string) {
 	switch v := returned.(type) {
 	case *responseValue:
 		return history.Outcome(v.outcome), fmt.Sprintf("status %d", v.answer.Status)
+	case opValue:
+		return v.o.Outcome, fmt.Sprintf("operation %d: %s", v.o.Index, v.o.Error)
 	case *outputValue:
 		return v.out.Outcome(), fmt.Sprintf("exit code %d", v.out.Code)
 	case *starlarkstruct.Struct:
@@ -256,9 +274,16 @@ func operationsOf(c *call) (starlark.Value, error) {
 		}
 		wants = append(wants, func(o *history.Op) bool { return o.Node == node })
 	}
-	all := c.host.run.History()
-	return opList(slices.DeleteFunc(all, func(o history.Op) bool {
-		return slices.ContainsFunc(wants, func(want func(*history.Op) bool) bool { return !want(&o) })
+	if len(wants) == 0 {
+		return opList(c.host.run.History(nil)), nil
+	}
+	return opList(c.host.run.History(func(o *history.Op) bool {
+		for _, want := range wants {
+			if !want(o) {
+				return false
+			}
+		}
+		return true
 	})), nil
 }
 

@@ -49,6 +49,7 @@ type Host struct {
 	deferred []deferred
 	teardown starlark.Callable // of a test, or nil
 	asked    map[string]bool   // parameters
+	pictures int               // how many were written
 	empty    map[string]bool   // comparisons of nothing, by name and place
 }
 

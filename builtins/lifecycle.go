@@ -7,6 +7,7 @@ import (
 	"go.starlark.net/starlark"
 
 	"github.com/dagon-star/dagon-star/runtime"
+	"github.com/dagon-star/dagon-star/runtime/history"
 	"github.com/dagon-star/dagon-star/runtime/topology"
 )
 
@@ -149,6 +150,7 @@ func send(c *call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.task.trail.Add(true, history.OK) // what a node does of it, nobody tells
 	return nil, c.task.briefly(func(context.Context) error {
 		var errs []error
 		for _, name := range nodes {

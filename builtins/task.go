@@ -19,6 +19,7 @@ import (
 	"github.com/dagon-star/dagon-star/runtime"
 	"github.com/dagon-star/dagon-star/runtime/fault"
 	"github.com/dagon-star/dagon-star/runtime/history"
+	"github.com/dagon-star/dagon-star/runtime/probe"
 	"github.com/dagon-star/dagon-star/runtime/task"
 	"github.com/dagon-star/dagon-star/runtime/verdict"
 )
@@ -31,8 +32,8 @@ type scriptTask struct {
 	at       string // the place in a file that spawned it
 	random   *rand.Rand
 	schedule *fault.Schedule          // of the fault that it is to do; nil where it does something else
-	polls    *[]polled                // the actions that a wait tries again and again; nil where none does
-	unsure   int                      // how many of its actions have come to info
+	polls    *runtime.Polls           // of the actions that a wait tries again and again; nil where none does
+	trail    *probe.Trail             // of the actions of the operation that it is in; nil where it is in none
 	calls    atomic.Pointer[callSite] // the innermost call of a builtin that it is in, or nil
 	in       atomic.Pointer[callSite] // that, when its phase was to end at once
 	last     atomic.Pointer[callSite] // the call that it has come back from last, or nil
@@ -75,7 +76,7 @@ func (t *scriptTask) isEnding() bool { return t.Err() != nil || t.Cut() != nil }
 func (t *scriptTask) spawn(of *starlark.Thread, delay time.Duration, schedule *fault.Schedule,
 	body func(*scriptTask, *starlark.Thread) (starlark.Value, error)) *taskValue {
 	h := t.host
-	child := &scriptTask{host: h, phase: t.phase, schedule: schedule}
+	child := &scriptTask{host: h, phase: t.phase, schedule: schedule, trail: t.trail}
 	if of.CallStackDepth() > 1 {
 		child.at = of.CallFrame(1).Pos.String()
 	}
@@ -168,14 +169,14 @@ func (t *scriptTask) briefly(fn func(context.Context) error) error {
 
 // Act does an action on a node, as http and exec do: other tasks run while do does; its
 // context is done when the timeout has passed, which 0 makes that of the run. The log has
-// what was done, and its outcome, which do tells by a *probe.Error. It is how an
-// embedder's own action acts.
+// what was done, and its outcome, which do tells by a *probe.Error. It is taken for one
+// that can change something. It is how an embedder's own action acts.
 func Act(thread *starlark.Thread, node, what string, timeout time.Duration, do func(context.Context) error) error {
 	_, t, err := hostOf(thread)
 	if err != nil {
 		return err
 	}
-	return t.act(node, what, cmp.Or(timeout, t.host.run.Settings().Timeout), do)
+	return t.act(node, what, cmp.Or(timeout, t.host.run.Settings().Timeout), always, do)
 }
 
 // Checked is what a checker found, as check_set has it: it fails the run where the history

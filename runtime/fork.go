@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"os"
+	"sync"
 
 	"github.com/dagon-star/dagon-star/runtime/node"
 )
@@ -19,7 +20,8 @@ func (r *Run) Fork(name string, o ForkOptions) error {
 }
 
 // ForkAll starts the processes of nodes side by side, and logs them in the order of
-// names. The first of them that cannot be forked is the error, as of Fork: those
+// names. Before the first of them is started it runs the setups that they need, all at the
+// same time, so that no process that runs waits for the setup of another. The first of them that cannot be forked is the error, as of Fork: those
 // before it have been forked then, and few of those after it. It is a *FilesError, and
 // none is forked, if this process may not have as many files open as they need. When
 // ctx is done ForkAll returns its cause at once. What it was about to start is logged
@@ -50,7 +52,8 @@ type batch struct {
 	inherited []string        // the environment of this process
 	over      chan struct{}   // closed when nothing more is started or logged
 
-	births   []*birth // in the order of names, as far as they were begun
+	births   []*birth // by the places of their names; nil where there is none, or no more
+	begun    int      // how many of them have been begun to be started
 	logged   int      // how many of them are in the log
 	starters int      // goroutines that start them
 	failed   int      // the place of the name that err is about
@@ -90,14 +93,64 @@ func (b *batch) begin() error {
 	if err := r.checkFiles(b.names); err != nil {
 		return err
 	}
-	b.starters = min(startersAtOnce, len(b.names))
+	b.births, b.starters = make([]*birth, len(b.names)), min(startersAtOnce, len(b.names))
 	if b.starters == 0 {
 		close(b.over)
 	}
-	for range b.starters {
-		r.forking.Go(b.start)
+	needy := b.needy()
+	if len(needy) == 0 {
+		b.startAll()
+		return nil
 	}
+	r.forking.Go(func() {
+		b.setUp(needy)
+		b.startAll()
+	})
 	return nil
+}
+
+// needy begins the births of the nodes that need a setup. The lock is held.
+func (b *batch) needy() (needy []*birth) {
+	for at, name := range b.names {
+		if n := b.r.nodes[name]; !n.NeedsSetup() {
+			continue
+		}
+		n, err := b.conceive(at)
+		if err != nil {
+			b.fail(at, err)
+			break
+		}
+		b.births[at] = n
+		needy = append(needy, n)
+	}
+	return needy
+}
+
+// setUp runs setups, and returns when all have ended.
+func (b *batch) setUp(needy []*birth) {
+	var running sync.WaitGroup
+	places := make(chan struct{}, setupsAtOnce)
+	for _, n := range needy {
+		places <- struct{}{}
+		running.Go(func() {
+			if err := b.r.explainFiles(n.Node, n.SetUp(b.starting, b.inherited)); err != nil {
+				b.r.j.Lock()
+				b.fail(n.at, err)
+				b.r.j.Unlock()
+			}
+			<-places
+		})
+	}
+	running.Wait()
+}
+
+// setupsAtOnce is how many setups run at a time.
+const setupsAtOnce = 64
+
+func (b *batch) startAll() {
+	for range b.starters {
+		b.r.forking.Go(b.start)
+	}
 }
 
 // start starts one after the other of the batch, until there are no more or one
@@ -118,17 +171,37 @@ func (b *batch) next() *birth {
 	r := b.r
 	r.j.Lock()
 	defer r.j.Unlock()
-	at := len(b.births)
-	if b.err == nil && at < len(b.names) {
-		n, err := b.conceive(b.names[at])
+	if at := b.begun; at < len(b.names) && (b.err == nil || at < b.failed) {
+		n, err := b.births[at], b.isOver()
+		if n == nil && err == nil {
+			n, err = b.conceive(at)
+		}
 		if err == nil {
-			b.births = append(b.births, n)
+			b.births[at] = n
+			b.begun++
 			return n
 		}
 		b.fail(at, err)
 	}
-	if b.starters--; b.starters == 0 {
-		close(b.over)
+	if b.starters--; b.starters > 0 {
+		return nil
+	}
+	for _, n := range b.births[b.logged:] { // that were set up, and are not started
+		if n != nil {
+			n.Settle(b.err)
+		}
+	}
+	close(b.over)
+	return nil
+}
+
+// isOver is why nothing more may be started. The lock is held.
+func (b *batch) isOver() error {
+	switch {
+	case b.ctx.Err() != nil:
+		return context.Cause(b.ctx)
+	case b.r.ending:
+		return ErrEnded
 	}
 	return nil
 }
@@ -139,23 +212,21 @@ func (b *batch) fail(at int, err error) {
 	}
 }
 
-// conceive makes the birth of a node's next incarnation. The lock is held.
-func (b *batch) conceive(name string) (*birth, error) {
-	if b.ctx.Err() != nil {
-		return nil, context.Cause(b.ctx)
-	}
-	n, err := b.r.node(name)
-	switch {
-	case err != nil:
+// conceive makes the birth of the next incarnation of the node at a place of the batch. The
+// lock is held.
+func (b *batch) conceive(at int) (*birth, error) {
+	if err := b.isOver(); err != nil {
 		return nil, err
-	case b.r.ending:
-		return nil, ErrEnded
+	}
+	n, err := b.r.node(b.names[at])
+	if err != nil {
+		return nil, err
 	}
 	one, err := n.Conceive(randomHex(16), b.o)
 	if err != nil {
 		return nil, err
 	}
-	return &birth{Birth: one, at: len(b.births)}, nil
+	return &birth{Birth: one, at: at}, nil
 }
 
 // ended logs a birth that has ended, and those after it that waited for it.
@@ -166,7 +237,7 @@ func (b *batch) ended(n *birth) {
 	if n.err != nil {
 		b.fail(n.at, n.err)
 	}
-	for ; b.logged < len(b.births) && b.births[b.logged].ended; b.logged++ {
+	for ; b.logged < b.begun && b.births[b.logged].ended; b.logged++ {
 		b.births[b.logged].Settle(b.births[b.logged].err)
 		b.births[b.logged] = nil
 	}

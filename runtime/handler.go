@@ -7,6 +7,7 @@ import (
 	"github.com/dagon-star/dagon-star/runtime/control"
 	"github.com/dagon-star/dagon-star/runtime/event"
 	"github.com/dagon-star/dagon-star/runtime/osc"
+	"github.com/dagon-star/dagon-star/runtime/process"
 )
 
 // handler is the Run as the control socket sees it: it finds the node that is meant.
@@ -59,6 +60,18 @@ func (h *handler) Paused(node string, from, to time.Duration) (d time.Duration) 
 		}
 	}
 	return d
+}
+
+// Stopped reports whether a node's process is stopped at this moment.
+func (h *handler) Stopped(node string) bool {
+	h.j.Lock()
+	n := h.nodes[node]
+	pid := 0
+	if n != nil && n.Alive() {
+		pid = n.PID
+	}
+	h.j.Unlock()
+	return pid > 0 && process.Stopped(pid)
 }
 
 // hearOut returns when what nodes had said by the time of the call has been heard.

@@ -289,17 +289,18 @@ func valueOf(arg any) (v history.Value, ok bool) {
 	return history.None, false
 }
 
-// History returns what clients have done so far, in the order in which it began.
-func (r *Run) History() history.Ops {
+// History returns what clients have done so far, in the order in which it began: those
+// operations of which is holds, all for a nil is. The lock is held while is looks at them.
+func (r *Run) History(is func(*history.Op) bool) history.Ops {
 	r.j.Lock()
 	defer r.j.Unlock()
-	return r.operations.Ops(nil)
+	return r.operations.Ops(is)
 }
 
 // writeHistory writes the operations into the run's folder, where there are any, as
 // history.Write does.
 func (r *Run) writeHistory() error {
-	ops := r.History()
+	ops := r.History(nil)
 	if len(ops) == 0 {
 		return nil
 	}

@@ -42,7 +42,7 @@ func TestOperationsOfNode(t *testing.T) {
 				}
 			}
 			var outcomes []string
-			for _, o := range r.History() {
+			for _, o := range r.History(nil) {
 				outcomes = append(outcomes, string(o.Outcome))
 				if o.Node != "node" || o.Outcome == history.OK && o.F != "write" {
 					t.Errorf("%+v", o)

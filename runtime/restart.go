@@ -29,6 +29,9 @@ type RestartOptions struct {
 func (r *Run) Restart(names []string, o RestartOptions) (*Step, error) {
 	d := &deed{what: "restart"}
 	d.act = func(ctx context.Context, t node.Incarnation) (reached int, err error) {
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		defer context.AfterFunc(r.forks, func() { cancel(context.Cause(r.forks)) })() // the end of the run has its own way
 		if o.Kill {
 			reached, err = t.Signal(event.Asked{By: "fault", How: roster.Signal, Signal: "KILL"}, syscall.SIGKILL, process.Tree)
 		} else {

@@ -382,6 +382,17 @@ func (r *Run) Seed() uint64 { return r.cfg.Seed }
 // Elapsed is the time since the run's start, on its clock.
 func (r *Run) Elapsed() time.Duration { return r.clock.Now() }
 
+// Within returns a context that is done, for a cause, when a time has passed on the run's
+// clock, which stands still while this process is stopped. The function gives it back.
+func (r *Run) Within(ctx context.Context, d time.Duration, cause error) (context.Context, context.CancelFunc) {
+	bounded, cancel := context.WithCancelCause(ctx)
+	timer := r.clock.AfterFunc(d, func() { cancel(cause) })
+	return bounded, func() {
+		timer.Stop()
+		cancel(nil)
+	}
+}
+
 // Clock is the run's clock. Its timers end with the run. A function that it calls, and
 // that has not returned by then, fails the run.
 func (r *Run) Clock() *clock.Clock { return r.clock }

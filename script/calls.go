@@ -29,17 +29,15 @@ type inspection struct {
 
 	inside    []*resolve.Function // functions that the text is in, the innermost last
 	catching  int                 // how many calls of catch and assert.fails the text is in: it may fail
-	unreached bool                // no run comes to the text: what is wrong with it is no mistake
-	hints     int                 // undefined names for which what was meant has been looked for
+	called    map[*syntax.Ident]bool
+	unreached bool // no run comes to the text: what is wrong with it is no mistake
+	hints     int  // undefined names for which what was meant has been looked for
 }
 
 // checkText checks what the files do with the vocabulary. Wrong in a function of
 // a loaded file that no run comes to is no mistake: a library may have
 // functions for other topologies, and other machines.
 func (p *plan) checkText(known map[string]starlark.Value) {
-	if known == nil {
-		return
-	}
 	docs := map[string]builtins.Doc{}
 	members := map[string][]string{}
 	for _, d := range builtins.Catalogue() {
@@ -52,7 +50,7 @@ func (p *plan) checkText(known map[string]starlark.Value) {
 	hidden := map[string]string{}
 	for _, n := range p.topology.Nodes {
 		nodes = append(nodes, n.Name)
-		if name := n.Identifier(); !slices.Contains(builtins.GroupNames(), name) {
+		if name := n.Identifier(); p.topology.IsSure(n.Section) && !slices.Contains(builtins.GroupNames(), name) {
 			hidden[name] = n.Name
 		}
 	}
@@ -61,7 +59,8 @@ func (p *plan) checkText(known map[string]starlark.Value) {
 		if m.file == nil || m.file.Module == nil {
 			continue
 		}
-		i := &inspection{p: p, m: m, known: known, docs: docs, members: members, nodes: nodes, hidden: hidden}
+		i := &inspection{p: p, m: m, known: known, docs: docs, members: members, nodes: nodes, hidden: hidden,
+			called: map[*syntax.Ident]bool{}}
 		i.inside = []*resolve.Function{{Locals: m.file.Module.(*resolve.Module).Locals}}
 		for _, stmt := range m.file.Stmts {
 			def, isDef := stmt.(*syntax.DefStmt)
@@ -109,6 +108,9 @@ func (i *inspection) inspect(part syntax.Node) {
 		case *syntax.DotExpr:
 			i.checkMember(n)
 		case *syntax.CallExpr:
+			if fn, ok := n.Fn.(*syntax.Ident); ok {
+				i.called[fn] = true
+			}
 			if name := vocabularyName(n.Fn); name != "" && i.p.config.Builtins[name] == nil {
 				if d, ok := i.docs[name]; ok && d.Callable && d.Family != "standard" {
 					i.checkCall(n, d)
@@ -117,7 +119,7 @@ func (i *inspection) inspect(part syntax.Node) {
 				if catches {
 					i.catching++
 				}
-				if i.p.topology.Settings.Links != topology.LinksDirect {
+				if i.linked() {
 					i.checkGiven(n)
 				}
 			}
@@ -161,7 +163,7 @@ func (i *inspection) checkName(n *syntax.Ident) {
 	if !ok || b.Scope != resolve.Predeclared {
 		return
 	}
-	if _, isKnown := i.known[n.Name]; isKnown {
+	if _, isKnown := i.known[n.Name]; isKnown || !i.called[n] && i.p.topology.MayDefine(n.Name) { // a node is not called
 		return
 	}
 	meant := ""
@@ -286,11 +288,11 @@ func (i *inspection) checkCall(call *syntax.CallExpr, d builtins.Doc) {
 			i.mistake(pos, err, "%v; a script that asks can(%q) first may run without it", err, fault)
 		}
 	}
-	if slices.Contains(runtime.LinkFaults(), d.Name) && i.p.topology.Settings.Links == topology.LinksDirect && !i.p.asked[d.Name] {
+	if slices.Contains(runtime.LinkFaults(), d.Name) && i.isDirect() && !i.p.asked[d.Name] {
 		pos, _ := call.Span()
 		i.mistake(pos, nil, "cannot do %s: [dagon] links = direct has nodes reach each other without a link that it could act on", d.Name)
 	}
-	if i.p.topology.Settings.Links != topology.LinksDirect {
+	if i.linked() {
 		i.checkLinks(call, d, positional, values)
 	}
 	if d.Name == "topology.node" {
@@ -390,7 +392,7 @@ func (i *inspection) checkNodes(e syntax.Expr) {
 		i.checkHidden(e)
 	case *syntax.Literal:
 		name, ok := e.Value.(string)
-		if !ok || i.p.topology.Find(name) != nil {
+		if !ok || i.p.topology.Find(name) != nil || i.p.topology.MayDefine(name) {
 			return
 		}
 		i.mistake(e.TokenPos, nil, "no node is named %q%s", name, i.meant(name, "%q", i.nodes))

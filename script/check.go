@@ -36,16 +36,14 @@ func Check(c Config) error {
 // Review is Check, and tells besides what is worth a notice: what a run would
 // begin with, in the same words and order, and what is wrong in functions of
 // loaded files that no run comes to, which is no mistake. There are notices
-// beside mistakes too, but not where the ini has some.
+// beside mistakes too.
 func Review(c Config) (notices []string, err error) {
 	p, err := prepare(c)
 	if err != nil {
 		return nil, err
 	}
-	if p.topology != nil {
-		for _, n := range p.topology.Notices {
-			notices = append(notices, n.Error())
-		}
+	for _, n := range p.topology.Notices {
+		notices = append(notices, n.Error())
 	}
 	notices = append(notices, p.notices...)
 	for _, m := range p.modules {
@@ -86,20 +84,22 @@ func (p *plan) read(main *source) {
 }
 
 // names are the names that scripts of the plan can use, each with what is known
-// of it; nil where the ini cannot be read, so that nobody knows. A notice tells
+// of it; nothing is known of a node in whose section something is wrong. A notice tells
 // which nodes have none.
 func (p *plan) names() map[string]starlark.Value {
-	if p.topology == nil {
-		return nil
-	}
 	vocabulary := builtins.Vocabulary()
 	for name, v := range p.config.Builtins {
 		vocabulary[name] = v
 	}
 	names := map[string]starlark.Value{}
 	notices := builtins.Globals(p.topology, vocabulary, func(name string, g builtins.Global) {
-		if names[name] = (*nodeName)(g.Node); g.Node == nil {
+		switch {
+		case g.Node == nil && p.topology.IsSure(g.Group.Section):
 			names[name] = &groupName{g.Group}
+		case g.Node != nil && p.topology.IsSure(g.Node.Section):
+			names[name] = (*nodeName)(g.Node)
+		default:
+			names[name] = starlark.None
 		}
 	})
 	p.notices = append(p.notices, notices...)
@@ -141,9 +141,6 @@ func (p *plan) mistake(pos syntax.Position, format string, args ...any) {
 // keyword says, at a syntax error, how a node is reached whose name is a word of
 // the language: "" unless there is such a word, or just before.
 func (p *plan) keyword(m *module, pos syntax.Position) string {
-	if p.topology == nil {
-		return ""
-	}
 	lines := bytes.SplitAfterN(m.text(), []byte("\n"), int(pos.Line)+1)
 	if int(pos.Line) > len(lines) {
 		return ""

@@ -44,13 +44,15 @@ func (i *inspection) checkLinks(call *syntax.CallExpr, d builtins.Doc, positiona
 		err = linked(pairs)
 	case known && len(groups) > 0:
 		err = wrong(groups)
-	case d.Name == "net.isolate":
+	case d.Name == "net.isolate" && t.IsWhole():
 		for _, n := range slices.Backward(t.Nodes) {
 			if err = wrong([][]string{{n.Name}}); err == nil {
 				return
 			}
 			err = fmt.Errorf("whichever node it is: %w", err)
 		}
+	case !t.IsWhole(): // what is wrong may be a link
+		return
 	default:
 		all := []string{}
 		for _, n := range t.Nodes {
@@ -62,6 +64,16 @@ func (i *inspection) checkLinks(call *syntax.CallExpr, d builtins.Doc, positiona
 		pos, _ := call.Span()
 		i.mistake(pos, nil, "%v", err)
 	}
+}
+
+// isDirect reports whether the ini says that there are no links.
+func (i *inspection) isDirect() bool {
+	return i.p.topology.Settings.Links == topology.LinksDirect && i.p.topology.IsSure("dagon")
+}
+
+// linked reports whether there may be links that faults act on, as far as the ini says.
+func (i *inspection) linked() bool {
+	return i.p.topology.Settings.Links != topology.LinksDirect && i.p.topology.IsSure("dagon")
 }
 
 // linkGroups are the arguments of a fault of links that are nodes.
@@ -136,7 +148,7 @@ func (i *inspection) nodesOf(e syntax.Expr) (names []string, ok bool) {
 		}
 	case *syntax.Literal:
 		if name, isText := e.Value.(string); isText {
-			if n := i.p.topology.Find(name); n != nil {
+			if n := i.p.topology.Find(name); n != nil && i.p.topology.IsSure(n.Section) {
 				return []string{n.Name}, true
 			}
 		}
@@ -183,7 +195,7 @@ func (i *inspection) nodesNamed(name string) (names []string, ok bool) {
 	roles := map[string]topology.Role{"leaders": topology.Leader, "workers": topology.Worker, "senders": topology.Sender,
 		"receivers": topology.Receiver}
 	role, isGroup := roles[name]
-	if !isGroup && name != "topology.nodes" || i.known["topology"] != starlark.None {
+	if !isGroup && name != "topology.nodes" || i.known["topology"] != starlark.None || !i.p.topology.IsWhole() {
 		return nil, false
 	}
 	for _, n := range i.p.topology.Nodes {

@@ -48,21 +48,27 @@ func prepare(c Config) (*plan, error) {
 	}
 	script, err := c.findScript()
 	if err != nil {
-		return nil, err
+		return nil, p.besides(err)
 	}
 	if script.shipped && c.kept == nil {
 		p.notices = append(p.notices, fmt.Sprintf("%s is the scenario that is shipped with dagon-star", script.name))
 	}
 	ini, err := c.findTopology(script)
-	if err != nil {
+	var missing Mistakes
+	switch p.ini = ini; {
+	case errors.As(err, &missing): // the script is checked all the same
+		for _, m := range missing {
+			p.add(m)
+		}
+		p.topology = topology.Unreadable(missing[0].File)
+	case err != nil:
 		return nil, err
-	}
-	if p.ini = ini; ini != nil {
+	case ini != nil:
 		if ini.shipped && c.kept == nil {
 			p.notices = append(p.notices, fmt.Sprintf("%s is the topology that is shipped with dagon-star", ini.name))
 		}
 		p.readTopology(ini)
-	} else {
+	default:
 		p.topology = &topology.Topology{Name: "none", Settings: topology.DefaultSettings()}
 	}
 	p.read(script)
@@ -72,9 +78,7 @@ func prepare(c Config) (*plan, error) {
 		p.choose(c.Test)
 		p.config.Params = p.params()
 	}
-	if p.topology != nil {
-		p.settle()
-	}
+	p.settle()
 	if c.kept != nil && len(p.mistakes) > 0 {
 		if missing := c.kept.missing(c.kept.base); len(missing) > 0 {
 			p.add(Mistake{Text: fmt.Sprintf("the run began relative names in %s; there is no %s in %s: call it from a "+
@@ -85,6 +89,28 @@ func prepare(c Config) (*plan, error) {
 	return p, nil
 }
 
+// besides is the error of a script that cannot be read, with what is wrong in the ini
+// that is given for it.
+func (p *plan) besides(err error) error {
+	var mistakes Mistakes
+	c := p.config
+	if c.Source = nil; !errors.As(err, &mistakes) || c.kept != nil || c.Topology == "" && c.TopologySource == nil {
+		return err
+	}
+	ini, iniErr := c.findTopology(nil)
+	var more Mistakes
+	switch {
+	case iniErr == nil:
+		p.readTopology(ini)
+	case errors.As(iniErr, &more):
+		mistakes = append(mistakes, more...)
+	}
+	for _, m := range mistakes {
+		p.add(m)
+	}
+	return p.found()
+}
+
 func (p *plan) readTopology(ini *source) {
 	var files fs.FS
 	if ini.shipped {
@@ -92,25 +118,21 @@ func (p *plan) readTopology(ini *source) {
 	}
 	t, err := topology.ParseIn(files, ini.name, ini.data)
 	var mistakes topology.Mistakes
-	switch {
-	case errors.As(err, &mistakes):
-		for _, m := range mistakes {
-			p.add(Mistake{File: m.File, Line: m.Line, Text: m.Text})
-		}
-	case err != nil:
+	if err != nil && !errors.As(err, &mistakes) {
 		p.add(Mistake{File: ini.name, Text: err.Error()})
-	default:
-		p.topology = t
-		look := func(program, dir string, env []string) error {
-			path, err := lookPath(program, dir, env)
-			if err == nil {
-				p.programs = append(p.programs, path)
-			}
-			return err
+		t = topology.Unreadable(ini.name)
+	}
+	p.topology = t
+	look := func(program, dir string, env []string) error {
+		path, err := lookPath(program, dir, env)
+		if err == nil {
+			p.programs = append(p.programs, path)
 		}
-		for _, m := range t.CheckPrograms(p.config.Component, p.config.Components, look) {
-			p.add(Mistake{File: m.File, Line: m.Line, Text: m.Text, Err: m.Err})
-		}
+		return err
+	}
+	mistakes = append(mistakes, t.CheckPrograms(p.config.Component, p.config.Components, look)...)
+	for _, m := range mistakes {
+		p.add(Mistake{File: m.File, Line: m.Line, Col: m.Col, Text: m.Text, Err: m.Err})
 	}
 }
 

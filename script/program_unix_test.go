@@ -41,13 +41,13 @@ func TestNoFiles(t *testing.T) {
 		want string
 	}{
 		"program": {Config{Source: pass, Topology: in("t.ini"), TopologySource: []byte("[a]\npath = ./fifo\n")},
-			"t.ini:2: [a]: cannot start " + in("fifo") + ": " + fifo},
+			"t.ini:2:8: [a]: cannot start " + in("fifo") + ": " + fifo},
 		"program in PATH": {Config{Source: pass, TopologySource: []byte("[a]\npath = tool\n")},
-			"topology.ini:2: [a]: cannot start tool: " + fifo},
+			"topology.ini:2:8: [a]: cannot start tool: " + fifo},
 		"another in PATH": {Config{Source: pass, TopologySource: []byte("[a]\npath = tool\nenv.PATH = " + in("later") +
 			"\n[b]\npath = other\n")}, ""},
 		"wrapper": {Config{Source: pass, Topology: in("t.ini"),
-			TopologySource: []byte("[a]\nwrapper_path = ./fifo\npath = other\n")}, "t.ini:2: [a]: cannot start"},
+			TopologySource: []byte("[a]\nwrapper_path = ./fifo\npath = other\n")}, "t.ini:2:16: [a]: cannot start"},
 		"a device": {Config{Source: pass, TopologySource: []byte("[a]\npath = /dev/null\n")},
 			"it is a device: a regular file was expected"},
 		"a folder": {Config{Source: pass, Topology: in("t.ini"), TopologySource: []byte("[a]\npath = ./folder\n")},

@@ -42,9 +42,9 @@ path = /bin/sh
 		got[i] = strings.ReplaceAll(text, dir+string(filepath.Separator), "")
 	}
 	want := []string{
-		`main.ini:7: note ends before "#5", which is taken for a comment: to keep it, put back quotes around the value`,
-		"main.ini:3: may-exit is passed to the program as a flag: did you mean may_exit?",
-		"main.ini:6: [docker], [docker-env] and docker.* keys are skipped: nodes run as processes of this machine",
+		`main.ini:7:14: note ends before "#5", which is taken for a comment: to keep it, put back quotes around the value`,
+		"main.ini:3:1: may-exit is passed to the program as a flag: did you mean may_exit?",
+		"main.ini:6:1: [docker], [docker-env] and docker.* keys are skipped: nodes run as processes of this machine",
 		`[load] has no name of its own in scripts, as load is no name that a script can have: use topology.node("load")`,
 		`[kill] has no name of its own in scripts, as kill is a name of the vocabulary: use topology.node("kill")`,
 		`[a_b] has no name of its own in scripts, as a_b is the name of [a-b]: use topology.node("a_b")`,

@@ -417,9 +417,9 @@ func TestMistakes(t *testing.T) {
 			"directory; shipped are boot.ini, boot.star, default.star"},
 		"no topology": {script.Config{Source: []byte("x = 1"), Topology: "none.ini"},
 			"none.ini: cannot read the topology: no such file or directory"},
-		"bad topology": {script.Config{Source: []byte("worker(1)"), TopologySource: []byte("[a]\n")}, "topology.ini:1: [a] says nothing to run"},
+		"bad topology": {script.Config{Source: []byte("worker(1)"), TopologySource: []byte("[a]\n")}, "script.star:1:1: undefined: worker (did you mean workers?)\n" + "topology.ini:1:1: [a] says nothing to run"},
 		"component": {script.Config{Source: []byte("x = 1"), TopologySource: []byte("[a]\ncomponent = giles-sender\n")},
-			"topology.ini:2: [a]: component = needs the path of a dagon-star binary, and none was given"},
+			"topology.ini:2:13: [a]: component = needs the path of a dagon-star binary, and none was given"},
 	} {
 		dir := t.TempDir()
 		test.c.RunsDir = filepath.Join(dir, "runs")

@@ -45,6 +45,7 @@ func (d *dagon) Received(c *control.Conn, all []*osc.Message) {
 func (d *dagon) Disconnected(_ *control.Conn, reason string, _ bool)       { d.messages <- reason }
 func (d *dagon) Refused(r control.Refusal)                                 { d.messages <- "refused: " + r.Reason }
 func (d *dagon) Paused(string, time.Duration, time.Duration) time.Duration { return 0 }
+func (d *dagon) Stopped(string) bool                                       { return false }
 func (d *dagon) Failed(err error)                                          { d.messages <- err.Error() }
 
 func orchestrate() (*dagon, string, func() error) {

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -115,18 +116,33 @@ func (c *Conn) Close(reason string) error {
 }
 
 // Send sends a message with a canonical address.
+// One that the node does not take in time ends the connection: half of it may have come, and
+// nothing can follow that.
 func (c *Conn) Send(m *osc.Message) error {
-	return c.osc.Send(&osc.Message{Address: c.speaks.Address(m.Address), Arguments: m.Arguments})
+	err := c.osc.Send(&osc.Message{Address: c.speaks.Address(m.Address), Arguments: m.Arguments})
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		late := fmt.Sprintf("it did not take what it was sent, %s, within %s", m.Address, c.s.o.WriteTimeout)
+		c.Close(late)
+		return fmt.Errorf("%s: %w", late, err)
+	}
+	return err
 }
 
 func (c *Conn) paused(from, to time.Duration) time.Duration {
+	return c.s.handler.Paused(c.whose(), from, to)
+}
+
+func (c *Conn) stopped() bool {
+	node := c.whose()
+	return node != "" && c.s.handler.Stopped(node)
+}
+
+// whose is the node that the connection has said it is, or its port is for; "" where
+// neither is known.
+func (c *Conn) whose() string {
 	c.mu.Lock()
-	node := c.claims
-	c.mu.Unlock()
-	if node == "" {
-		node = c.port.node
-	}
-	return c.s.handler.Paused(node, from, to)
+	defer c.mu.Unlock()
+	return cmp.Or(c.claims, c.port.node)
 }
 
 func (c *Conn) run() {

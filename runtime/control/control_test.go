@@ -30,6 +30,8 @@ type ledger struct {
 	refuse map[string]string // why a name is not believed
 	counts map[string]int    // of refusals, by reason
 	paused pause             // of every node, on the Server's clock
+
+	isStopped bool // every node is
 }
 
 func (l *ledger) pause(from, to time.Duration) {
@@ -89,6 +91,12 @@ func (l *ledger) Paused(node string, from, to time.Duration) time.Duration {
 		l.note("asked of %s", node)
 	}
 	return l.paused.in(from, to)
+}
+
+func (l *ledger) Stopped(string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.isStopped
 }
 
 func (l *ledger) Disconnected(c *Conn, reason string, cut bool) {

@@ -21,7 +21,11 @@ const peekBytes = 16 << 20
 type line struct {
 	net.Conn
 	clock  *clock.Clock
-	paused func(from, to time.Duration) time.Duration // how much of a time the node stood still
+	paused func(from, to time.Duration) time.Duration // how much of a time the node was paused
+	// stopped reports whether the node's process is stopped now, which it may be without
+	// being paused. Nobody tells when that began: while a bound is waited for, it is asked
+	// every so often.
+	stopped func() bool
 
 	mu      sync.Mutex
 	reading bound
@@ -33,10 +37,11 @@ type line struct {
 
 // bound is a deadline on the run's clock.
 type bound struct {
-	is   bool
-	due  time.Duration
-	set  time.Duration // when it was
-	wake time.Time     // the machine's time of it, which may come too soon
+	is      bool
+	due     time.Duration
+	set     time.Duration // when it was, or was last looked at
+	wake    time.Time     // the machine's time at which it is to be looked at
+	stopped bool          // the node was when it was last looked at
 }
 
 // bound makes a bound of a deadline on the machine's clock; of the zero time, none.
@@ -45,24 +50,30 @@ func (l *line) bound(t time.Time) bound {
 		return bound{}
 	}
 	now := l.clock.Now()
-	return bound{is: true, due: now + time.Until(t), set: now, wake: t}
+	wait := time.Until(t)
+	return bound{is: true, due: now + wait, set: now, wake: t.Add(min(0, mostWait-wait))}
 }
 
-// leastWait is how often is looked at a bound that moves on with the time.
-const leastWait = 5 * time.Millisecond
+// leastWait is how often is looked at a bound that moves on with the time, and mostWait how
+// often at any, so that it is known what of the time the node was stopped.
+const (
+	leastWait = 5 * time.Millisecond
+	mostWait  = 200 * time.Millisecond
+)
 
 // later returns what a bound becomes where its time has not passed on the run's clock, or
 // but for what the node stood still; ok is false where it has passed.
 func (l *line) later(b bound) (_ bound, ok bool) {
-	now := l.clock.Now()
-	if now >= b.due {
-		stood := l.paused(b.set, now)
-		if stood <= 0 {
-			return b, false
-		}
-		b.due, b.set = b.due+stood, now
+	now, stopped := l.clock.Now(), l.stopped()
+	stood := l.paused(b.set, now)
+	if stopped || b.stopped { // at one end of that time at least
+		stood = now - b.set
 	}
-	b.wake = time.Now().Add(max(b.due-now, leastWait))
+	if now >= b.due && stood <= 0 {
+		return b, false
+	}
+	b.due, b.set, b.stopped = b.due+stood, now, stopped
+	b.wake = time.Now().Add(min(max(b.due-now, leastWait), mostWait))
 	return b, true
 }
 
@@ -90,7 +101,7 @@ func (l *line) SetReadDeadline(t time.Time) error {
 	if l.moved { // it is set when nobody peeks any more
 		return nil
 	}
-	return l.Conn.SetReadDeadline(t)
+	return l.Conn.SetReadDeadline(l.reading.wake)
 }
 
 // SetWriteDeadline bounds writing; the zero time is no bound.
@@ -98,7 +109,7 @@ func (l *line) SetWriteDeadline(t time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.writing = l.bound(t)
-	return l.Conn.SetWriteDeadline(t)
+	return l.Conn.SetWriteDeadline(l.writing.wake)
 }
 
 // Write writes as net.Conn does. It is called by one at a time.

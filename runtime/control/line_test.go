@@ -34,6 +34,53 @@ func TestPausedFrame(t *testing.T) {
 	l.wait(t, "disconnected x: half a frame, and no more within 20ms")
 }
 
+// TestStoppedFrame: so it does while the node's process is stopped without being paused; and
+// so does the time that it has to take what it is sent.
+func TestStoppedFrame(t *testing.T) {
+	const within = 50 * time.Millisecond
+	_, l, address := server(t, Options{FrameTimeout: within, WriteTimeout: within})
+	stop := func(is bool) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.isStopped = is
+	}
+	big := frame(t, osc.SizePrefix, "/big", strings.Repeat("x", 1000))
+	c := dial(t, address)
+	c.Write(frame(t, osc.SizePrefix, "/ready", "x"))
+	l.wait(t, "ready x")
+	conn := l.conns["x"]
+	stop(true)
+	began := conn.s.o.Clock.Now()
+	c.Write(big[:500])
+	sent := make(chan error, 1)
+	go func() {
+		for sent <- nil; ; { // more than the sockets between take
+			if err := conn.Send(osc.NewMessage("/much", strings.Repeat("x", 60_000))); err != nil {
+				sent <- err
+				return
+			}
+		}
+	}()
+	<-sent
+	for conn.s.o.Clock.Now() < began+4*within { // as often as it would have been late
+		passed, _ := conn.s.o.Clock.After(within)
+		<-passed
+	}
+	select {
+	case err := <-sent:
+		t.Fatalf("a node that is stopped: %v", err)
+	default:
+	}
+	c.Write(big[500:])
+	l.wait(t, "received x /big")
+	stop(false)
+	const late = "it did not take what it was sent, /much, within 50ms"
+	if err := <-sent; err == nil || !strings.HasPrefix(err.Error(), late) {
+		t.Errorf("who does not read: %v", err)
+	}
+	l.wait(t, "disconnected x: "+late)
+}
+
 // TestLateFrame: what had arrived when a deadline passed counts, however late it is
 // read.
 func TestLateFrame(t *testing.T) {

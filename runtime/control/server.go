@@ -47,6 +47,9 @@ type Handler interface {
 	// paused. The node is the one that a connection has said it is or its port is for, ""
 	// where neither is known, and it may be any.
 	Paused(node string, from, to time.Duration) time.Duration
+	// Stopped reports whether a node's process is stopped at this moment, by whom ever. It
+	// is not asked where the node is not known.
+	Stopped(node string) bool
 	// Failed is a listener that went down by itself.
 	Failed(err error)
 }
@@ -469,7 +472,7 @@ func (s *Server) serve(p *Port, nc net.Conn) {
 	}
 	c := &Conn{s: s, port: p, peer: nc.RemoteAddr().String(), since: s.o.Clock.Now(),
 		spoken: make(chan struct{}), closed: make(chan struct{})}
-	c.line = &line{Conn: nc, clock: s.o.Clock, paused: c.paused}
+	c.line = &line{Conn: nc, clock: s.o.Clock, paused: c.paused, stopped: c.stopped}
 	c.osc = osc.NewConn(c.line, osc.ConnOptions{MaxFrame: s.o.MaxFirstFrame, FrameTimeout: s.o.FrameTimeout, WriteTimeout: s.o.WriteTimeout})
 	c.osc.SetReadDeadline(time.Now().Add(s.o.IdentifyTimeout))
 	s.mu.Lock()

@@ -2,104 +2,197 @@ package history
 
 import (
 	"fmt"
+	"math"
 	"math/big"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // BankOptions are what is promised of a bank.
 type BankOptions struct {
-	Total         Value // what all balances sum to; None means that of the first read
+	Total         Value // what all balances sum to; None means that of the first read of a key
 	AllowNegative bool  // a balance may be below zero
 }
 
-// Bank looks at what was read of a bank, of which transfers move the money: every read
-// sums to the total, and no balance is below zero. Operations called "read" return an
-// object, account to balance, or a list of balances; of others it is looked at only
-// whether one was acknowledged. Balances are numbers, or texts that are; they are summed
-// up exactly.
+// Bank looks at what was read of banks, one for each key, of which transfers move the
+// money: every read sums to the total, and no balance is below zero. Operations called
+// "read" return an object, account to balance, or a list of balances; of others it is
+// looked at only whether one was acknowledged, and when. Balances are numbers, or texts
+// that are; they are summed up exactly.
 //
-// The groups are "wrong total", "negative" and "no balance". It is Unknown where
-// nothing was read, where there are transfers and none was acknowledged, and where Total
-// is no number.
+// A read of no accounts sums to zero. It is "empty", a note, where that is the total, and
+// where no total is given and it had begun before a read that has accounts was complete:
+// the bank may not have been opened yet.
+//
+// The groups are "wrong total", "negative" and "no balance". It is Unknown where no
+// read was compared with a total, as one that gives it is not; where there are transfers,
+// and no such read was complete after one that is OK had begun; and where Total is no
+// number.
 func Bank(ops Ops, o BankOptions) *Result {
 	r := &Result{Checker: "check_bank"}
-	var total sum
-	isKnown := !o.Total.IsNone()
-	if isKnown && !total.add(o.Total) {
+	c := banks{BankOptions: o, of: map[Value]*bank{}}
+	for _, name := range []string{"wrong total", "negative", "no balance"} {
+		c.groups = append(c.groups, Group{Name: name, Bad: true})
+	}
+	c.groups = append(c.groups, Group{Name: "empty"})
+	if !o.Total.IsNone() && !c.total.add(o.Total) {
 		r.Summary = fmt.Sprintf("the total is %s, which is no number", quote(o.Total.Text()))
 		return r.judge(false)
 	}
-	wrong, negative, none := Group{Name: "wrong total", Bad: true}, Group{Name: "negative", Bad: true}, Group{Name: "no balance", Bad: true}
-	add := func(to *Group, op *Op, element, detail string, args ...any) {
-		if len(to.Points) == 0 {
-			detail = fmt.Sprintf(detail, args...)
-		} else {
-			detail = "read"
+	transfers, acked, moved := 0, false, time.Duration(0) // moved is when the first that is OK began
+	for i := range ops {
+		if op := &ops[i]; op.F != "read" {
+			transfers++
+			if op.Outcome == OK && (!acked || op.Invoked < moved) {
+				acked, moved = true, op.Invoked
+			}
 		}
-		to.Points = append(to.Points, Point{Element: element, Op: op, At: op.Completed, Detail: detail})
 	}
-	reads, bad := 0, 0
-	transfers, acked := 0, false
+	reads, bad, compared, shown := 0, 0, 0, false
 	for i := range ops {
 		op := &ops[i]
-		v := op.Returned()
-		if op.F != "read" {
-			transfers++
-			acked = acked || op.Outcome == OK
-			continue
-		}
-		if op.Outcome != OK || v.IsNone() {
+		if op.F != "read" || op.Outcome != OK || op.Returned().IsNone() {
 			continue
 		}
 		reads++
-		accounts, balances, ok := v.entries()
-		if !ok {
-			balances, ok = v.List()
-		}
-		if !ok {
-			balances = []Value{v}
-		}
-		var s sum
-		isBad, isWhole := false, ok
-		for n, b := range balances {
-			account := strconv.Itoa(n + 1)
-			if accounts != nil {
-				account = accounts[n]
-			}
-			switch {
-			case !ok || b.IsNone() || !s.add(b):
-				add(&none, op, b.Text(), "read of account %s", clipped(account))
-				isBad, isWhole = true, false
-			case !o.AllowNegative && strings.HasPrefix(b.Text(), "-") && strings.ContainsAny(b.Text(), "123456789"):
-				add(&negative, op, b.Text(), "read of account %s", clipped(account))
-				isBad = true
-			}
-		}
-		if !isKnown && isWhole {
-			total, isKnown = s, true
-		}
-		if isWhole && !s.equals(&total) {
-			add(&wrong, op, s.String(), "read instead of %s", total.String())
-			isBad = true
-		}
+		isBad, isCompared := c.read(op)
 		if isBad {
 			bad++
 		}
+		if isCompared {
+			compared++
+			shown = shown || transfers == 0 || acked && op.Completed >= moved
+		}
 	}
-	r.add(wrong)
-	r.add(negative)
-	r.add(none)
+	for _, g := range c.groups {
+		r.add(g)
+	}
 	r.Summary = fmt.Sprintf("%s of %s %s not of a sound bank", thousands(bad), counted(reads, "read"), plural(bad, "is", "are"))
 	switch {
 	case reads == 0:
 		r.Summary = "no read is ok"
-	case bad == 0 && transfers > 0 && !acked:
+	case bad > 0:
+	case transfers > 0 && !acked:
 		r.Summary = fmt.Sprintf("of %s none is OK", counted(transfers, "transfer"))
-	case bad == 0:
-		r.Summary = fmt.Sprintf("%s %s to %s", counted(reads, "read"), plural(reads, "sums", "sum"), total.String())
+	case len(c.groups[empty].Points) == reads:
+		r.Summary = fmt.Sprintf("no account was read: %s %s empty", counted(reads, "read"), plural(reads, "is", "are"))
+	case compared == 0:
+		r.Summary = fmt.Sprintf("no total is given, and %s second read to compare with the first: give total=, or read more",
+			plural(len(c.of), "there is no", "no key has a"))
+	case !shown:
+		r.Summary = "every read was complete before the first transfer that is OK began"
+	case !o.Total.IsNone() || len(c.of) == 1:
+		r.Summary = fmt.Sprintf("%s %s to %s", counted(reads, "read"), plural(reads, "sums", "sum"), c.last.String())
+	default:
+		r.Summary = fmt.Sprintf("%s of %s sum to the total of each", counted(reads, "read"), counted(len(c.of), "bank"))
 	}
-	return r.judge(reads > 0 && (transfers == 0 || acked))
+	return r.judge(shown)
+}
+
+// banks is a check of banks under way.
+type banks struct {
+	BankOptions
+	total  sum // the given one
+	of     map[Value]*bank
+	last   *sum    // the total that was compared with last
+	groups []Group // by their numbers
+}
+
+// The groups of a bank.
+const (
+	wrongTotal = iota
+	negative
+	noBalance
+	empty
+)
+
+// bank is what is known of a bank.
+type bank struct {
+	total sum
+	known bool
+	since time.Duration // when a read that has accounts was complete, where known by a read
+}
+
+func (c *banks) at(key Value) *bank {
+	if key.IsNone() {
+		key = None
+	}
+	b := c.of[key]
+	if b == nil {
+		b = &bank{total: c.total, known: !c.Total.IsNone(), since: math.MinInt64}
+		c.of[key] = b
+	}
+	return b
+}
+
+// add adds what is told of a read.
+func (c *banks) add(group int, op *Op, element, detail string, args ...any) {
+	g := &c.groups[group]
+	if len(g.Points) == 0 {
+		detail = fmt.Sprintf(detail, args...)
+	} else {
+		detail = "read"
+	}
+	g.Points = append(g.Points, Point{Element: element, Op: op, At: op.Completed, Detail: detail})
+}
+
+// read looks at a read that returned something.
+func (c *banks) read(op *Op) (isBad, isCompared bool) {
+	v := op.Returned()
+	accounts, balances, ok := v.entries()
+	if !ok {
+		balances, ok = v.List()
+	}
+	if !ok {
+		balances = []Value{v}
+	}
+	var s sum
+	isWhole := ok
+	for n, b := range balances {
+		account := strconv.Itoa(n + 1)
+		if accounts != nil {
+			account = accounts[n]
+		}
+		switch {
+		case !ok || b.IsNone() || !s.add(b):
+			c.add(noBalance, op, b.Text(), "read of account %s", clipped(account))
+			isBad, isWhole = true, false
+		case !c.AllowNegative && isNegative(b.Text()):
+			c.add(negative, op, b.Text(), "read of account %s", clipped(account))
+			isBad = true
+		}
+	}
+	if !isWhole {
+		return isBad, false
+	}
+	b := c.at(op.Key)
+	if len(balances) == 0 && (!b.known || op.Invoked <= b.since || s.equals(&b.total)) {
+		c.add(empty, op, v.Text(), "read")
+		return isBad, false
+	}
+	if !b.known {
+		b.total, b.known, b.since = s, true, op.Completed
+		return isBad, false
+	}
+	if b.since != math.MinInt64 && len(balances) > 0 {
+		b.since = min(b.since, op.Completed)
+	}
+	c.last = &b.total
+	if !s.equals(&b.total) {
+		c.add(wrongTotal, op, s.String(), "read instead of %s", b.total.String())
+		isBad = true
+	}
+	return isBad, true
+}
+
+// isNegative reports whether a number is below zero.
+func isNegative(text string) bool {
+	if !strings.HasPrefix(text, "-") {
+		return false
+	}
+	x, ok := rational(text)
+	return ok && x.Sign() < 0
 }
 
 // sum is an exact sum of numbers.

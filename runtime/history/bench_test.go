@@ -65,6 +65,13 @@ func BenchmarkSequence(b *testing.B) {
 	b.Run("sent", func(b *testing.B) {
 		measure(b, func() *Result { return Sequence(ops, got, SequenceOptions{}) })
 	})
+	again := append(Ops(nil), ops...)
+	for i := 1000; i < len(ops); i += 1000 { // what another sender sends too
+		again[i].Value = ops[i-1].Value
+	}
+	b.Run("again", func(b *testing.B) {
+		measure(b, func() *Result { return Sequence(again, got, SequenceOptions{}) })
+	})
 	b.Run("numbers", func(b *testing.B) {
 		measure(b, func() *Result { return Sequence(nil, got, SequenceOptions{}) })
 	})
@@ -81,5 +88,5 @@ func BenchmarkSessions(b *testing.B) {
 		}
 	}
 	ops[len(ops)-1].Result = ops[len(ops)-1-2000].Result
-	measure(b, func() *Result { return Sessions(ops) })
+	measure(b, func() *Result { return Sessions(ops, SessionsOptions{}) })
 }

@@ -49,13 +49,11 @@ func TestCounterOracle(t *testing.T) {
 		}
 		s.timed(ops)
 		start := s.IntN(2)
-		acked, reads, bad := false, 0, false
+		shown, bad := false, false
 		for _, r := range ops {
-			acked = acked || r.F == "add" && r.Outcome == OK
 			if r.F != "read" || r.Outcome != OK {
 				continue
 			}
-			reads++
 			sum, open := start, []int(nil)
 			for _, a := range ops {
 				if a.F != "add" || a.Outcome == Fail || a.Key.IsNone() != r.Key.IsNone() || a.Invoked > r.Completed {
@@ -67,6 +65,7 @@ func TestCounterOracle(t *testing.T) {
 				}
 				if a.Outcome == OK && a.Completed < r.Invoked {
 					sum += n
+					shown = true
 				} else {
 					open = append(open, n)
 				}
@@ -85,7 +84,7 @@ func TestCounterOracle(t *testing.T) {
 		switch {
 		case bad:
 			want = Invalid
-		case !acked || reads == 0:
+		case !shown:
 			want = Unknown
 		}
 		seen[want]++
@@ -96,18 +95,19 @@ func TestCounterOracle(t *testing.T) {
 
 // TestBankOracle holds Bank against summing up each read.
 func TestBankOracle(t *testing.T) {
+	const none = -100 // of a read that has no accounts
 	s := newSmall()
 	seen := map[Verdict]int{}
 	for range rounds(100_000) {
 		var ops []Op
-		var totals []int
+		var totals []int // of the reads that are OK, by place
 		negative := false
-		for range s.IntN(3) {
+		for range s.IntN(4) {
 			o := s.op([]string{"read", "read", "transfer"}[s.IntN(3)], "")
 			total, texts := 0, []string(nil)
-			for i := range 3 {
+			for i := range 3 * one(s.IntN(6) > 0) {
 				n := s.IntN(4) - 1
-				if i == 2 && s.IntN(4) > 0 {
+				if i == 2 && s.IntN(6) > 0 {
 					n = 4 - total
 				}
 				total += n
@@ -127,38 +127,108 @@ func TestBankOracle(t *testing.T) {
 				}
 				texts = append(texts, text)
 			}
+			totals = append(totals, none)
 			if o.Outcome == OK {
 				o.Result = listValue(texts)
-				if s.IntN(2) == 0 {
+				switch {
+				case texts == nil:
+					o.Result = Value([]string{"[]", "{}"}[s.IntN(2)])
+				case s.IntN(2) == 0:
 					o.Result = Value(fmt.Sprintf(`{"a":%s,"b,:":%s,"c\"":%s}`, texts[0], texts[1], texts[2]))
 				}
-				if o.F == "read" {
-					totals = append(totals, total)
+				if texts != nil {
+					totals[len(totals)-1] = total
 				}
 			}
+			o.Key = Value([]string{"", "", "null", `"k"`}[s.IntN(4)])
 			ops = append(ops, o)
 		}
+		s.timed(ops)
 		o := BankOptions{AllowNegative: s.IntN(2) == 0}
 		if s.IntN(2) == 0 {
 			o.Total = []Value{"4", `"4.0"`, "4e0"}[s.IntN(3)]
 		}
 		is := func(o Op) bool { return o.F == "transfer" }
-		idle := slices.ContainsFunc(ops, is) && !slices.ContainsFunc(ops, func(o Op) bool { return is(o) && o.Outcome == OK })
-		bad := negative && !o.AllowNegative
-		for _, n := range totals {
-			bad = bad || o.Total != None && n != 4 || n != totals[0]
+		bad, shown := negative && !o.AllowNegative, false
+		for i, r := range ops {
+			if r.F != "read" || r.Outcome != OK {
+				continue
+			}
+			first, hasFirst, complete := 4, o.Total != None, false // the total; a read with accounts was complete
+			for j, f := range ops {
+				if o.Total != None || f.F != "read" || f.Outcome != OK || f.Key.IsNone() != r.Key.IsNone() || totals[j] == none {
+					continue
+				}
+				if !hasFirst && j < i {
+					first, hasFirst = totals[j], true
+				}
+				complete = complete || j < i && f.Completed < r.Invoked
+			}
+			isEmpty := r.Result == "[]" || r.Result == "{}"
+			total := totals[i]
+			if isEmpty {
+				total = 0
+			}
+			if !hasFirst || isEmpty && (first == 0 || o.Total == None && !complete) {
+				continue
+			}
+			bad = bad || total != first
+			shown = shown || !slices.ContainsFunc(ops, is) || slices.ContainsFunc(ops, func(w Op) bool {
+				return is(w) && w.Outcome == OK && w.Invoked <= r.Completed
+			})
 		}
 		want := Valid
 		switch {
 		case bad:
 			want = Invalid
-		case len(totals) == 0, idle:
+		case !shown:
 			want = Unknown
 		}
 		seen[want]++
 		holds(t, Bank(ops, o), want, ops, o, totals)
 	}
 	all(t, seen)
+}
+
+// TestBankWords holds what is said of a bank of which nothing was compared, and of reads
+// of no accounts.
+func TestBankWords(t *testing.T) {
+	read := func(at int, result string) Op {
+		return Op{F: "read", Outcome: OK, Result: Value(result), Invoked: time.Duration(at), Completed: time.Duration(at + 1)}
+	}
+	transfer := func(at int) Op {
+		return Op{F: "transfer", Outcome: OK, Invoked: time.Duration(at), Completed: time.Duration(at + 5)}
+	}
+	keyed := func(key string, o Op) Op {
+		o.Key = Value(key)
+		return o
+	}
+	for _, c := range []struct {
+		total, want string
+		verdict     Verdict
+		ops         []Op
+	}{
+		{"", "no total is given, and there is no second read to compare with the first: give total=, or read more", Unknown,
+			[]Op{read(0, "[7]")}},
+		{"", "no total is given, and no key has a second read", Unknown,
+			[]Op{keyed("1", read(0, "[7]")), keyed("2", read(5, "[8]"))}},
+		{"", "3 reads of 2 banks sum to the total of each", Valid,
+			[]Op{keyed("1", read(0, "[7]")), keyed("2", read(5, "[8]")), keyed("2", read(9, "[4,4]"))}},
+		{"7", "1 read sums to 7", Valid, []Op{read(0, "[7]")}},
+		{"", "no account was read: 2 reads are empty; 2 empty", Unknown, []Op{read(0, "[]"), read(5, "{}")}},
+		{"0", "no account was read: 1 read is empty", Unknown, []Op{read(0, "[]")}},
+		{"7", "1 wrong total: \"0\"", Invalid, []Op{read(0, "[]"), read(5, "[7]")}},
+		{"", "3 reads sum to 7; 1 empty", Valid, []Op{read(0, "[]"), read(5, "[7]"), read(10, "[3,4]")}},
+		{"", "1 wrong total: \"0\"", Invalid, []Op{read(5, "[7]"), read(10, "{}")}},
+		{"7", "every read was complete before the first transfer that is OK began", Unknown, []Op{read(0, "[7]"), transfer(5)}},
+		{"7", "1 read sums to 7", Valid, []Op{transfer(0), read(1, "[7]")}},
+		{"5", "1 read sums to 5", Valid, []Op{read(0, "[5,-0,-0.0,-0e5]")}},
+	} {
+		r := Bank(c.ops, BankOptions{Total: Value(c.total)})
+		if text := r.Text(TextOptions{}); r.Verdict != c.verdict || !strings.Contains(text, c.want) {
+			t.Errorf("%s: %s; want %s: %s", r.Verdict, text, c.verdict, c.want)
+		}
+	}
 }
 
 // TestSequenceOracle holds Sequence against comparing each element with each.
@@ -362,6 +432,9 @@ func TestSessionsOracle(t *testing.T) {
 				o = s.op("read", "")
 				if o.Outcome == OK {
 					o.Result = Value([]string{"", "1", "2", `"3"`, "1", "2"}[s.IntN(6)])
+					if s.IntN(4) == 0 {
+						o.Result = `"0"`
+					}
 				}
 			}
 			writer[string(o.Value)]++
@@ -369,22 +442,33 @@ func TestSessionsOracle(t *testing.T) {
 			ops = append(ops, o)
 		}
 		s.timed(ops)
+		initial := []string{"", "", "0", "1", "2"}[s.IntN(5)]
+		first, versionOf := "first", func(o Op) string { // what is read or written
+			switch v := o.Value.Text() + o.Result.Text(); v {
+			case initial:
+				return "first"
+			case "":
+				return "none"
+			default:
+				return v
+			}
+		}
 		bad, compared := false, 0
 		written := slices.ContainsFunc(ops, func(o Op) bool { return o.F == "write" })
 		for _, key := range []Value{None, `"k"`} {
 			writes := map[string]int{}
 			for _, o := range ops {
 				if o.F == "write" && o.Key == key && o.Outcome != Fail {
-					writes[o.Value.Text()]++
+					writes[versionOf(o)]++
 				}
 			}
 			var acts []Op // what counts
 			for _, o := range ops {
-				version := o.Value.Text() + o.Result.Text()
-				if o.Key != key || o.F == "read" && o.Outcome != OK || o.Outcome == Fail || writes[version] > 1 {
+				version := versionOf(o)
+				if o.Key != key || o.F == "read" && o.Outcome != OK || o.Outcome == Fail || writes[version] > one(version != first) {
 					continue
 				}
-				bad = bad || o.F == "read" && version != "" && writes[version] == 0 && written
+				bad = bad || o.F == "read" && version != first && writes[version] == 0 && written
 				o.Error = version
 				acts = append(acts, o)
 			}
@@ -400,13 +484,24 @@ func TestSessionsOracle(t *testing.T) {
 				return true
 			}
 			fits := false
-			for _, order := range [][]string{{"1", "2", "3"}, {"1", "3", "2"}, {"2", "1", "3"}, {"2", "3", "1"}, {"3", "1", "2"}, {"3", "2", "1"}} {
-				fits = fits || holdsIn(append([]string{""}, order...))
+			var try func(order, left []string)
+			try = func(order, left []string) {
+				fits = fits || len(left) == 0 && holdsIn(order)
+				for i := range left {
+					try(append(slices.Clip(order), left[i]), slices.Delete(slices.Clone(left), i, i+1))
+				}
 			}
+			var values []string
+			for _, a := range acts {
+				if a.Error != first && !slices.Contains(values, a.Error) {
+					values = append(values, a.Error)
+				}
+			}
+			try([]string{first}, values)
 			bad = bad || !fits
 			for i, a := range acts {
 				compared += one(a.F == "read" && slices.ContainsFunc(acts[:i], func(b Op) bool {
-					return b.Process == a.Process && (b.F == "write" || a.Error+b.Error != "")
+					return b.Process == a.Process && (b.F == "write" || a.Error != first || b.Error != first)
 				}))
 			}
 		}
@@ -418,7 +513,41 @@ func TestSessionsOracle(t *testing.T) {
 			want = Unknown
 		}
 		seen[want]++
-		holds(t, Sessions(ops), want, ops)
+		holds(t, Sessions(ops, SessionsOptions{Initial: Value(initial)}), want, ops, initial)
 	}
 	all(t, seen)
+}
+
+// TestSessionsInitial holds what is said of reads of the value that was there at first,
+// and of those of none and of the empty text, which are two values.
+func TestSessionsInitial(t *testing.T) {
+	for _, c := range []struct {
+		initial, ops, want string
+		verdict            Verdict
+	}{
+		{"5", "r5 w1 r1", "2 reads keep to the order of sessions", Valid},
+		{`"5"`, "r5 w1 r1", "2 reads keep to the order of sessions", Valid},
+		{"5", "r5 w1 r5", `1 against read your writes: "5" (process 0, read after "1"`, Invalid},
+		{"5", "w1 rnull", `1 unexpected: "null"`, Invalid},
+		{"", "w1 rnull", `1 against read your writes: "null"`, Invalid},
+		{"", "r5 w1 r1", `1 unexpected: "5"`, Invalid},
+		{"5", "r5 r5 r5", "no process has read a value after", Unknown},
+		{"5", "w1 r1 w5 r5", "1 ambiguous", Valid},
+		{"5", `w1 r1 wnull rnull`, "2 reads keep", Valid},
+		{"", `rnull w"" r"" rnull`, `1 against read your writes: "null" (process 0, read after ""`, Invalid},
+		{"", `rnull w"null" r"null" r"null"`, "3 reads keep", Valid},
+	} {
+		var ops Ops
+		for i, text := range strings.Fields(c.ops) {
+			o := Op{Index: i, F: "write", Value: Value(text[1:]), Outcome: OK, Invoked: time.Duration(i), Completed: time.Duration(i)}
+			if text[0] == 'r' {
+				o.F, o.Value, o.Result = "read", None, o.Value
+			}
+			ops = append(ops, o)
+		}
+		r := Sessions(ops, SessionsOptions{Initial: Value(c.initial)})
+		if text := r.Text(TextOptions{}); r.Verdict != c.verdict || !strings.Contains(text, c.want) {
+			t.Errorf("%s from %s: %s: %s; want %s: %s", c.ops, c.initial, r.Verdict, text, c.verdict, c.want)
+		}
+	}
 }

@@ -21,8 +21,8 @@ type CounterOptions struct {
 // "read" return a whole number; all others add their value, 1 where they have none.
 //
 // The groups are "too low", "too high" and "no number". It is Unknown where nothing
-// was added for sure, or nothing read, and where amounts are no whole numbers, or too
-// large together for 64 bits.
+// was added for sure, or nothing read; where no read began after what was surely added
+// to its key; and where amounts are no whole numbers, or too large together for 64 bits.
 func Counter(ops Ops, o CounterOptions) *Result {
 	r := &Result{Checker: "check_counter"}
 	counters := map[Value]*counter{}
@@ -65,7 +65,7 @@ func Counter(ops Ops, o CounterOptions) *Result {
 		}
 	}
 	low, high, none := Group{Name: "too low", Bad: true}, Group{Name: "too high", Bad: true}, Group{Name: "no number", Bad: true}
-	reads := 0
+	reads, shown := 0, false
 	for i := range ops {
 		op := &ops[i]
 		if op.F != "read" || op.Outcome != OK || op.Returned().IsNone() {
@@ -74,7 +74,8 @@ func Counter(ops Ops, o CounterOptions) *Result {
 		reads++
 		p := Point{Element: op.Returned().Text(), Op: op, At: op.Completed, Detail: "read"}
 		n, ok := whole(op.Returned())
-		least, most := at(op.Key).bounds(op, o.Start)
+		least, most, after := at(op.Key).bounds(op, o.Start)
+		shown = shown || after
 		to := &none
 		switch {
 		case ok && n < least:
@@ -102,10 +103,12 @@ func Counter(ops Ops, o CounterOptions) *Result {
 		r.Summary = "no read is ok"
 	case n == 0 && !acked:
 		r.Summary = "no addition is OK"
+	case n == 0 && !shown:
+		r.Summary = "no read began after an addition to its key that is OK"
 	case n == 0:
 		r.Summary = counted(reads, "read") + plural(reads, " is", " are") + " within bounds"
 	}
-	return r.judge(reads > 0 && acked)
+	return r.judge(shown)
 }
 
 // whole is a whole number, or a text that is one.
@@ -152,14 +155,15 @@ func totals(all []addition, start int64) ([]sums, bool) {
 	return t, !(start > 0 && upmost < last.up || start < 0 && lowest > last.down)
 }
 
-// bounds are the least and the most that a read may have returned.
-func (c *counter) bounds(o *Op, start int64) (least, most int64) {
+// bounds are the least and the most that a read may have returned, and whether it began
+// after what was surely added.
+func (c *counter) bounds(o *Op, start int64) (least, most int64, after bool) {
 	var mayBe, is sums
 	if n := sort.Search(len(c.begun), func(i int) bool { return c.begun[i].at > o.Completed }); n > 0 {
 		mayBe = c.begunSums[n]
 	}
 	if n := sort.Search(len(c.done), func(i int) bool { return c.done[i].at >= o.Invoked }); n > 0 {
-		is = c.doneSums[n]
+		is, after = c.doneSums[n], true
 	}
-	return start + mayBe.down + is.up, start + mayBe.up + is.down
+	return start + mayBe.down + is.up, start + mayBe.up + is.down, after
 }

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -18,7 +19,7 @@ type List []Value
 
 // Len, Text and Point implement Elements.
 func (l List) Len() int          { return len(l) }
-func (l List) Text(i int) string { return l[i].Text() }
+func (l List) Text(i int) string { return cmp.Or(l[i], "null").Text() }
 func (l List) Point(i int) Point { return Point{Element: l.Text(i), Place: i + 1} }
 
 // Ops are operations. As attempts, each is of one element: its Value, or its Result

@@ -22,7 +22,9 @@ type SequenceOptions struct {
 // An element is "out of order" if one of its sender that was sent later came before
 // it, "left out" if one that was sent later came and it never did, "duplicated" if it
 // came more often than it was sent. An attempt with outcome Info may be done at any
-// time later, or never, and is in none of these. What was sent after the last that
+// time later, or never, and is in none of these. Where several attempts are of the same
+// element any of them may have brought it: it is wrong only if no choice of these would
+// be right, and Unknown if a search for one comes to its limit. What was sent after the last that
 // came is "outstanding", a note; what was not sent is "unexpected", what surely was not
 // "failed but received". It is Unknown where nothing that was acknowledged was
 // received.
@@ -33,9 +35,9 @@ func Sequence(sent, received Elements, o SequenceOptions) *Result {
 	if sent == nil {
 		s = numberedSequence(got)
 	} else {
-		s = sentSequence(attempted(sent, not()), got)
+		s = sentSequence(inTime(attempted(sent, not())), got, o)
 	}
-	unordered, missing, outstanding, seen := s.follow()
+	unordered, missing, outstanding := s.follow()
 	r.add(Group{Name: "unexpected", Bad: true, Points: points(got, s.unexpected)})
 	r.add(Group{Name: "failed but received", Bad: true, Points: points(got, s.refused)})
 	r.add(Group{Name: "out of order", Bad: true, Points: points(got, unordered)})
@@ -54,6 +56,10 @@ func Sequence(sent, received Elements, o SequenceOptions) *Result {
 	}
 	r.sumUp(func(g Group) string {
 		n := len(g.Points)
+		if s.atMost && g.Name != "unexpected" && g.Name != "failed but received" {
+			return fmt.Sprintf("what was sent is not in sequence: %s %s of %s received, if not fewer", thousands(n), g.Name,
+				counted(got.Len(), "element"))
+		}
 		if g.Name == "left out" && sent == nil {
 			return fmt.Sprintf("%s in %s received", counted(n, "gap"), counted(got.Len(), "element"))
 		}
@@ -69,7 +75,10 @@ func Sequence(sent, received Elements, o SequenceOptions) *Result {
 	case r.Summary != "":
 	case got.Len() == 0:
 		r.Summary = "nothing was received"
-	case seen == 0:
+	case s.undecided:
+		r.Summary = fmt.Sprintf("undecided: who sent what was received was not found in %s attempts, as several were "+
+			"of the same element; have each send elements that no other sends", thousands(mostStepsBack))
+	case s.seen == 0:
 		r.Summary = "nothing that was acknowledged was received"
 	default:
 		r.Summary = counted(got.Len(), "element") + " received in sequence"
@@ -81,7 +90,16 @@ func Sequence(sent, received Elements, o SequenceOptions) *Result {
 		r.add(Group{Name: "duplicated", Points: points(got, s.duplicated)})
 	}
 	r.add(Group{Name: "outstanding", Points: notYet})
-	return r.judge(seen > 0)
+	return r.judge(s.seen > 0 && !s.undecided)
+}
+
+// inTime sorts attempts by when they were invoked: operations of several lists, and those of
+// a node that told of them late, may be in another order.
+func inTime(e Elements) Elements {
+	if ops, ok := e.(attempts); ok {
+		slices.SortStableFunc(ops, func(a, b *Op) int { return cmp.Compare(a.Invoked, b.Invoked) })
+	}
+	return e
 }
 
 // sequence is what was received of what was sent. What was sent has numbers from 0,
@@ -96,11 +114,17 @@ type sequence struct {
 	refused    []int
 	duplicated []int
 	gaps       []Point // what was left out, where nothing tells what was sent
+	seen       int     // how many of what was received were acknowledged
+	undecided  bool    // what it is that was received is not known
+	atMost     bool    // no more is wrong than what is told
 }
 
 // follow goes through what was received. Unordered are places in it, leftOut and
-// outstanding what was sent; seen is how many came that were acknowledged.
-func (s *sequence) follow() (unordered, leftOut, outstanding []int, seen int) {
+// outstanding what was sent.
+func (s *sequence) follow() (unordered, leftOut, outstanding []int) {
+	if s.undecided {
+		return nil, nil, nil
+	}
 	latest := map[int]int{} // of each sender
 	has := make([]bool, s.sent)
 	for i, n := range s.came {
@@ -109,11 +133,8 @@ func (s *sequence) follow() (unordered, leftOut, outstanding []int, seen int) {
 		}
 		has[n] = true
 		l, ok := latest[s.sender(n)]
-		if s.sure(n) {
-			seen++
-			if ok && l > n {
-				unordered = append(unordered, i)
-			}
+		if s.sure(n) && ok && l > n {
+			unordered = append(unordered, i)
 		}
 		if !ok || n > l {
 			latest[s.sender(n)] = n
@@ -129,64 +150,145 @@ func (s *sequence) follow() (unordered, leftOut, outstanding []int, seen int) {
 			outstanding = append(outstanding, n)
 		}
 	}
-	return unordered, leftOut, outstanding, seen
+	return unordered, leftOut, outstanding
 }
 
-// sentSequence finds what was received among what was sent. Of elements that are the
-// same each that is received is the next.
-func sentSequence(sent, got Elements) *sequence {
+// sentSequence finds what was received among what was sent.
+func sentSequence(sent, got Elements, o SequenceOptions) *sequence {
 	s := &sequence{sent: sent.Len(), came: make([]int, got.Len()), point: sent.Point,
 		sender: func(int) int { return 0 }, sure: func(int) bool { return true }}
+	senders, sender := 1, make([]int32, sent.Len())
 	ops, _ := sent.(attempts)
 	if ops != nil {
-		senders := make([]int, len(ops))
-		known := map[who]int{}
+		known := map[who]int32{}
 		for i, o := range ops {
 			id, ok := known[who{o.Node, o.Client}]
 			if !ok {
-				id = len(known)
+				id = int32(len(known))
 				known[who{o.Node, o.Client}] = id
 			}
-			senders[i] = id
+			sender[i] = id
 		}
-		s.sender = func(n int) int { return senders[n] }
+		senders = len(known)
+		s.sender = func(n int) int { return int(sender[n]) }
 		s.sure = func(n int) bool { return ops[n].Outcome == OK }
 	}
-	// Of the first of those that are the same, next is the one that is received next,
-	// and last the last one; of the others next is the one after. 0 is none.
-	next, last := make([]uint32, sent.Len()), make([]uint32, sent.Len())
-	after := make([]uint32, sent.Len())
+	// An element is told by the first attempt at it. Of that there are how many others that
+	// did not fail, the last of these, and how often it was received.
+	type tally struct {
+		tries, last, times int32
+		acked              bool
+	}
+	element, of := make([]int32, sent.Len()), make([]tally, sent.Len())
+	isRepeated, isTooOften := false, false
 	known := newIndex(sent)
 	known.find(sent, func(i int, x *slot) {
 		if x.at == 0 {
 			x.at = uint32(i + 1)
 		}
+		first := int32(x.at - 1)
+		element[i] = first
 		if ops != nil && ops[i].Outcome == Fail {
+			element[i] = -1
 			return
 		}
-		first := x.at - 1
-		if last[first] == 0 {
-			next[first] = uint32(i + 1)
-		} else {
-			after[last[first]-1] = uint32(i + 1)
-		}
-		last[first] = uint32(i + 1)
+		t := &of[first]
+		t.tries++
+		t.last = int32(i)
+		t.acked = t.acked || ops == nil || ops[i].Outcome == OK
+		isRepeated = isRepeated || t.tries > 1
 	})
+	var all []received
 	known.find(got, func(i int, x *slot) {
 		s.came[i] = -1
-		switch {
-		case x.at == 0:
+		if x.at == 0 {
 			s.unexpected = append(s.unexpected, i)
-		case last[x.at-1] == 0:
+			return
+		}
+		first := int32(x.at - 1)
+		t := &of[first]
+		if t.tries == 0 {
 			s.refused = append(s.refused, i)
-		case next[x.at-1] == 0:
+			return
+		}
+		t.times++
+		isTooOften = isTooOften || t.times > t.tries
+		if t.acked {
+			s.seen++
+		}
+		switch {
+		case isRepeated:
+			all = append(all, received{i, first, t.times > 1})
+		case t.times > 1:
 			s.duplicated = append(s.duplicated, i)
 		default:
-			n := next[x.at-1] - 1
-			s.came[i], next[x.at-1] = int(n), after[n]
+			s.came[i] = int(t.last)
 		}
 	})
+	if isRepeated {
+		s.match(newMatching(element, sender, senders, s.sure, all), o, isTooOften)
+	}
 	return s
+}
+
+// How many steps back a search may take for an assignment that is allowed; for one that
+// needs less to be allowed; and for what of a wrong history is right.
+const (
+	mostStepsBack = 1 << 20
+	fewStepsBack  = 1 << 16
+)
+
+// match assigns what was received to attempts of which several are of one element: so that
+// as little as can be has to be allowed. Where an element was received too often, or no
+// assignment is allowed, it is one of which little is wrong.
+func (s *sequence) match(m *matching, o SequenceOptions, isTooOften bool) {
+	a := newAssignment(m)
+	for _, allowed := range []SequenceOptions{{}, {Duplicates: true}, {Gaps: true}, {true, true}} {
+		if allowed.Gaps && !o.Gaps || allowed.Duplicates && !o.Duplicates || isTooOften && !allowed.Duplicates {
+			continue
+		}
+		m.SequenceOptions = allowed
+		steps := fewStepsBack
+		if allowed == o {
+			steps = mostStepsBack
+		}
+		moves, decided := m.explain(0, &steps)
+		switch {
+		case len(moves) == len(m.received):
+			a.take(moves)
+			s.take(a)
+			return
+		case !decided && allowed == o:
+			s.undecided = true
+			return
+		}
+	}
+	m.SequenceOptions = SequenceOptions{}
+	for steps := fewStepsBack; ; {
+		moves, _ := m.explain(len(a.came), &steps)
+		a.take(moves)
+		if len(a.came) == len(m.received) {
+			break
+		}
+		s.atMost = s.atMost || steps == 0
+		if move := m.leastWrong(len(a.came), &steps); move == passedOver {
+			a.pass()
+		} else {
+			a.take([]int32{move})
+		}
+	}
+	s.take(a)
+}
+
+// take takes over what an assignment has found.
+func (s *sequence) take(a *assignment) {
+	a.finish()
+	for i, n := range a.came {
+		place := a.m.received[i].place
+		if s.came[place] = int(n); n < 0 {
+			s.duplicated = append(s.duplicated, place)
+		}
+	}
 }
 
 // numberedSequence takes what was received for what was sent: what stands before the
@@ -241,6 +343,7 @@ func numberedSequence(got Elements) *sequence {
 		}
 	}
 	slices.Sort(s.duplicated)
+	s.seen = len(all)
 	s.sender = func(n int) int { return senders[n] }
 	return s
 }

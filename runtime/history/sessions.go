@@ -2,6 +2,11 @@ package history
 
 import "fmt"
 
+// SessionsOptions are what is known of what sessions read.
+type SessionsOptions struct {
+	Initial Value // what each key had before the first write of the history
+}
+
 // Sessions looks at what each process has read and written of each key, by operations
 // called "read" and "write"; others are passed over. It asks whether there is an order
 // of the written values, for each key, in which every process
@@ -10,21 +15,22 @@ import "fmt"
 //   - reads nothing older than what it has written (read your writes), and
 //   - writes each value after those that it has written (monotonic writes).
 //
-// What is read before any write, None, is the oldest. A value that is written more than
-// once for a key tells nothing; such reads are "ambiguous", a note. A value that nobody
-// wrote is "unexpected", if any was written, and one that surely was not written
-// "failed but read".
+// The initial value is the oldest: it may be read until something newer was read or
+// written. A value that is written more than once for a key tells nothing, as the initial
+// one does not where it is written again; such reads are "ambiguous", a note. A value that
+// nobody wrote is "unexpected", if any was written, and one that surely was not written
+// "failed but read". That holds for None, too, where it is not the initial value.
 //
 // Where there is no such order, each read of the contradiction is told that is older,
 // by the time of its write, than what the process had read or written: in "monotonic
 // writes" where that follows only from the order of another process's writes. It is
 // Unknown where no process has read after it had read or written, and where all that was
-// read so is None.
+// read so is the initial value.
 //
 // It takes a time in proportion to the history.
-func Sessions(ops Ops) *Result {
+func Sessions(ops Ops, o SessionsOptions) *Result {
 	r := &Result{Checker: "check_sessions"}
-	g := newVersions(ops)
+	g := newVersions(ops, o.Initial)
 	g.follow(ops)
 	whole := g.components(true)
 	var reads []int // components of reads and own writes
@@ -78,8 +84,9 @@ func Sessions(ops Ops) *Result {
 
 // versions are the values of all keys, and what is known of their order.
 type versions struct {
-	keys map[Value]map[Value]int
-	of   []version
+	initial Value
+	keys    map[Value]map[Value]int
+	of      []version
 	// edges say that one version is not newer than another.
 	edges []edge
 
@@ -90,7 +97,7 @@ type versions struct {
 
 type version struct {
 	value  Value
-	born   int // the operation that wrote it first, or read it; -1 for None
+	born   int // the operation that wrote it first, or read it; -1 for the initial one
 	writes int // how many operations may have written it
 	failed bool
 }
@@ -110,8 +117,8 @@ const (
 )
 
 // newVersions makes the versions of what was written.
-func newVersions(ops Ops) *versions {
-	g := &versions{keys: map[Value]map[Value]int{}, edges: make([]edge, 0, len(ops))}
+func newVersions(ops Ops, initial Value) *versions {
+	g := &versions{initial: initial.Canonical(), keys: map[Value]map[Value]int{}, edges: make([]edge, 0, len(ops))}
 	for i := range ops {
 		o := &ops[i]
 		if o.F != "write" {
@@ -137,20 +144,17 @@ func (g *versions) version(key, value Value, op int) int {
 	}
 	values := g.keys[key]
 	if values == nil {
-		values = map[Value]int{None: len(g.of)}
+		values = map[Value]int{g.initial: len(g.of)}
 		g.keys[key] = values
-		g.of = append(g.of, version{born: -1})
+		g.of = append(g.of, version{value: g.initial, born: -1})
 	}
-	if value.IsNone() {
-		return values[None]
-	}
-	value = Value(value.Text())
+	value = value.Canonical()
 	n, ok := values[value]
 	if !ok {
 		n = len(g.of)
 		values[value] = n
 		g.of = append(g.of, version{value: value, born: op})
-		g.edges = append(g.edges, edge{int32(values[None]), int32(n), int32(op), writeOrder})
+		g.edges = append(g.edges, edge{int32(values[g.initial]), int32(n), int32(op), writeOrder})
 	}
 	return n
 }
@@ -222,18 +226,19 @@ func (g *versions) follow(ops Ops) {
 
 // point is a read, and the version after which it is.
 func (g *versions) point(o *Op, after int) Point {
-	p := Point{Element: o.Returned().Text(), Op: o, At: o.Completed, Detail: "read"}
-	if p.Element == "" {
-		p.Element = "null"
-	}
+	p := Point{Element: valueText(o.Returned()), Op: o, At: o.Completed, Detail: "read"}
 	if after >= 0 {
-		before := string(g.of[after].value)
-		if g.of[after].born < 0 {
-			before = "null"
-		}
-		p.Detail = "read after " + quote(before)
+		p.Detail = "read after " + quote(valueText(g.of[after].value))
 	}
 	return p
+}
+
+// valueText is a value's text, and "null" of none.
+func valueText(v Value) string {
+	if v.IsNone() {
+		return "null"
+	}
+	return v.Text()
 }
 
 // components are, for each version, the number of those that the order puts neither

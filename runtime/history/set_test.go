@@ -353,6 +353,7 @@ func TestVerdicts(t *testing.T) {
 		"no part":                  {Subset(list(1), List{}), Invalid},
 		"no duplicates of nothing": {NoDuplicates(List{}), Unknown},
 		"unique":                   {Unique(list(1, 2)), Valid},
+		"null is no empty text":    {Set(List{None}, List{`""`}, once), Invalid},
 		"not unique":               {Unique(list(1, 2, 1)), Invalid},
 		"unique of nothing":        {Unique(List{}), Unknown},
 		"unique ids": {Unique(Ops{{Outcome: OK, Result: "1"}, {Outcome: OK, Result: "[2,3]"}, {Outcome: Info},

@@ -80,16 +80,16 @@ func TestTextOfReads(t *testing.T) {
 		{SetFull(set[:3], SetFullOptions{}), `no read is ok`},
 		{SetFull(append(Ops{{F: "add", Value: "9", Outcome: Fail}}, did(1, "read", None, "[9]", 1, 2)), SetFullOptions{}),
 			`1 element read is of an attempt that failed: "9" (client c1, read at 0.002000s)`},
-		{Sessions(Ops{{F: "write", Value: "9", Outcome: Fail}, did(1, "read", None, "9", 1, 2)}),
+		{Sessions(Ops{{F: "write", Value: "9", Outcome: Fail}, did(1, "read", None, "9", 1, 2)}, SessionsOptions{}),
 			`1 of 1 read is not of a session; 1 failed but read: "9" (client c1, read at 0.002000s)`},
-		{Sessions(sessions), `3 of 5 reads are not of a session; 1 against read your writes: "1" (client c0, read after ` +
+		{Sessions(sessions, SessionsOptions{}), `3 of 5 reads are not of a session; 1 against read your writes: "1" (client c0, read after ` +
 			`"2" at 0.009000s); 1 against monotonic writes: "1" (client c1, read after "2" at 0.007000s); 1 unexpected: "7" ` +
 			`(client c2, read at 0.013000s)`},
-		{Sessions(sessions[:3]), `no process has read a value after it had read or written`},
-		{Sessions(forth), `2 of 4 reads are not of a session; 2 against monotonic reads: "1", "null"; first against ` +
+		{Sessions(sessions[:3], SessionsOptions{}), `no process has read a value after it had read or written`},
+		{Sessions(forth, SessionsOptions{}), `2 of 4 reads are not of a session; 2 against monotonic reads: "1", "null"; first against ` +
 			`monotonic reads "1" (client c0, read after "2" at 0.005000s)`},
-		{Sessions(forth[:2]), `2 reads keep to the order of sessions`},
-		{Sessions(Ops{did(0, "write", "1", None, 0, 1), did(0, "write", "1", None, 2, 3), did(0, "read", None, "1", 4, 5)}),
+		{Sessions(forth[:2], SessionsOptions{}), `2 reads keep to the order of sessions`},
+		{Sessions(Ops{did(0, "write", "1", None, 0, 1), did(0, "write", "1", None, 2, 3), did(0, "read", None, "1", 4, 5)}, SessionsOptions{}),
 			`no process has read a value after it had read or written; 1 ambiguous: "1" (client c0, read at 0.005000s)`},
 	} {
 		if got := c.r.Text(TextOptions{Began: began}); got != c.want {

@@ -41,6 +41,22 @@ func (v Value) Text() string {
 	return text
 }
 
+// Canonical returns what is the same for values that are the same to a system, as the
+// number 5 and the text "5" are. No value, which is null, is not the same as any text.
+func (v Value) Canonical() Value {
+	if v.IsNone() {
+		return "null"
+	}
+	if v[0] != '"' {
+		return v
+	}
+	text := v.Text()
+	if text == "null" || text == "" || text[0] == '"' {
+		return v
+	}
+	return Value(text)
+}
+
 // List returns the elements of a list; ok is false where the value is none.
 func (v Value) List() (elements []Value, ok bool) {
 	if !v.IsList() {

@@ -32,8 +32,8 @@ func (o ForkOptions) variables() (env []string) {
 	return env
 }
 
-// Birth is an incarnation of a node until it is in the log. Start is called first, and
-// then Settle, each once.
+// Birth is an incarnation of a node until it is in the log. SetUp is called first, or left
+// out, then Start, and then Settle, each once. After an error only Settle follows.
 type Birth struct {
 	Node *Node
 
@@ -42,7 +42,8 @@ type Birth struct {
 	options     ForkOptions
 	settled     chan struct{} // closed when it is in the log, or was not to be
 
-	// Of Start, until it has returned.
+	// Of SetUp and Start, until they have returned.
+	in      *surroundings // nil before SetUp
 	port    *control.Port // of its own, or nil
 	home    net.Addr      // that it phones
 	argv    []string
@@ -76,11 +77,14 @@ func (n *Node) cannotFork(why string) error {
 	return &journal.StateError{Node: n.Name, State: n.State, Text: "cannot fork it: " + why}
 }
 
-// Start prepares the node's folder and starts the process. inherited is the environment
-// of this process. The error is a *process.StartError if its program cannot be started,
-// a *SetupError if its setup failed. A setup is ended when ctx is done; with the timeout
+// NeedsSetup reports whether the node's setup is to be run before its next fork. The lock
+// is held.
+func (n *Node) NeedsSetup() bool { return n.Spec.Setup != "" && !n.isSetUp }
+
+// SetUp prepares the node's folder. inherited is the environment of this process. The error
+// is a *SetupError if its setup failed. A setup is ended when ctx is done; with the timeout
 // of the run it is in any case.
-func (b *Birth) Start(ctx context.Context, inherited []string) (err error) {
+func (b *Birth) SetUp(ctx context.Context, inherited []string) (err error) {
 	n, m, name := b.Node, b.Node.m, b.Node.Spec.Name
 	if b.home = m.Shared; b.home == nil {
 		if b.port, err = m.Control.ListenFor("127.0.0.1", name, b.incarnation); err != nil {
@@ -100,9 +104,20 @@ func (b *Birth) Start(ctx context.Context, inherited []string) (err error) {
 		}
 		b.argv = append(b.argv, word)
 	}
-	if err := n.prepare(ctx, in); err != nil {
-		return err
+	b.in = &in
+	return n.prepare(ctx, in)
+}
+
+// Start starts the process, in surroundings that it makes if SetUp has not been called: its
+// arguments and errors are as of that. The error is a *process.StartError if its program
+// cannot be started.
+func (b *Birth) Start(ctx context.Context, inherited []string) (err error) {
+	if b.in == nil {
+		if err := b.SetUp(ctx, inherited); err != nil {
+			return err
+		}
 	}
+	n, m, name, in := b.Node, b.Node.m, b.Node.Spec.Name, *b.in
 	if err := n.squatted(ctx); err != nil {
 		return err
 	}
@@ -137,7 +152,7 @@ func (b *Birth) Settle(err error) {
 	}
 	n.token, n.process, n.port, n.gone, n.options, n.env = b.token, b.process, b.port, make(chan struct{}), b.options, b.env
 	n.showsToken = n.Spec.Component != "" && len(n.Spec.Wrapper) == 0 // a wrapper may keep the environment back
-	n.blows, n.endedBefore = nil, false
+	n.blows, n.endedBefore, n.stopped = nil, false, nil
 	n.prober = b.prober
 	if b.port != nil {
 		m.Journal.Append(n.Name, event.Listening{Address: b.home.String()})

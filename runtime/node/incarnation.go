@@ -80,15 +80,41 @@ func (i Incarnation) ask(a event.Asked, do func() (int, error)) (reached int, er
 	return reached, nil
 }
 
-// stop sends the process its stop signal.
-func (i Incarnation) stop(by string) error {
+// stop sends the process its stop signal, once, and returns what is left of the grace that
+// it has to end: time in which it was paused does not count.
+func (i Incarnation) stop(by string) (left time.Duration, err error) {
+	n, m := i.Node, i.Node.m
 	i.stopProbing()
-	name := i.Node.Spec.Stop
-	_, err := i.Signal(event.Asked{By: by, How: roster.Stop, Signal: name}, process.ParseSignal(name), process.Tree)
-	return err
+	m.Journal.Lock()
+	now, left := m.Clock.Now(), m.Grace
+	if !i.isPresent() || !i.Process.Alive() {
+		m.Journal.Unlock()
+		return 0, os.ErrProcessDone
+	}
+	since := n.stopped
+	if since == nil {
+		n.stopped = &now
+	}
+	if since != nil && !process.Stopped(i.Process.PID()) { // one that is stopped has not heard of it
+		left = max(0, m.Grace-(now-*since-n.PausedWithin(*since, now)))
+	}
+	m.Journal.Unlock()
+	if since != nil {
+		return left, nil
+	}
+	name := n.Spec.Stop
+	if _, err = i.Signal(event.Asked{By: by, How: roster.Stop, Signal: name}, process.ParseSignal(name), process.Tree); err != nil {
+		m.Journal.Lock()
+		if n.stopped == &now {
+			n.stopped = nil
+		}
+		m.Journal.Unlock()
+	}
+	return left, err
 }
 
-// Stop ends the process by signals: its stop signal, and after the grace KILL, or that at once when
+// Stop ends the process by signals: its stop signal, unless it was sent that before, and
+// after the grace, counted from that signal, KILL, or that at once when
 // hurry is done. It returns when its exit has been logged, or when leave is done; what
 // it has begun goes on then. It is nil too where the process lives on for KillTimeout
 // after all that. A process that had ended is os.ErrProcessDone. by says who asks, for
@@ -121,7 +147,7 @@ func (i Incarnation) Stop(leave, hurry context.Context, by string) error {
 func (i Incarnation) terminate(hurry context.Context, by string) error {
 	kill, asked := event.Asked{By: by, How: roster.Kill, Signal: "KILL"}, false
 	if hurry.Err() == nil {
-		err := i.stop(by)
+		left, err := i.stop(by)
 		if errors.Is(err, os.ErrProcessDone) {
 			return err
 		}
@@ -129,7 +155,7 @@ func (i Incarnation) terminate(hurry context.Context, by string) error {
 			_, _ = i.Process.Signal(process.ContinueSignal, process.Tree) // the signal may have ended it
 		}
 		// What the signal has not reached, such as a tree that forks without end, KILL may.
-		late, stop := i.Node.m.Clock.After(i.Node.m.Grace)
+		late, stop := i.Node.m.Clock.After(left)
 		defer stop()
 		select {
 		case <-i.Process.Done():

@@ -102,6 +102,7 @@ type Node struct {
 	env         []string    // what the ini and the script set, of the present incarnation
 
 	process process.Process // nil where its exit has been logged
+	stopped *time.Duration  // when the present incarnation was sent its stop signal; nil where it was not
 	port    *control.Port   // of its own, until its process has ended
 	conn    *control.Conn
 	losses  int // of connections so far

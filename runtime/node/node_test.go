@@ -55,6 +55,7 @@ func (s *stage) Containment() process.Containment                          { ret
 func (s *stage) Can(string) error                                          { return nil }
 func (s *stage) Close() error                                              { return nil }
 func (s *stage) Paused(string, time.Duration, time.Duration) time.Duration { return 0 }
+func (s *stage) Stopped(string) bool                                       { return false }
 func (s *stage) Failed(error)                                              {}
 func (s *stage) Ready(c *control.Conn, h control.Hello) error {
 	if h.Name != "n" {

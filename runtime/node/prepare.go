@@ -70,9 +70,9 @@ func (n *Node) prepare(ctx context.Context, s surroundings) error {
 		return err
 	}
 	n.m.Journal.Lock()
-	setUp := n.Spec.Setup == "" || n.isSetUp
+	needsSetup := n.NeedsSetup()
 	n.m.Journal.Unlock()
-	if !setUp {
+	if needsSetup {
 		// What setup may read; in a folder that it may want to make itself there is
 		// nothing yet.
 		if err := n.writeTemplates(s, func(t topology.Template) bool { return !strings.Contains(t.Name, "/") }); err != nil {

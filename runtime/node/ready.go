@@ -14,6 +14,7 @@ import (
 	"github.com/dagon-star/dagon-star/runtime/journal"
 	"github.com/dagon-star/dagon-star/runtime/output"
 	"github.com/dagon-star/dagon-star/runtime/probe"
+	"github.com/dagon-star/dagon-star/runtime/process"
 	"github.com/dagon-star/dagon-star/runtime/roster"
 	"github.com/dagon-star/dagon-star/runtime/topology"
 )
@@ -214,8 +215,8 @@ func (p *prober) pass(bound time.Duration, now func() float64) (failed *trial, l
 	return nil, false
 }
 
-// hold has the node be ready, if it has not been paused since all that was tried: it was
-// the kernel that answered then, or one who answers no more.
+// hold has the node be ready, if it has not been paused since all that was tried, and is not
+// stopped: it was the kernel that answered then, or one who answers no more.
 func (i Incarnation) hold(began time.Duration) bool {
 	n, j := i.Node, i.Node.m.Journal
 	j.Lock()
@@ -223,7 +224,7 @@ func (i Incarnation) hold(began time.Duration) bool {
 	if !i.isPresent() {
 		return false
 	}
-	if n.Paused != 0 || n.PausedWithin(began, n.m.Clock.Now()) > 0 {
+	if n.Paused != 0 || n.PausedWithin(began, n.m.Clock.Now()) > 0 || process.Stopped(i.Process.PID()) {
 		return false
 	}
 	i.prober.mu.Lock()
@@ -479,6 +480,10 @@ func (i Incarnation) httpTrial(h topology.HTTPProbe) *trial {
 			return errors.New(strings.TrimSpace(fmt.Sprintf("%d %s", answer.Status, firstLine(answer.Body))))
 		}
 		if answer != nil && len(answer.Body) == maxAnswer { // a page that is longer is an answer too
+			return nil
+		}
+		var not *probe.Error
+		if errors.As(err, &not) && not.Status != 0 { // it is a redirect
 			return nil
 		}
 		return problemOf(err)

@@ -106,7 +106,7 @@ func (n *Node) Shutdown(by string) error {
 	case !needed:
 		return nil
 	case !connected && runs:
-		if err := present.stop(by); !errors.Is(err, os.ErrProcessDone) {
+		if _, err := present.stop(by); !errors.Is(err, os.ErrProcessDone) {
 			return err
 		}
 		return nil // its end is judged as what it is

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/dagon-star/dagon-star/runtime/history"
 	"github.com/dagon-star/dagon-star/runtime/process"
@@ -62,16 +64,27 @@ func (o *Output) Outcome() history.Outcome { return exitAnswer(o.Code, o.Signal)
 // alone, and it does not hold up the node's end. Its tree ends when the process ends
 // that was started; what shall live on is a node. When ctx is done the tree is killed.
 //
-// The error is an *Error. It is a fail if the command could not be started, or, with
-// Check, exited with a code other than 0; an info if it was given up, wrote too much,
-// or, with Check, was ended by a signal, which a shell tells by a code above 128.
-// Beside it is the output as far as it came, unless nothing was started.
+// The error is an *Error, or a *Mistake where there is no such command, or one that is too
+// long for the system. It is a fail if the command could not be started, or, with Check,
+// exited with a code other than 0; an info if it was given up, wrote too much, or, with
+// Check, was ended by a signal, which a shell tells by a code above 128, or by another of
+// the codes that leave it open: see exitAnswer. Beside it is the output as far as it came,
+// unless nothing was started.
 func Exec(ctx context.Context, d process.Driver, c Command) (*Output, error) {
 	fail := func(a Answer, started bool, problem, expected string, err error) *Error {
 		return &Error{Outcome: a.Outcome(started), Action: strings.TrimSpace("exec " + commandText(c.Argv)), Node: c.Node,
 			Problem: problem, Expected: expected, Err: err}
 	}
-	if ctx.Err() != nil {
+	mistake := func(problem string) error {
+		return &Mistake{Action: strings.TrimSpace("exec " + commandText(c.Argv)), Problem: problem}
+	}
+	hasNUL := func(s string) bool { return strings.Contains(s, "\x00") }
+	switch {
+	case len(c.Argv) == 0 || c.Argv[0] == "":
+		return nil, mistake("there is no program to run")
+	case slices.ContainsFunc(c.Argv, hasNUL), slices.ContainsFunc(c.Env, hasNUL):
+		return nil, mistake("a word or a variable has a NUL, which no command can be given")
+	case ctx.Err() != nil:
 		return nil, fail(None, false, "it was not started", "", context.Cause(ctx))
 	}
 	most := c.MaxOutput
@@ -85,6 +98,9 @@ func Exec(ctx context.Context, d process.Driver, c Command) (*Output, error) {
 		Argv: c.Argv, Env: append(without(c.Env, execVariable, tokenVariable), tag), Dir: c.Dir, Tag: tag,
 		Credential: c.Credential, Stdin: c.Stdin, Stdout: stdout, Stderr: stderr,
 	})
+	if errors.Is(err, syscall.E2BIG) {
+		return nil, mistake("its words and variables are too long for the system: give what is long as its input")
+	}
 	if err != nil {
 		return nil, fail(None, false, "it was not started", "", err)
 	}

@@ -110,6 +110,22 @@ func TestExec(t *testing.T) {
 	})
 }
 
+// TestExecMistake holds that a command that there cannot be has no outcome.
+func TestExecMistake(t *testing.T) {
+	onEachRung(t, func(t *testing.T, d process.Driver) {
+		for _, c := range []Command{
+			{}, {Argv: []string{""}}, {Argv: []string{"echo", "a\x00"}}, {Argv: []string{"true"}, Env: []string{"A=\x00"}},
+			{Argv: []string{"/bin/echo", strings.Repeat("x", 4<<20)}},
+		} {
+			c.Dir = t.TempDir()
+			out, err := Exec(within(t, patience), d, c)
+			if wantsMistake(t, err); out != nil {
+				t.Errorf("%.80v: %+v", c, out)
+			}
+		}
+	})
+}
+
 // TestExecOutcomes holds the outcomes of what is not ok.
 func TestExecOutcomes(t *testing.T) {
 	onEachRung(t, func(t *testing.T, d process.Driver) {
@@ -123,7 +139,7 @@ func TestExecOutcomes(t *testing.T) {
 				`"why"`, "exit code 0"}},
 			{Shell("no-such-program"), patience, history.Fail, []string{"code 127"}},
 			{[]string{"no-such-program"}, patience, history.Fail, []string{"not started", "no such program"}},
-			{nil, patience, history.Fail, []string{"empty"}},
+			{Shell("timeout 0.05 sleep 1000"), patience, history.Info, []string{"code 124"}},
 			{Shell("kill -9 $$"), patience, history.Info, []string{"signal KILL"}},
 			{Shell("sh -c 'kill -9 $$'; exit $?"), patience, history.Info, []string{"code 137"}},
 			{Shell("echo x; sleep 1000"), time.Second, history.Info, []string{"given up and killed", "1s have passed"}},

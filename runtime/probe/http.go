@@ -32,11 +32,15 @@ type Request struct {
 	Path   string // with a query if there is one; "" is /
 	Header http.Header
 	Body   []byte
-	// Follow goes where a redirect points to, at most 10 times: by GET after 301, 302
-	// and 303, with the method and the body after 307 and 308. Else the redirect is the
-	// answer. A header of the request goes along to the same host alone.
+	// Follow goes where a redirect points to, at most 10 times: by GET after 303, and where
+	// a POST is answered 301 or 302, else with the method and the body, as the Fetch
+	// standard has it (HTTP-redirect fetch). Else the redirect is the answer, which is an
+	// error. A header of the request goes along to the same host alone.
 	Follow bool
 }
+
+// Changes reports whether the request can change something: its method does not only ask.
+func (r *Request) Changes() bool { return r.Method != "" && !isSafe(r.Method) }
 
 // Response is an HTTP answer.
 type Response struct {
@@ -96,8 +100,12 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Do sends a request and returns the answer. The error is an *Error. Beside one that is
-// about the answer's status, its length or a redirect, the response is what had come.
+// Do sends a request and returns the answer. The error is an *Error, or a *Mistake where
+// there is no such request. Beside an *Error that is about the answer's status, its length
+// or a redirect, the response is what had come.
+//
+// What the answer to a POST that was led on by 301 or 302 says is of the GET, and the error
+// then is an info: the POST may be done, or lost.
 func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 	if r.Method == "" {
 		r.Method = http.MethodGet
@@ -119,37 +127,36 @@ func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 func (c *Client) do(ctx context.Context, r Request) (*Response, error) {
 	t, body, method := c.target, r.Body, r.Method
 	header := r.Header.Clone()
-	scheme := "http"
-	if t.TLS {
-		scheme = "https"
-	}
-	if !strings.HasPrefix(r.Path, "/") {
-		r.Path = "/" + r.Path
-	}
-	invalid := func(problem, expected string, err error) (*Response, error) {
-		return nil, t.error(None, false, method+" "+r.Path, problem, expected, err)
-	}
-	if problem := unsendable(method, header); problem != "" {
-		return invalid(problem, "", nil)
-	}
-	at, err := url.Parse(scheme + "://" + t.Address + r.Path)
+	at, err := r.url(t)
 	if err != nil {
-		return invalid("the path is none", "such as /v1/keys?limit=5, with what else than ASCII is in it as %XX", err)
+		return nil, err
 	}
-	redirected := Refused // what a redirect says of the request: nothing was done there
+	unsure := false // whether what an earlier answer said may have been done
+	lost := 0       // the status by which a POST became a GET and says nothing of it
 	for hops := 0; ; hops++ {
 		response, err := c.once(ctx, t, method, at, header, body)
-		if err != nil && redirected == Unsure {
-			err = err.(*Error).unsure()
+		var not *Error
+		errors.As(err, &not)
+		if not != nil && unsure {
+			not = not.unsure()
+			err = not
 		}
-		if err != nil || !r.Follow || !isRedirect(response.Status) {
+		redirect := not != nil && isRedirect(not.Status)
+		if r.Follow && err == nil && lost != 0 {
+			err = t.error(Unsure, true, method+" "+at.RequestURI(), fmt.Sprintf("it was led there by GET from a %s that was answered %d: "+
+				"whether that was done, it does not say", r.Method, lost), "303, 307 or 308", nil)
+			err.(*Error).Status = response.Status
+		}
+		if !r.Follow || !redirect {
 			return response, err
 		}
-		if response.Status < http.StatusTemporaryRedirect && method != http.MethodGet && method != http.MethodHead {
-			redirected = Unsure // it tells where the result is of what may have been done
-		}
+		said := statusAnswer(method, response.Status)
+		unsure = unsure || said == Unsure
 		refuse := func(problem, expected string, err error) (*Response, error) {
-			return response, t.error(redirected, true, method+" "+at.RequestURI(), problem, expected, err)
+			if unsure {
+				said = Unsure
+			}
+			return response, t.error(said, true, method+" "+at.RequestURI(), problem, expected, err)
 		}
 		where := response.Header.Get("Location")
 		next, err := at.Parse(where)
@@ -168,14 +175,50 @@ func (c *Client) do(ctx context.Context, r Request) (*Response, error) {
 				t.Address += map[bool]string{false: ":80", true: ":443"}[t.TLS]
 			}
 		}
-		if response.Status < http.StatusTemporaryRedirect {
-			if body = nil; method != http.MethodHead {
-				method = http.MethodGet
+		if becomesGet(method, response.Status) {
+			if response.Status != http.StatusSeeOther {
+				lost = response.Status
 			}
+			body, method = nil, http.MethodGet
 			header.Del("Content-Type")
 		}
 		at = next
 	}
+}
+
+// becomesGet reports whether a redirect is followed by GET in place of another method: the
+// Fetch standard, "HTTP-redirect fetch".
+func becomesGet(method string, status int) bool {
+	switch status {
+	case http.StatusMovedPermanently, http.StatusFound:
+		return method == http.MethodPost
+	case http.StatusSeeOther:
+		return method != http.MethodGet && method != http.MethodHead
+	}
+	return false
+}
+
+// url is where the request goes to. The error is a *Mistake.
+func (r *Request) url(t Target) (*url.URL, error) {
+	path := r.Path
+	if !strings.HasPrefix(path, "/") {
+		path = "/" + path
+	}
+	mistake := func(problem, expected string) (*url.URL, error) {
+		return nil, &Mistake{Action: r.Method + " " + path, Problem: problem, Expected: expected}
+	}
+	if problem := unsendable(r.Method, r.Header); problem != "" {
+		return mistake(problem, "")
+	}
+	const like = "such as /v1/keys?limit=5, with what else than ASCII is in it as %XX"
+	at, err := url.Parse(map[bool]string{false: "http://", true: "https://"}[t.TLS] + t.Address + path)
+	switch {
+	case err != nil:
+		return mistake(fmt.Sprintf("the path is none: %v", err), like)
+	case strings.Contains(path, "#"):
+		return mistake("what follows the # of a path is never sent", "%23 where a # is meant")
+	}
+	return at, nil
 }
 
 func isRedirect(status int) bool {
@@ -200,6 +243,9 @@ func unsendable(method string, header http.Header) string {
 		if !isToken(name) {
 			return fmt.Sprintf("%q is no name of a header", name)
 		}
+		if host := header.Get(name); name == "Host" && strings.ContainsFunc(host, isNoHost) {
+			return fmt.Sprintf("the header Host is %q, which is none", host)
+		}
 		for _, v := range values {
 			if strings.ContainsAny(v, "\r\n\x00") {
 				return fmt.Sprintf("the header %s is %q: a value is one line", name, v)
@@ -207,6 +253,11 @@ func unsendable(method string, header http.Header) string {
 		}
 	}
 	return ""
+}
+
+// isNoHost reports whether a character cannot stand in the header Host.
+func isNoHost(r rune) bool {
+	return r <= ' ' || r >= unicode.MaxASCII || strings.ContainsRune(`"<>\^`+"`"+`{|}/?#@`, r)
 }
 
 // webConn is a connection that speaks HTTP.
@@ -313,12 +364,17 @@ func (c *Client) exchange(ctx context.Context, conn *webConn, t Target, action s
 	}
 	usable = wroteAll == nil && ctx.Err() == nil && !answer.Close && conn.reader.Buffered() == 0 &&
 		answer.StatusCode != http.StatusSwitchingProtocols
-	if a := statusAnswer(answer.StatusCode); a != Done {
+	if a := statusAnswer(request.Method, answer.StatusCode); a != Done {
 		problem := fmt.Sprintf("it was answered %d %s", answer.StatusCode, http.StatusText(answer.StatusCode))
 		if said := firstLine(body); said != "" {
 			problem += ", " + said
 		}
-		return response, usable, t.error(a, sent, action, problem, "", nil)
+		if isRedirect(answer.StatusCode) {
+			problem += fmt.Sprintf(", to %s, which was not followed", firstLine([]byte(answer.Header.Get("Location"))))
+		}
+		said := t.error(a, sent, action, problem, "", nil)
+		said.Status = answer.StatusCode
+		return response, usable, said
 	}
 	return response, usable, nil
 }

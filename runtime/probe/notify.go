@@ -17,19 +17,23 @@ type told struct {
 
 	mu        sync.Mutex
 	isReady   bool
+	isOver    bool // it has said that it is ending
 	status    string
 	strangers int
 	stranger  uint32 // the last one's user
 }
 
 // hear takes a message: lines of KEY=VALUE, of which those count here that say that the
-// node is ready, and what it does. What others there are, such as MAINPID, RELOADING
+// node is ready, which counts no more once it has said that it ends, and what it does. What others there are, such as MAINPID, RELOADING
 // and WATCHDOG, changes nothing.
 func (t *told) hear(message string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for line := range strings.SplitSeq(message, "\n") {
-		if line == "READY=1" && !t.isReady {
+		switch {
+		case line == "STOPPING=1":
+			t.isOver = true
+		case line == "READY=1" && !t.isReady && !t.isOver:
 			t.isReady = true
 			close(t.ready)
 		}

@@ -52,10 +52,18 @@ func TestOutcome(t *testing.T) {
 			t.Errorf("answer %d, sent %v: %s, want %s", c.answer, c.sent, got, c.want)
 		}
 	}
-	for status, want := range map[int]Answer{101: Done, 200: Done, 302: Done, 399: Done, 400: Refused, 404: Refused,
-		499: Refused, 500: Unsure, 503: Unsure} {
-		if got := statusAnswer(status); got != want {
-			t.Errorf("status %d: answer %d, want %d", status, got, want)
+	for status, want := range map[int][2]Answer{
+		101: {Done, Done}, 200: {Done, Done}, 202: {Done, Done}, 299: {Done, Done},
+		300: {Refused, Unsure}, 301: {Refused, Unsure}, 302: {Refused, Unsure}, 303: {Refused, Unsure}, 304: {Done, Unsure},
+		305: {Refused, Unsure}, 307: {Refused, Refused}, 308: {Refused, Refused}, 399: {Refused, Unsure},
+		400: {Refused, Refused}, 404: {Refused, Refused}, 499: {Refused, Refused},
+		500: {Unsure, Unsure}, 503: {Unsure, Unsure}, 999: {Unsure, Unsure},
+	} {
+		for method, want := range map[string]Answer{"GET": want[0], "HEAD": want[0], "OPTIONS": want[0], "TRACE": want[0],
+			"POST": want[1], "PUT": want[1], "PATCH": want[1], "DELETE": want[1], "get": want[1]} {
+			if got := statusAnswer(method, status); got != want {
+				t.Errorf("%s, status %d: answer %d, want %d", method, status, got, want)
+			}
 		}
 	}
 	for _, c := range []struct {
@@ -63,8 +71,9 @@ func TestOutcome(t *testing.T) {
 		signal string
 		want   Answer
 	}{
-		{0, "", Done}, {1, "", Refused}, {127, "", Refused}, {128, "", Refused}, {129, "", Unsure}, {137, "", Unsure},
-		{192, "", Unsure}, {193, "", Refused}, {255, "", Refused}, {-1, "KILL", Unsure},
+		{0, "", Done}, {1, "", Refused}, {122, "", Refused}, {123, "", Unsure}, {124, "", Unsure}, {125, "", Unsure},
+		{126, "", Refused}, {127, "", Refused}, {128, "", Refused}, {129, "", Unsure}, {137, "", Unsure}, {143, "", Unsure},
+		{192, "", Unsure}, {193, "", Refused}, {254, "", Refused}, {255, "", Unsure}, {-1, "KILL", Unsure}, {0, "KILL", Unsure},
 	} {
 		if got := exitAnswer(c.code, c.signal); got != c.want {
 			t.Errorf("exit %d %s: answer %d, want %d", c.code, c.signal, got, c.want)
@@ -75,6 +84,44 @@ func TestOutcome(t *testing.T) {
 	}
 	if got := OutcomeOf(errors.New("x")); got != history.Info {
 		t.Errorf("OutcomeOf(an error of another kind) = %s", got)
+	}
+}
+
+// TestTrail holds what decides the outcome of an operation by those of its actions, cell
+// by cell.
+func TestTrail(t *testing.T) {
+	const ok, fail, info = history.OK, history.Fail, history.Info
+	type action struct {
+		changes bool
+		outcome history.Outcome
+	}
+	for _, c := range []struct {
+		before []action
+		want   [4]history.Outcome // where the last is ok, fail, info, or the word is fail
+	}{
+		{nil, [4]history.Outcome{ok, fail, info, fail}},
+		{[]action{{false, ok}}, [4]history.Outcome{ok, fail, info, fail}},
+		{[]action{{false, fail}}, [4]history.Outcome{ok, fail, info, fail}},
+		{[]action{{false, info}}, [4]history.Outcome{ok, info, info, info}},
+		{[]action{{true, ok}}, [4]history.Outcome{ok, info, info, fail}},
+		{[]action{{true, fail}}, [4]history.Outcome{ok, fail, info, fail}},
+		{[]action{{true, info}}, [4]history.Outcome{ok, info, info, info}},
+		{[]action{{true, ok}, {false, ok}, {true, fail}}, [4]history.Outcome{ok, info, info, fail}},
+		{[]action{{false, ok}, {true, fail}, {false, fail}}, [4]history.Outcome{ok, fail, info, fail}},
+	} {
+		whole := &Trail{}
+		part := &Trail{Within: whole}
+		for _, a := range c.before {
+			part.Add(a.changes, a.outcome)
+		}
+		for _, trail := range []*Trail{whole, part} {
+			for i, last := range []history.Outcome{ok, fail, info, fail} {
+				got, why := trail.Outcome(last, i == 3)
+				if got != c.want[i] || (why == "") != (got == last) {
+					t.Errorf("after %v, the last is %s: %s %q, want %s", c.before, last, got, why, c.want[i])
+				}
+			}
+		}
 	}
 }
 
@@ -160,6 +207,16 @@ func wants(t *testing.T, err error, outcome history.Outcome, texts ...string) {
 		if err == nil || !strings.Contains(err.Error(), text) {
 			t.Errorf("%q is not in: %v", text, err)
 		}
+	}
+}
+
+// wantsMistake checks that an error is a *Mistake, and no outcome.
+func wantsMistake(t *testing.T, err error) {
+	t.Helper()
+	var mistake *Mistake
+	var not *Error
+	if !errors.As(err, &mistake) || errors.As(err, &not) {
+		t.Errorf("want a mistake: %v", err)
 	}
 }
 

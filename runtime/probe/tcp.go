@@ -80,7 +80,7 @@ func (c *Conn) Send(ctx context.Context, p []byte) error {
 //
 // The errors of Line, Read, ReadUntil and ReadAll are of one kind, an *Error. It is an
 // info if a byte was ever sent over the connection, as what was asked for may have been
-// done; else it is a fail.
+// done; else it is a fail. What cannot be read at all is a *Mistake.
 func (c *Conn) Line(ctx context.Context) ([]byte, error) {
 	line, err := c.until(ctx, []byte("\n"), "read a line")
 	if err != nil {
@@ -99,7 +99,7 @@ func (c *Conn) ReadUntil(ctx context.Context, delim []byte) ([]byte, error) {
 func (c *Conn) Read(ctx context.Context, n int) ([]byte, error) {
 	action := fmt.Sprintf("read %d bytes", n)
 	if n < 0 || n > c.most {
-		return nil, c.error(action, "it was not tried", fmt.Sprintf("a number from 0 to %d", c.most), nil)
+		return nil, &Mistake{Action: action, Problem: "it was not tried", Expected: fmt.Sprintf("a number from 0 to %d", c.most)}
 	}
 	c.reading.Lock()
 	defer c.reading.Unlock()
@@ -127,13 +127,17 @@ func (c *Conn) ReadAll(ctx context.Context) ([]byte, error) {
 	}
 }
 
+// HasSent reports whether a byte was ever sent over the connection: what is read then may
+// be what a change came to.
+func (c *Conn) HasSent() bool { return c.link.written() > 0 }
+
 // Close closes the connection. Who sends or reads meanwhile fails. Of TLS it takes up to
 // 5 seconds where the other side does not read.
 func (c *Conn) Close() error { return c.link.Close() }
 
 func (c *Conn) until(ctx context.Context, delim []byte, action string) ([]byte, error) {
 	if len(delim) == 0 {
-		return nil, c.error(action, "it was not tried", "at least a byte to read until", nil)
+		return nil, &Mistake{Action: action, Problem: "it was not tried", Expected: "at least a byte to read until"}
 	}
 	c.reading.Lock()
 	defer c.reading.Unlock()

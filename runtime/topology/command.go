@@ -112,14 +112,19 @@ func ServerPath(path string) string {
 // is not known which program has it.
 var ErrNoComponentProgram = errors.New("component = needs the path of a dagon-star binary, and none was given")
 
-// CheckPrograms finds the nodes whose program, working folder or user is not there.
+// CheckPrograms finds the nodes whose program, working folder or user is not there. What
+// is wrong in the ini itself it passes over, as the mistakes of ParseIn tell that.
 // look reports whether a program can be started; see process.LookPath.
 func (t *Topology) CheckPrograms(componentProgram string, components []string,
 	look func(program, dir string, env []string) error) Mistakes {
 	var mistakes Mistakes
 	wrong := func(n *Node, key, format string, args ...any) {
 		err, _ := args[len(args)-1].(error)
-		mistakes = append(mistakes, &Mistake{File: t.Path, Line: n.keyLine(key), Text: fmt.Sprintf(format, args...), Err: err})
+		line, at := n.keyLine(key), ""
+		if n.lines[key] > 0 {
+			at = atValue
+		}
+		mistakes = append(mistakes, &Mistake{File: t.Path, Line: line, Text: fmt.Sprintf(format, args...), Err: err, at: at})
 	}
 	inherited := os.Environ()
 	for _, n := range t.sectionNodes() {
@@ -134,7 +139,16 @@ func (t *Topology) CheckPrograms(componentProgram string, components []string,
 		if strings.Contains(dir, "<") {
 			dir = ""
 		}
-		if len(n.Wrapper) > 0 {
+		if info, err := os.Stat(dir); dir != "" && (err != nil || !info.IsDir()) {
+			if err == nil {
+				wrong(n, "cwd", "[%s]: its working folder %s is a file: a folder was expected", n.Section, dir)
+			} else {
+				wrong(n, "cwd", "[%s]: its working folder %s is not there: make it, or leave cwd out for a folder of the run (%v)", n.Section,
+					dir, err)
+			}
+			dir = ""
+		}
+		if len(n.Wrapper) > 0 && !strings.HasPrefix(n.Wrapper[0], "<") {
 			if err := look(n.Wrapper[0], "", env); err != nil {
 				wrong(n, "wrapper_path", "[%s]: %v", n.Section, err)
 			}
@@ -146,12 +160,13 @@ func (t *Topology) CheckPrograms(componentProgram string, components []string,
 		}
 		switch {
 		case n.Words != nil:
-			if strings.HasPrefix(n.Words[0], "<") {
-				break // it is known when the node is forked
+			if strings.HasPrefix(n.Words[0], "<") || n.Words[0] == "" {
+				break // it is known when the node is forked, or not at all
 			}
 			if err := look(n.Words[0], dir, env); err != nil {
 				wrong(n, "command", "[%s]: %v", n.Section, err)
 			}
+		case n.Component == "" && n.Path == "":
 		case n.Component == "":
 			if err := look(n.Path, dir, env); err != nil {
 				wrong(n, "path", "[%s]: %v", n.Section, err)
@@ -162,6 +177,7 @@ func (t *Topology) CheckPrograms(componentProgram string, components []string,
 			wrong(n, "component", "[%s]: %v", n.Section, ErrNoComponentProgram)
 		}
 	}
+	t.file.place(mistakes)
 	return mistakes
 }
 

@@ -25,7 +25,10 @@ const (
 // mistake, and takes 7 KB to read a line by itself.
 type file struct {
 	path     string
+	data     []byte
 	sections []*section
+	headers  []*section // all lines that begin a section, in their order
+	lost     bool       // a line may have begun a section, and nobody knows which
 	mistakes Mistakes
 	more     int            // mistakes beyond maxMistakes
 	notices  []*Mistake     // no more than maxMistakes
@@ -50,24 +53,29 @@ type keyValue struct {
 // mistake adds a mistake, as long as there are not too many: what it quotes of
 // the file is cut.
 func (f *file) mistake(line int, format string, args ...any) {
-	f.mistakeIn(f.path, line, format, args...)
+	f.mistakeIn(f.path, line, 0, format, args...)
 }
 
-// mistakeIn is mistake, in a file that the ini names.
-func (f *file) mistakeIn(path string, line int, format string, args ...any) {
+// mistakeIn is mistake, at a column of a file that the ini names.
+func (f *file) mistakeIn(path string, line, col int, format string, args ...any) {
 	if f.full() {
 		f.more++
 		return
 	}
 	m := f.told(line, format, args)
-	m.File = path
+	m.File, m.Col = path, col
 	f.mistakes = append(f.mistakes, m)
 }
 
 // notice adds a notice, as long as there are not too many.
-func (f *file) notice(line int, format string, args ...any) {
+func (f *file) notice(line int, format string, args ...any) { f.noticeAt(line, "", format, args...) }
+
+// noticeAt is notice, about a part of the line; see mistakeAt.
+func (f *file) noticeAt(line int, at, format string, args ...any) {
 	if len(f.notices) < maxMistakes {
-		f.notices = append(f.notices, f.told(line, format, args))
+		m := f.told(line, format, args)
+		m.at = at
+		f.notices = append(f.notices, m)
 	}
 }
 
@@ -90,10 +98,11 @@ func (f *file) full() bool { return len(f.mistakes) == maxMistakes }
 // found are the mistakes by line, those in files that the ini names after its own, and
 // the number of those that are not told.
 func (f *file) found() Mistakes {
+	f.place(f.mistakes)
 	slices.SortStableFunc(f.mistakes, func(a, b *Mistake) int {
 		switch {
 		case a.File == b.File:
-			return a.Line - b.Line
+			return cmp.Or(a.Line-b.Line, a.Col-b.Col)
 		case a.File == f.path:
 			return -1
 		case b.File == f.path:
@@ -104,13 +113,13 @@ func (f *file) found() Mistakes {
 	if f.more == 0 {
 		return f.mistakes
 	}
-	last := 0 // so that it stays the last, wherever it is sorted
+	last := &Mistake{} // so that it stays the last, wherever it is sorted
 	for _, m := range f.mistakes {
 		if m.File == f.path {
-			last = m.Line
+			last = m
 		}
 	}
-	return append(f.mistakes, &Mistake{File: f.path, Line: last, Text: fmt.Sprintf("… and %d more", f.more)})
+	return append(f.mistakes, &Mistake{File: f.path, Line: last.Line, Col: last.Col, Text: fmt.Sprintf("… and %d more", f.more)})
 }
 
 // quoted is a value in quotes, which keep all that is in them, and what may
@@ -119,8 +128,9 @@ var quoted = regexp.MustCompile(`^\s*"([^"]*)"\s*(?:[#;].*)?$`)
 
 // scan reads the file; what is wrong with its form becomes mistakes.
 func scan(path string, data []byte) *file {
-	f := &file{path: path}
+	f := &file{path: path, data: data}
 	if len(data) > maxSize {
+		f.data, f.lost = nil, true
 		f.mistake(0, "over %d MiB: no topology", maxSize>>20)
 		return f
 	}
@@ -137,9 +147,11 @@ func scan(path string, data []byte) *file {
 		switch {
 		case !utf8.ValidString(text):
 			f.mistake(number, "the line is not UTF-8")
+			f.lost = f.lost || text[0] == '['
 			continue
 		case strings.IndexFunc(text, func(c rune) bool { return unicode.IsControl(c) && c != '\t' }) >= 0:
 			f.mistake(number, "the line has a control character")
+			f.lost = f.lost || text[0] == '['
 			continue
 		}
 		if long != nil && (text == "" || f.goOn(long, text, number, indent, end)) {
@@ -312,13 +324,18 @@ func (f *file) section(text string, line int, seen map[string]int) *section {
 	name, rest, closed := strings.Cut(text[1:], "]")
 	rest = strings.TrimSpace(rest)
 	s := &section{name: strings.TrimSpace(name), line: line, lines: map[string]int{}}
+	f.headers = append(f.headers, s)
 	switch {
 	case !closed:
 		f.mistake(line, "%q: a ] at the end of the section's name was expected", text)
 	case rest != "" && rest[0] != '#' && rest[0] != ';':
-		f.mistake(line, "%q: nothing was expected after ]", text)
+		f.mistakeAt(line, rest, "%q: nothing was expected after ]", text)
 	case s.name == "":
 		f.mistake(line, "a section without a name")
+	}
+	switch {
+	case s.name == "":
+		f.lost = true
 	case seen[s.name] > 0:
 		f.mistake(line, "section [%s] is there twice: it begins at line %d already", s.name, seen[s.name])
 	default:
@@ -370,7 +387,7 @@ func (f *file) key(s *section, text string, line int) (name string) {
 			f.cut = map[int]string{}
 		}
 		f.cut[line] = cut
-		f.notice(line, "%s ends before %q, which is taken for a comment: to keep it, put back quotes around the value", name, cut)
+		f.noticeAt(line, cut, "%s ends before %q, which is taken for a comment: to keep it, put back quotes around the value", name, cut)
 	}
 	s.lines[name] = line
 	s.keys = append(s.keys, keyValue{key: name, value: value, line: line, bare: !hasValue})

@@ -108,6 +108,42 @@ func FuzzValue(f *testing.F) {
 	})
 }
 
+// FuzzPlaceholder: what begins as a placeholder of the topology's is one or a mistake, and
+// never text; "<<" makes a text of what would be either, and of nothing else.
+func FuzzPlaceholder(f *testing.F) {
+	for _, inner := range []string{"SELF", "SELF:e", "n1:e:port", "n1:e:prot", "n1:", "n1::e", ":e", "*", "*:e", "w*:e", "w*x", "w:e", "n1 :e",
+		"NAME:", "FOLDER:x y", "SLEF", "slow-nod:", "http://x", "std::string", "/n1", "n1/", "b", "n1\n:e", "(cmd)", "*.log", ":", "::x", "é*"} {
+		f.Add(inner)
+	}
+	top, err := Parse("t.ini", []byte("[n1]\npath=x\nlisten.e=1\n[slow-node]\npath=x\n[w]\npath=x\ncount=2\nlisten.e=2\n"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, inner string) {
+		if strings.ContainsAny(inner, "<>") {
+			return
+		}
+		fill := func(text string) (string, error) { return top.Expand(top.Nodes[0], places{}.place(), text) }
+		text := "<" + inner + ">"
+		filled, err := fill(text)
+		isText := err == nil && filled == text
+		for _, name := range []string{"SELF", "NAME", "FOLDER", "n1", "slow-node", "w", "w1", "w2"} {
+			rest, begins := strings.CutPrefix(inner, name)
+			rest = strings.TrimLeft(rest, " ")
+			if begins && isText && rest != "" && strings.Contains(":*", rest[:1]) && !strings.Contains(rest, "\n") {
+				t.Errorf("%q is text", text)
+			}
+		}
+		escaped, err2 := fill("<" + text)
+		if err2 != nil || escaped != text && (escaped != "<"+text || !isText) {
+			t.Errorf("%q becomes %q, %v; <%[1]s %q, %v", text, filled, err, escaped, err2)
+		}
+		if around, err := fill("a " + text + " b"); err == nil && around != "a "+filled+" b" {
+			t.Errorf("%q within a text becomes %q", text, around)
+		}
+	})
+}
+
 // TestParseBounds: no file costs more than in proportion, in memory or in time.
 func TestParseBounds(t *testing.T) {
 	n := 1 << 15
@@ -146,6 +182,8 @@ func TestParseBounds(t *testing.T) {
 		"unknown nodes":       many("[#]\npath=x\na=<x#>\n"),
 		"placeholders a line": "[a]\npath=x\nb=" + strings.Repeat("<a>", n),
 		"unknown on a line":   "[a]\npath=x\nb=" + strings.Repeat("<b>", n),
+		"odd placeholders":    many("[a#]\npath=x\n") + "b=" + strings.Repeat("<slef:><a::><a1:><*:b>", n),
+		"odd texts":           many("[abc#]\npath=x\n") + "b=" + strings.Repeat("<abcd::><http://x><:>", n),
 		"escapes":             "[a]\npath=x\nb=" + strings.Repeat("<<a>", n),
 		"marks of one":        "[a]\npath=x\nb=" + strings.Repeat("<", n) + "a>",
 		"colons":              "[a]\npath=x\nb=" + strings.Repeat("<a:", n) + "a>",
@@ -242,7 +280,7 @@ func TestPatternBounds(t *testing.T) {
 func TestManyMistakes(t *testing.T) {
 	_, err := Parse("t.ini", []byte("[a]\npath=x\n"+strings.Repeat("=\n", 107)))
 	lines := strings.Split(fmt.Sprint(err), "\n")
-	if len(lines) != 101 || !strings.HasPrefix(lines[99], "t.ini:102: ") || lines[100] != "t.ini:102: … and 7 more" {
+	if len(lines) != 101 || !strings.HasPrefix(lines[99], "t.ini:102:1: ") || lines[100] != "t.ini:102:1: … and 7 more" {
 		t.Errorf("%d lines, the last %q", len(lines), lines[len(lines)-1])
 	}
 }

@@ -479,11 +479,11 @@ func (t *Topology) readSettings(s *section) {
 		}
 		switch {
 		case err != nil && expected == "":
-			t.file.mistake(k.line, "%s: %v", k.key, err)
+			t.file.mistakeAt(k.line, atValue, "%s: %v", k.key, err)
 		case err != nil, (k.key == "links" || k.key == "contain") && expected != "":
-			t.file.mistake(k.line, "%s is %q: %s was expected", k.key, k.value, expected)
+			t.file.mistakeAt(k.line, atValue, "%s is %q: %s was expected", k.key, k.value, expected)
 		case k.key == "timeout" && set.Timeout == 0:
-			t.file.mistake(k.line, "timeout is 0: no await could be met")
+			t.file.mistakeAt(k.line, atValue, "timeout is 0: no await could be met")
 		}
 	}
 }

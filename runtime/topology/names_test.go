@@ -2,6 +2,7 @@ package topology
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -16,8 +17,15 @@ func TestPlaceholders(t *testing.T) {
 	}
 	others.WriteString("name = other\n")
 	unknown := func(p, name string) string {
-		return fmt.Sprintf("t.ini:4: k has the placeholder %s, and there is no node %q", p, name)
+		return fmt.Sprintf("t.ini:4:6: k has the placeholder %s, and there is no node %q", p, name)
 	}
+	odd := func(placeholder, expected string) string {
+		return "t.ini:4:6: k has the placeholder " + placeholder + ", and " + expected + " (write << for a <)"
+	}
+	forms := func(name string) string {
+		return strings.ReplaceAll("<n>, <n:ENDPOINT>, <n:ENDPOINT:host> or <n:ENDPOINT:port> was expected", "<n", "<"+name)
+	}
+	all := func(name string) string { return forms(name + "*") }
 	for value, want := range map[string]string{
 		"<SELF>": "(b)", "<NAME>": "b", "<SELF:own>": "b:7", "<b:own>": "b:7", "a<SELF>b<NAME>c": "a(b)bbc",
 		"<größe>": "(größe)", "<größe:data>": "größe:7", "<größe:größe>": "größe:7", "<c+1:data>": "c+1:7",
@@ -27,9 +35,8 @@ func TestPlaceholders(t *testing.T) {
 		// Text, as no name is written so.
 		"<14>hello": "<14>hello", "<b >c": "<b >c", "< b>": "< b>", "<>": "<>", "<a/b>": "<a/b>", "</b>": "</b>", "<.b>": "<.b>",
 		"<x@y.org>": "<x@y.org>",
-		"a < b":     "a < b", "a <= b && c > d": "a <= b && c > d", "<-": "<-", "<b": "<b", "<b:>": "<b:>", "<q:a:b>": "<q:a:b>",
-		"<:own>":  "<:own>",
-		"<b:a b>": "<b:a b>", "<-x>": "<-x>", "sort </etc/hosts >out": "sort </etc/hosts >out", "1 << 20": "1 << 20", "cat <<EOF": "cat <<EOF",
+		"a < b":     "a < b", "a <= b && c > d": "a <= b && c > d", "<-": "<-", "<b": "<b", "<q:a:b>": "<q:a:b>",
+		"<-x>": "<-x>", "sort </etc/hosts >out": "sort </etc/hosts >out", "1 << 20": "1 << 20", "cat <<EOF": "cat <<EOF",
 		"<<": "<<", "<<<": "<<<", "<a|b>": "<a|b>", "<c=1>": "<c=1>", "<!-- b -->": "<!-- b -->", "<" + strings.Repeat("x", 101) +
 			">": "<" + strings.Repeat("x", 101) + ">",
 
@@ -41,12 +48,33 @@ func TestPlaceholders(t *testing.T) {
 		// Meant to be one, and none.
 		"<grösse:data>": unknown("<grösse:data>", "grösse"), "<c+2>": unknown("<c+2>", "c+2"), "<14:data>": unknown("<14:data>", "14"),
 		"<none>": unknown("<none>", "none") + " (write << for a <)", "<none:data>": unknown("<none:data>", "none"), "<_x>": unknown("<_x>", "_x"),
-		"<b:none>":    "t.ini:4: k has the placeholder <b:none>, and [b] has no listen.none",
-		"<SELF:data>": "t.ini:4: k has the placeholder <SELF:data>, and [b] has no listen.data",
-		"<b:own:prt>": "t.ini:4: k has the placeholder <b:own:prt>, and an address has no part \"prt\": host or port was " +
+		"<b:none>":    "t.ini:4:6: k has the placeholder <b:none>, and [b] has no listen.none",
+		"<SELF:data>": "t.ini:4:6: k has the placeholder <SELF:data>, and [b] has no listen.data",
+		"<b:own:prt>": "t.ini:4:6: k has the placeholder <b:own:prt>, and an address has no part \"prt\": host or port was " +
 			"expected (write << for a <)",
 		"<self>": unknown("<self>", "self") + ": did you mean <SELF>?", "<14 days>": unknown("<14 days>", "14 days"),
-		"<NAME:own>": unknown("<NAME:own>", "NAME"),
+		"<NAME:own>": odd("<NAME:own>", "<NAME> has no endpoints: <NAME> or <SELF:own> was expected"),
+		"<SLEF>":     unknown("<SLEF>", "SLEF") + ": did you mean <SELF>?", "<Folder>": unknown("<Folder>", "Folder") + ": did you mean <FOLDER>?",
+		"<SLEF:own>": unknown("<SLEF:own>", "SLEF") + ": did you mean <SELF:own>?",
+		"<ohter:x>":  unknown("<ohter:x>", "ohter") + ": did you mean <other:x>?",
+		"<b:onw>":    "t.ini:4:6: k has the placeholder <b:onw>, and [b] has no listen.onw: did you mean own?",
+
+		// Begins as one, and has not the form.
+		"<b:>": odd("<b:>", forms("b")), "<b::own>": odd("<b::own>", forms("b")), "<b:own:>": odd("<b:own:>", forms("b")),
+		"<b:a b>": odd("<b:a b>", forms("b")), "<b :own>": odd("<b :own>", forms("b")), "<b:own:port:x>": odd("<b:own:port:x>", forms("b")),
+		"<b:own/x>": odd("<b:own/x>", forms("b")), "<b*x>": odd("<b*x>", all("b")), "<b**>": odd("<b**>", all("b")), "<b*:>": odd("<b*:>", all("b")),
+		"<SELF:>": odd("<SELF:>", forms("SELF")), "<SELF::own>": odd("<SELF::own>", forms("SELF")), "<NAME:>": odd("<NAME:>", "<NAME> was expected"),
+		"<FOLDER:a/b>": odd("<FOLDER:a/b>", "<FOLDER> was expected"), "<SLEF:>": odd("<SLEF:>", forms("SELF")),
+		"<:own>":      odd("<:own>", "the name of a node was expected before :"),
+		"<:own:port>": odd("<:own:port>", "the name of a node was expected before :"),
+		"<*>":         odd("<*>", "the name of a group, or what names of nodes begin with, was expected before *"),
+		"<*:own>":     odd("<*:own>", "the name of a group, or what names of nodes begin with, was expected before *"),
+
+		// As above, of nothing that the topology has; and escapes of the same.
+		"<q:>": "<q:>", "<othre::x>": "<othre::x>", "<q::a>": "<q::a>", "<http://x>": "<http://x>", "<std::string>": "<std::string>", "<q*x>": "<q*x>",
+		"<:>": "<:>", "<: x>": "<: x>", "<::x>": "<::x>", "<*.log>": "<*.log>", "<(cmd :)>": "<(cmd :)>",
+		"cat <b >out": "cat <b >out", "<b x=1:2>": "<b x=1:2>", "<<b:>": "<b:>", "<<<b:own>": "<b:7", "<<q:>": "<<q:>",
+		"<<*:own>": "<*:own>", "<<:own>": "<:own>", "<b:own x='1'>y</b:own>": "<b:own x='1'>y</b:own>",
 	} {
 		top, err := Parse("t.ini", []byte("[b]\npath = x\nlisten.own = 1\nk = `"+value+"`\n"+others.String()))
 		if err != nil {
@@ -88,8 +116,8 @@ docker.x = <no>
 		text, _, _ := strings.Cut(line, ">")
 		got = append(got, strings.ReplaceAll(text, " has the placeholder <", " "))
 	}
-	want := []string{"t.ini:3: wrapper_path n1", "t.ini:4: wrapper_args_2 n2", "t.ini:5: wrapper_args_1 n3", "t.ini:6: args n4",
-		"t.ini:7: env.X n5", "t.ini:8: arg.path n6", "t.ini:9: file n7", "t.ini:10: cwd n8", "t.ini:11: flag n9"}
+	want := []string{"t.ini:3:16: wrapper_path n1", "t.ini:4:18: wrapper_args_2 n2", "t.ini:5:18: wrapper_args_1 n3", "t.ini:6:11: args n4",
+		"t.ini:7:9: env.X n5", "t.ini:8:12: arg.path n6", "t.ini:9:8: file n7", "t.ini:10:7: cwd n8", "t.ini:11:8: flag n9"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -98,30 +126,30 @@ docker.x = <no>
 // TestCollisions: what would be one thing under two names is told with both lines.
 func TestCollisions(t *testing.T) {
 	for text, want := range map[string]string{
-		"[a]\npath = x\nlisten.a-b = auto\nlisten.a_b = auto\nlisten.A_B = auto\nlisten.c = auto\n": "t.ini:4: " +
+		"[a]\npath = x\nlisten.a-b = auto\nlisten.a_b = auto\nlisten.A_B = auto\nlisten.c = auto\n": "t.ini:4:1: " +
 			"listen.a_b has the variable DAGON_LISTEN_A_B in the environment, as listen.a-b at line 3 has: give one of them another name\n" +
-			"t.ini:5: listen.A_B has the variable DAGON_LISTEN_A_B in the environment, as listen.a-b at line 3 has: give one of them another name",
-		"[a]\npath = x\nlisten.grö = 1\nlisten.gro- = 2\nlisten.gr-- = 3\nlisten.gr__ = 4": "t.ini:6: " +
+			"t.ini:5:1: listen.A_B has the variable DAGON_LISTEN_A_B in the environment, as listen.a-b at line 3 has: give one of them another name",
+		"[a]\npath = x\nlisten.grö = 1\nlisten.gro- = 2\nlisten.gr-- = 3\nlisten.gr__ = 4": "t.ini:6:1: " +
 			"listen.gr__ has the variable DAGON_LISTEN_GR__ in the environment, as listen.gr-- at line 5 has: give one of them another name",
 		"[a]\npath = x\nlisten.a = 1\n[b]\npath = x\nlisten.A = 1\n": "",
-		"[a]\npath = x\nlisten.a b = 1\n": `t.ini:3: "listen.a b = 1" ` +
+		"[a]\npath = x\nlisten.a b = 1\n": `t.ini:3:1: "listen.a b = 1" ` +
 			`is no key: key = value was expected`,
-		"[a]\npath = x\nlisten.a.b = 1\n": `t.ini:3: listen.a.b is "1": a ` +
+		"[a]\npath = x\nlisten.a.b = 1\n": `t.ini:3:14: listen.a.b is "1": a ` +
 			`port, auto, udp:PORT or udp:auto, under a name of letters, digits, - and _ was expected`,
-		"[a]\npath = x\nwrapper_path = x\nwrapper_args_1 = a\nwrapper_args_01 = b\n": "t.ini:5: " +
+		"[a]\npath = x\nwrapper_path = x\nwrapper_args_1 = a\nwrapper_args_01 = b\n": "t.ini:5:1: " +
 			"wrapper_args_01 has the number of wrapper_args_1 at line 4: their order is not known",
-		"[a]\npath = x\nwrapper_path = x\nwrapper_args_99999999999999999999 = a\n": "t.ini:4: " +
+		"[a]\npath = x\nwrapper_path = x\nwrapper_args_99999999999999999999 = a\n": "t.ini:4:1: " +
 			"wrapper_args_99999999999999999999 has too great a number",
-		"[a]\npath = x\narg. = a\n": `t.ini:3: arg. is "a": arg.KEY = value was expected`,
-		"[db]\npath = x\n[DB]\npath = x\n[c]\npath = x\nname = Db": `note t.ini:3: "DB" ` +
+		"[a]\npath = x\narg. = a\n": `t.ini:3:8: arg. is "a": arg.KEY = value was expected`,
+		"[db]\npath = x\n[DB]\npath = x\n[c]\npath = x\nname = Db": `note t.ini:3:1: "DB" ` +
 			`and "db" (line 1) differ in nothing but case: on a machine whose file names do not, they share a log and a folder` + "\n" +
-			`note t.ini:7: "Db" and "db" (line 1) differ in nothing but case: on a machine whose file names do not, they share a log and a folder`,
-		"[a]\npath = x\nname = b\n[b]\npath = x\nname = c\n": `note t.ini:3: "b" is the name ` +
+			`note t.ini:7:1: "Db" and "db" (line 1) differ in nothing but case: on a machine whose file names do not, they share a log and a folder`,
+		"[a]\npath = x\nname = b\n[b]\npath = x\nname = c\n": `note t.ini:3:1: "b" is the name ` +
 			`of [a], and [b] at line 4 is named "c": <b> and topology.node("b") are the former`,
-		"[SELF]\npath = x\n": `note t.ini:1: no placeholder means the node "SELF": <SELF> is what each node has of its own`,
-		"[a]\npath = x\nlisten.a = 1\nenv.DAGON_LISTEN_A = x\nenv.DAGON_listen_a = y\n": "note t.ini:4: " +
+		"[SELF]\npath = x\n": `note t.ini:1:1: no placeholder means the node "SELF": <SELF> is what each node has of its own`,
+		"[a]\npath = x\nlisten.a = 1\nenv.DAGON_LISTEN_A = x\nenv.DAGON_listen_a = y\n": "note t.ini:4:1: " +
 			"env.DAGON_LISTEN_A takes the place of the address of listen.a at line 3",
-		"[a]\npath = x\nenv.DAGON_NAME = x\nenv.DAGON_NAMES = y\n": "note t.ini:3: " +
+		"[a]\npath = x\nenv.DAGON_NAME = x\nenv.DAGON_NAMES = y\n": "note t.ini:3:1: " +
 			"env.DAGON_NAME is passed over: dagon-star says what DAGON_NAME is",
 	} {
 		top, err := Parse("t.ini", []byte(text))
@@ -152,6 +180,7 @@ func TestIdentifier(t *testing.T) {
 // TestCutValues: what is taken for a comment and seems to belong to the value is
 // told; ordinary comments are not.
 func TestCutValues(t *testing.T) {
+	at := regexp.MustCompile(`^t\.ini:4:\d+: `)
 	for line, want := range map[string]string{
 		"arg.path = ./db   ; relative to the ini":      "",
 		"name = b # with a comment":                    "",
@@ -188,9 +217,9 @@ func TestCutValues(t *testing.T) {
 		got := ""
 		switch {
 		case err != nil:
-			got = "mistake: " + strings.TrimPrefix(err.Error(), "t.ini:4: ")
+			got = "mistake: " + at.ReplaceAllString(err.Error(), "")
 		case len(top.Notices) > 0:
-			got = strings.TrimPrefix(top.Notices[0].Error(), "t.ini:4: ")
+			got = at.ReplaceAllString(top.Notices[0].Error(), "")
 		}
 		if want == "" && got != "" || !strings.HasPrefix(got, want) {
 			t.Errorf("%q: %q, want %q", line, got, want)

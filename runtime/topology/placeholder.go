@@ -8,25 +8,29 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // piece is a part of a value: text as it is, or what has the form of a
 // placeholder.
 type piece struct {
 	text           string // as it is written
+	at             int    // the byte of the value at which a placeholder begins
 	name, endpoint string // of a placeholder; else ""
 	part           string // of the endpoint's address: "host", "port", or "" for both; any other is a mistake
 	isAll          bool   // of all nodes of a group, or whose name begins so: <name*>
+	expected       phrase // in place of what begins as a placeholder of the topology's and is none; else ""
 }
 
 // pieces takes a value apart. "<<" stands for a "<" before what would be a
 // placeholder with one of them, and for itself elsewhere: of "<<<SELF>", the
 // first two are a "<". What is closed as an element of XML further on is text.
-func pieces(value string, each func(piece)) {
+func (t *Topology) pieces(value string, each func(piece)) {
 	var closed map[string]int // where names are closed last, counted from the end of the value
 	if strings.Contains(value, "</") {
 		closed = elements(value)
 	}
+	whole := len(value)
 	for value != "" {
 		start := strings.IndexByte(value, '<')
 		if start < 0 {
@@ -41,10 +45,16 @@ func pieces(value string, each func(piece)) {
 			break
 		}
 		end += opened
-		p, ok := parsePlaceholder(value[opened:end])
+		inner := value[opened:end]
+		p, ok := piece{}, false
+		if value[end] == '>' {
+			p, ok = t.parsePlaceholder(inner)
+		}
 		marks := opened - start
-		rest := len(value) - end
-		if value[end] != '>' || !ok || marks%2 == 1 && closed[value[opened:end]] > 0 && closed[value[opened:end]] < rest {
+		if at := closed[elementName(inner)]; ok && marks%2 == 1 && at > 0 && at < len(value)-end {
+			ok = false
+		}
+		if !ok {
 			each(piece{text: value[:end]})
 			value = value[end:]
 			continue
@@ -57,6 +67,7 @@ func pieces(value string, each func(piece)) {
 			each(piece{text: before})
 		}
 		if marks%2 == 1 {
+			p.at = whole - len(value) + opened - 1
 			each(p)
 		}
 		value = value[end+1:]
@@ -64,6 +75,14 @@ func pieces(value string, each func(piece)) {
 	if value != "" {
 		each(piece{text: value})
 	}
+}
+
+// elementName is the name of the element that a tag of XML begins, without its attributes.
+func elementName(inner string) string {
+	if end := strings.IndexAny(inner, " \t\r\n"); end >= 0 {
+		return inner[:end]
+	}
+	return inner
 }
 
 // elements are the names that "</name>" closes in a text, each with how many bytes
@@ -82,21 +101,97 @@ func elements(text string) map[string]int {
 	}
 }
 
-// parsePlaceholder reads what is between "<" and ">".
-func parsePlaceholder(inner string) (p piece, ok bool) {
+// parsePlaceholder reads what is between "<" and ">". It is text, and ok is false, where it
+// neither has the form of a placeholder nor begins as one of this topology's.
+func (t *Topology) parsePlaceholder(inner string) (p piece, ok bool) {
 	name, rest, colon := strings.Cut(inner, ":")
 	endpoint, part, second := strings.Cut(rest, ":")
 	name, isAll := strings.CutSuffix(name, "*")
 	switch {
 	case !isNodeName(name), name != strings.TrimSpace(name), isAll && !isWritten(name), colon && !isEndpointName(endpoint),
-		second && !isEndpointName(part):
-		return piece{}, false
+		second && !isEndpointName(part), strings.Contains(name, "*") && t.Find(name) == nil:
+		p = piece{text: "<" + inner + ">", expected: t.expected(inner)}
+		return p, p.expected != ""
 	}
 	return piece{text: "<" + inner + ">", name: name, endpoint: endpoint, part: part, isAll: isAll}, true
 }
 
+// expected is what was expected in place of a text between "<" and ">" that has not the
+// form of a placeholder, and begins as one of this topology's:
+//
+//   - the name of a node, a section or a group, or SELF, NAME or FOLDER, these also with a
+//     letter wrong, and after it ":" or "*";
+//   - "*" alone, or before ":";
+//   - ":" before what is written as the name of an endpoint.
+//
+// It is "" where the text is none of these.
+func (t *Topology) expected(inner string) phrase {
+	if strings.Contains(inner, "\n") {
+		return ""
+	}
+	mark := strings.IndexAny(inner, ":*")
+	if mark < 0 {
+		return ""
+	}
+	name, rest := strings.TrimRight(inner[:mark], " \t"), inner[mark+1:]
+	switch {
+	case name != "":
+	case inner[mark] == '*' && (rest == "" || rest[0] == ':'):
+		return "the name of a group, or what names of nodes begin with, was expected before * (write << for a <)"
+	case inner[mark] == ':':
+		if endpoint, _, _ := strings.Cut(rest, ":"); isEndpointName(endpoint) {
+			return "the name of a node was expected before : (write << for a <)"
+		}
+		return ""
+	}
+	var form string
+	switch known := t.known(name); {
+	case known == "":
+		return ""
+	case known == "NAME" || known == "FOLDER":
+		form = "<" + known + ">"
+	case t.byGroup[known] != nil, inner[mark] == '*':
+		form = fmt.Sprintf("<%s*>, <%[1]s*:ENDPOINT>, <%[1]s*:ENDPOINT:host> or <%[1]s*:ENDPOINT:port>", Brief(known, maxQuoted))
+	default:
+		form = fmt.Sprintf("<%s>, <%[1]s:ENDPOINT>, <%[1]s:ENDPOINT:host> or <%[1]s:ENDPOINT:port>", Brief(known, maxQuoted))
+	}
+	return phrase(form + " was expected (write << for a <)")
+}
+
+// known is the name of this topology's that one is, or the one of those that each node has
+// of its own that it is but for a letter; "" if there is none.
+func (t *Topology) known(name string) string {
+	if isOwn(name) || t.Find(name) != nil || t.byGroup[name] != nil {
+		return name
+	}
+	for _, own := range ownNames { // and not of all nodes, as a template may have a million such texts
+		if len(name) > 3 && len(name) <= len(own)+1 && distance(name, own) <= 1 {
+			return own
+		}
+	}
+	return ""
+}
+
+// names are what placeholders may begin with, no more than Nearest looks at.
+func (t *Topology) names() []string {
+	names := ownNames[:]
+	for _, g := range t.Groups[:min(len(t.Groups), MaxWords/4)] {
+		names = append(names, g.Section)
+	}
+	for _, n := range t.Nodes[:min(len(t.Nodes), MaxWords-len(names))] {
+		names = append(names, n.Name)
+	}
+	return names
+}
+
+// isText reports whether a piece is neither a placeholder nor meant to be one.
+func (p piece) isText() bool { return p.name == "" && p.expected == "" }
+
 // isOwn reports whether a placeholder of this name is what each node has of its own.
-func isOwn(name string) bool { return name == "SELF" || name == "NAME" || name == "FOLDER" }
+func isOwn(name string) bool { return slices.Contains(ownNames[:], name) }
+
+// ownNames are the placeholders of what each node has of its own.
+var ownNames = [...]string{"SELF", "NAME", "FOLDER"}
 
 // nodes are the nodes that a placeholder in a text of n refers to. If there is
 // none, it is a mistake if it is meant to be one, and text as it is if it
@@ -142,8 +237,13 @@ func (t *Topology) members(name string) []*Node {
 // wrong says what is wrong with a placeholder in a text of n, or nothing.
 func (t *Topology) wrong(n *Node, p piece, of []*Node, isMeant bool) phrase {
 	switch g := t.byGroup[p.name]; {
+	case p.expected != "":
+		return p.expected
 	case len(of) == 0 && !isMeant:
 		return ""
+	case len(of) == 0 && isOwn(p.name) && !p.isAll:
+		return phrase(fmt.Sprintf("<%s> has no endpoints: <%[1]s> or <SELF:%[2]s> was expected (write << for a <)", p.name,
+			Brief(p.endpoint, maxQuoted)))
 	case len(of) == 0 && g != nil && !p.isAll:
 		of, suffix := Brief(p.name, maxQuoted), ""
 		if p.endpoint != "" {
@@ -170,29 +270,45 @@ func (t *Topology) wrong(n *Node, p piece, of []*Node, isMeant bool) phrase {
 				return phrase(fmt.Sprintf("value.%s of [%s] is a text, which has no %s", p.endpoint, Brief(one.Section, maxQuoted), p.part))
 			}
 		case one.lines["listen."+p.endpoint] == 0:
-			return phrase(fmt.Sprintf("[%s] has no listen.%s", Brief(one.Section, maxQuoted), Brief(p.endpoint, maxQuoted)))
+			return phrase(fmt.Sprintf("[%s] has no listen.%s%s", Brief(one.Section, maxQuoted), Brief(p.endpoint, maxQuoted),
+				t.meantOf(p.endpoint, one)))
 		}
 	}
 	return ""
 }
 
+// meant says which placeholder one was meant to be, or nothing.
 func (t *Topology) meant(p piece) string {
-	for _, own := range []string{"SELF", "NAME", "FOLDER"} {
-		if strings.EqualFold(p.name, own) {
-			return ": did you mean <" + own + ">?"
-		}
-	}
-	if t.file.full() || p.isAll {
+	if t.file.full() || p.isAll && len(p.name) < 3 || len(p.name) > maxWord {
 		return ""
 	}
 	var names []string
-	for _, n := range t.Nodes[:min(len(t.Nodes), MaxWords)] {
-		names = append(names, n.Name)
+	for _, name := range t.names() {
+		switch {
+		case isOwn(name) && !p.isAll && distance(strings.ToUpper(p.name), name) <= 1:
+			names = []string{name}
+		case !isOwn(name) && p.isAll == (t.byGroup[name] != nil):
+			names = append(names, name)
+			continue
+		default:
+			continue
+		}
+		break
 	}
-	if n := Nearest(p.name, names); n != "" {
-		return ": did you mean " + n + "?"
+	nearest := Nearest(p.name, names)
+	if nearest == "" {
+		return ""
 	}
-	return ""
+	form := "<" + nearest
+	if p.isAll {
+		form += "*"
+	}
+	for _, rest := range []string{p.endpoint, p.part} {
+		if rest != "" {
+			form += ":" + Brief(rest, maxQuoted)
+		}
+	}
+	return ": did you mean " + form + ">?"
 }
 
 // portOf is an endpoint whose port a node refers to by <node:NAME:port>, so that the
@@ -244,7 +360,7 @@ func (t *Topology) Expand(n *Node, p Place, text string) (string, error) {
 	const most = 10
 	var errs []error
 	var hosts map[string]portOf
-	pieces(text, func(one piece) {
+	t.pieces(text, func(one piece) {
 		if one.name != "" {
 			of, _ := t.nodes(n, one)
 			hosts = addPort(hosts, one, of)
@@ -258,8 +374,8 @@ func (t *Topology) Expand(n *Node, p Place, text string) (string, error) {
 	if hosts == nil {
 		hosts = n.hosts
 	}
-	pieces(text, func(one piece) {
-		if one.name == "" || len(errs) > most {
+	t.pieces(text, func(one piece) {
+		if one.isText() || len(errs) > most {
 			return
 		}
 		of, isMeant := t.nodes(n, one)
@@ -287,7 +403,7 @@ func (t *Topology) fillAt(n *Node, a Place, hosts map[string]portOf, value strin
 		return value
 	}
 	var b strings.Builder
-	pieces(value, func(p piece) {
+	t.pieces(value, func(p piece) {
 		if p.name == "" {
 			b.WriteString(p.text)
 			return
@@ -397,18 +513,22 @@ func (t *Topology) checkPlaceholders(n *Node) {
 	var hosts map[string]portOf
 	var bare []func()
 	n.texts(func(of nodeText) {
-		line := of.line
-		mistake := func(line int, p piece, what phrase) {
-			if of.file == "" {
-				t.file.mistake(line, "%s has the placeholder %s, and %s", of.key, p.text, what)
-			} else {
-				t.file.mistakeIn(of.file, line, "the template has the placeholder %s, and %s", p.text, what)
+		mistake := func(p piece, what phrase) {
+			before := of.text[:p.at]
+			line := of.line + strings.Count(before, "\n")
+			switch {
+			case of.file == "":
+				t.file.mistakeAt(line, p.text, "%s has the placeholder %s, and %s", of.key, p.text, what)
+			case of.file == t.Path:
+				t.file.mistakeAt(line, p.text, "the template has the placeholder %s, and %s", p.text, what)
+			default:
+				col := utf8.RuneCountInString(before[strings.LastIndexByte(before, '\n')+1:]) + 1
+				t.file.mistakeIn(of.file, line, col, "the template has the placeholder %s, and %s", p.text, what)
+				t.loss.add(n.Section)
 			}
 		}
-		pieces(of.text, func(p piece) {
-			at := line
-			line += strings.Count(p.text, "\n")
-			if p.name == "" {
+		t.pieces(of.text, func(p piece) {
+			if p.isText() {
 				return
 			}
 			nodes, isMeant := t.nodes(n, p)
@@ -425,13 +545,13 @@ func (t *Topology) checkPlaceholders(n *Node) {
 				what = "a value may be of the folder that cwd says: an endpoint was expected"
 			}
 			if what != "" {
-				mistake(at, p, what)
+				mistake(p, what)
 				return
 			}
 			if many := section * len(nodes); p.isAll {
 				if t.referred += many; t.referred > maxReferred {
 					t.referred -= many
-					mistake(at, p, phrase(fmt.Sprintf("with it %d nodes refer to %d: at most %d times were expected of all placeholders together",
+					mistake(p, phrase(fmt.Sprintf("with it %d nodes refer to %d: at most %d times were expected of all placeholders together",
 						section, len(nodes), maxReferred)))
 					return
 				}
@@ -440,7 +560,7 @@ func (t *Topology) checkPlaceholders(n *Node) {
 			if p.endpoint == "" && !isOwn(p.name) && len(nodes) > 0 && len(bare) < maxMistakes {
 				bare = append(bare, func() {
 					if what := ambiguous(hosts, n, p, nodes); what != "" {
-						mistake(at, p, what)
+						mistake(p, what)
 					}
 				})
 			}
@@ -471,7 +591,7 @@ func (t *Topology) Ties() []Tie {
 	for _, first := range t.sectionNodes() {
 		var refers []piece
 		first.texts(func(of nodeText) {
-			pieces(of.text, func(p piece) {
+			t.pieces(of.text, func(p piece) {
 				if p.endpoint != "" && p.name != "SELF" {
 					refers = append(refers, p)
 				}

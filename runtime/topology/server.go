@@ -38,7 +38,7 @@ type keyReader struct {
 }
 
 func (r keyReader) wrong(expected string) {
-	r.t.file.mistake(r.k.line, "%s is %q: %s was expected", r.k.key, r.k.value, phrase(expected))
+	r.t.file.mistakeAt(r.k.line, atValue, "%s is %q: %s was expected", r.k.key, r.k.value, phrase(expected))
 }
 
 func (r keyReader) boolean() bool {
@@ -268,7 +268,7 @@ func (r keyReader) template(name string) {
 func (t *Topology) checkServer(n *Node) {
 	f := t.file
 	wrong := func(key, format string, args ...any) {
-		f.mistake(n.lines[key], "%s is %q: "+format, append([]any{key, n.valueOf(key)}, args...)...)
+		f.mistakeAt(n.lines[key], atValue, "%s is %q: "+format, append([]any{key, n.valueOf(key)}, args...)...)
 	}
 	for key, endpoint := range map[string]string{"ready.port": n.Ready.Port, "ready.http": n.Ready.HTTP.Endpoint} {
 		if endpoint == "" || !isEndpointName(endpoint) {
@@ -349,9 +349,9 @@ func (t *Topology) countOf(s *section) (count int, isGiven bool) {
 		count, err := strconv.Atoi(k.value)
 		switch t.made += max(0, count); {
 		case err != nil || count < 1 || count > maxMade:
-			t.file.mistake(line, "count is %q: a number from 1 to %d was expected", k.value, maxMade)
+			t.file.mistakeAt(line, atValue, "count is %q: a number from 1 to %d was expected", k.value, maxMade)
 		case t.made > maxMade:
-			t.file.mistake(line, "count is %s, and with it the sections make %d nodes: at most %d were expected", k.value, t.made, maxMade)
+			t.file.mistakeAt(line, atValue, "count is %s, and with it the sections make %d nodes: at most %d were expected", k.value, t.made, maxMade)
 		default:
 			return count, true
 		}

@@ -200,51 +200,51 @@ value.w = `+strings.Repeat("w", 4097)+`
 cwd = <SELF:v>
 `))
 	want := []string{
-		`3: [a] has both command and path: one of them was expected`,
-		`4: [a] has a command, which takes no flags: flag is no key of its section`,
-		`5: [a] has a command, which takes no flags: lisen.http is no key of its section: did you mean listen.http?`,
-		`6: [a] has a command, which takes no flags: args is no key of its section`,
-		"7: ready.log is \"a(\": a regular expression (error parsing regexp: missing closing ): `a(`) was expected",
-		`8: ready.port is "http": [a] has no listen.http`,
-		`9: ready.http is "admin/x": listen.admin is udp, which accepts no connection`,
-		`10: there is no key ready.often: ready.log, ready.port, ready.http, ready.exec, ready.notify or ready.message was expected`,
-		`11: stop is "NOW": one of the signals TERM, INT, QUIT, HUP, USR1, USR2, WINCH, ALRM, ABRT, PIPE, PWR, KILL was expected`,
-		`12: exit is "0, 256": exit codes from 0 to 255, such as 0, 143, was expected`,
-		`13: setup is "": a command of the shell was expected`,
-		`14: user is "": the name of a user of this machine was expected`,
-		`17: command is "": a program and its arguments was expected`,
-		`18: count is "0": a number from 1 to 10000 was expected`,
-		`19: template.../x: a file within the node's folder was expected, such as conf/server.conf, of at most 255 bytes`,
-		`20: template./x: a file within the node's folder was expected, such as conf/server.conf, of at most 255 bytes`,
-		`21: template.a is "gone.conf": a file, relative to the ini, or an indented text below the key (stat ` + dir +
+		`3:1: [a] has both command and path: one of them was expected`,
+		`4:1: [a] has a command, which takes no flags: flag is no key of its section`,
+		`5:1: [a] has a command, which takes no flags: lisen.http is no key of its section: did you mean listen.http?`,
+		`6:1: [a] has a command, which takes no flags: args is no key of its section`,
+		"7:13: ready.log is \"a(\": a regular expression (error parsing regexp: missing closing ): `a(`) was expected",
+		`8:14: ready.port is "http": [a] has no listen.http`,
+		`9:14: ready.http is "admin/x": listen.admin is udp, which accepts no connection`,
+		`10:1: there is no key ready.often: ready.log, ready.port, ready.http, ready.exec, ready.notify or ready.message was expected`,
+		`11:8: stop is "NOW": one of the signals TERM, INT, QUIT, HUP, USR1, USR2, WINCH, ALRM, ABRT, PIPE, PWR, KILL was expected`,
+		`12:8: exit is "0, 256": exit codes from 0 to 255, such as 0, 143, was expected`,
+		`13:1: setup is "": a command of the shell was expected`,
+		`14:1: user is "": the name of a user of this machine was expected`,
+		`17:1: command is "": a program and its arguments was expected`,
+		`18:9: count is "0": a number from 1 to 10000 was expected`,
+		`19:1: template.../x: a file within the node's folder was expected, such as conf/server.conf, of at most 255 bytes`,
+		`20:1: template./x: a file within the node's folder was expected, such as conf/server.conf, of at most 255 bytes`,
+		`21:14: template.a is "gone.conf": a file, relative to the ini, or an indented text below the key (stat ` + dir +
 			`/gone.conf: no such file or directory) was expected`,
-		`23: template.d is "": a file, relative to the ini, or an indented text below the key was expected`,
-		`24: template.e has both a file, "good.conf", and lines below it: one of them was expected`,
-		`28: value.y has the placeholder <SELF:x>, and value.x is a text with placeholders itself: an endpoint was expected`,
-		`29: value.http has the name of listen.http at line 30: <b:http> would be either`,
-		`32: command has the placeholder <n>, and [n] has count = 3: <n1> for one of its nodes, or <n*> for all, was expected`,
-		`32: command has the placeholder <n:http>, and [n] has count = 3: <n1:http> for one of its nodes, or <n*:http> for all, was expected`,
-		`32: command has the placeholder <n4>, and there is no node "n4": did you mean n1? (write << for a <)`,
-		`32: command has the placeholder <m*:http>, and there is no group or node that begins with "m" (write << for a <)`,
-		`32: command has the placeholder <n*:none>, and [n] has no listen.none`,
-		`32: command has the placeholder <b1:x:port>, and value.x of [b] is a text, which has no port`,
-		`35: cwd has the placeholder <FOLDER>, and it is what cwd says`,
-		`36: template.x is put into the folder that the run gives to the node, and [n] has cwd at line 35 instead of one: take one of them away`,
-		`38: command is "x 'y\nz": words as a shell has them, with every quote closed was expected`,
-		`41: the line is indented as one of command at line 38, which the comment at line 40 has ended: indent that comment too, or take it away`,
-		`42: ready.exec is "": a command of the shell was expected`,
-		`43: ready.http is "web": [c] has no listen.web`,
-		`44: ready.port is "we b": the name of an endpoint, such as http where there is listen.http, was expected`,
-		`45: exit is "none": exit codes from 0 to 255, such as 0, 143, was expected`,
-		`48: [d] has both component and command: one of them was expected`,
-		`49: count is "10001": a number from 1 to 10000 was expected`,
-		`52: "b = c" is indented, and so one of the lines of command at line 51: to make it a line of its own, take away the indentation`,
-		`53: "[f]" is indented, and so one of the lines of command at line 51: to make it a line of its own, take away the indentation`,
-		`54: count is "many": a number from 1 to 10000 was expected`,
-		`58: value.w is "` + strings.Repeat("w", 150) + `…": a text of at most 4096 bytes was expected`,
-		`59: cwd has the placeholder <SELF:v>, and a value may be of the folder that cwd says: an endpoint was expected`,
-		`t.conf:2: the template has the placeholder <n:x>, and [n] has count = 3: <n1:x> for one of its nodes, or <n*:x> for all, was expected`,
-		`t.conf:4: the template has the placeholder <none>, and there is no node "none" (write << for a <)`,
+		`23:1: template.d is "": a file, relative to the ini, or an indented text below the key was expected`,
+		`24:1: template.e has both a file, "good.conf", and lines below it: one of them was expected`,
+		`28:11: value.y has the placeholder <SELF:x>, and value.x is a text with placeholders itself: an endpoint was expected`,
+		`29:1: value.http has the name of listen.http at line 30: <b:http> would be either`,
+		`32:13: command has the placeholder <n>, and [n] has count = 3: <n1> for one of its nodes, or <n*> for all, was expected`,
+		`32:17: command has the placeholder <n:http>, and [n] has count = 3: <n1:http> for one of its nodes, or <n*:http> for all, was expected`,
+		`32:36: command has the placeholder <n4>, and there is no node "n4": did you mean <n1>? (write << for a <)`,
+		`32:41: command has the placeholder <m*:http>, and there is no group or node that begins with "m" (write << for a <)`,
+		`32:51: command has the placeholder <n*:none>, and [n] has no listen.none`,
+		`32:61: command has the placeholder <b1:x:port>, and value.x of [b] is a text, which has no port`,
+		`35:7: cwd has the placeholder <FOLDER>, and it is what cwd says`,
+		`36:1: template.x is put into the folder that the run gives to the node, and [n] has cwd at line 35 instead of one: take one of them away`,
+		`38:11: command is "x 'y\nz": words as a shell has them, with every quote closed was expected`,
+		`41:3: the line is indented as one of command at line 38, which the comment at line 40 has ended: indent that comment too, or take it away`,
+		`42:1: ready.exec is "": a command of the shell was expected`,
+		`43:14: ready.http is "web": [c] has no listen.web`,
+		`44:14: ready.port is "we b": the name of an endpoint, such as http where there is listen.http, was expected`,
+		`45:8: exit is "none": exit codes from 0 to 255, such as 0, 143, was expected`,
+		`48:1: [d] has both component and command: one of them was expected`,
+		`49:9: count is "10001": a number from 1 to 10000 was expected`,
+		`52:3: "b = c" is indented, and so one of the lines of command at line 51: to make it a line of its own, take away the indentation`,
+		`53:3: "[f]" is indented, and so one of the lines of command at line 51: to make it a line of its own, take away the indentation`,
+		`54:9: count is "many": a number from 1 to 10000 was expected`,
+		`58:11: value.w is "` + strings.Repeat("w", 150) + `…": a text of at most 4096 bytes was expected`,
+		`59:7: cwd has the placeholder <SELF:v>, and a value may be of the folder that cwd says: an endpoint was expected`,
+		`t.conf:2:1: the template has the placeholder <n:x>, and [n] has count = 3: <n1:x> for one of its nodes, or <n*:x> for all, was expected`,
+		`t.conf:4:3: the template has the placeholder <none>, and there is no node "none" (write << for a <)`,
 	}
 	got := strings.Split(strings.ReplaceAll(strings.ReplaceAll(fmt.Sprint(err), dir+"/t.ini:", ""), dir+"/t.conf", "t.conf"), "\n")
 	for i := range max(len(got), len(want)) {
@@ -370,20 +370,20 @@ listen.peer = 7
 // TestCountCollisions: what count makes has no name that another has.
 func TestCountCollisions(t *testing.T) {
 	for text, want := range map[string]string{
-		"[n]\ncount = 2\npath = x\n[n2]\npath = x\n": `t.ini:4: two nodes are named "n2": [n] at line 1 ` +
+		"[n]\ncount = 2\npath = x\n[n2]\npath = x\n": `t.ini:4:1: two nodes are named "n2": [n] at line 1 ` +
 			`has that name already (count makes it of [n])`,
-		"[n1]\npath = x\n[n]\ncount = 2\npath = x\n": `t.ini:3: two nodes are named "n1": [n1] at line 1 ` +
+		"[n1]\npath = x\n[n]\ncount = 2\npath = x\n": `t.ini:3:1: two nodes are named "n1": [n1] at line 1 ` +
 			`has that name already (count makes it of [n])`,
-		"[n]\ncount = 11\npath = x\n[n1]\ncount = 1\npath = x\n": `t.ini:4: two nodes are named "n11": [n] at line 1 ` +
+		"[n]\ncount = 11\npath = x\n[n1]\ncount = 1\npath = x\n": `t.ini:4:1: two nodes are named "n11": [n] at line 1 ` +
 			`has that name already (count makes it of [n1])`,
-		"[a]\ncount = 6000\npath = x\n[b]\ncount=5000\npath = x\n": "t.ini:5: " +
+		"[a]\ncount = 6000\npath = x\n[b]\ncount=5000\npath = x\n": "t.ini:5:7: " +
 			"count is 5000, and with it the sections make 11000 nodes: at most 10000 were expected",
-		"[a]\ncount = 2000\ncommand = x <a*:e>\nlisten.e = 1\n": "t.ini:3: command has the placeholder <a*:e>, and " +
+		"[a]\ncount = 2000\ncommand = x <a*:e>\nlisten.e = 1\n": "t.ini:3:13: command has the placeholder <a*:e>, and " +
 			"with it 2000 nodes refer to 2000: at most 1000000 times were expected of all placeholders together",
-		"[" + strings.Repeat("a", 99) + "]\ncount = 10\npath = x\n": `t.ini:1: [` + strings.Repeat("a", 99) + `] makes a node "` +
+		"[" + strings.Repeat("a", 99) + "]\ncount = 10\npath = x\n": `t.ini:1:1: [` + strings.Repeat("a", 99) + `] makes a node "` +
 			strings.Repeat("a", 99) + `10": ` + nameExpected + " was expected, or a key name",
-		"[a]\ncount\npath = x\n": "t.ini:2: count has no value: count = value was expected",
-		"[a]\ncount = 2\npath = x\nx = <none>\n": `t.ini:4: x has the placeholder <none>, and there is no node "none": ` +
+		"[a]\ncount\npath = x\n": "t.ini:2:1: count has no value: count = value was expected",
+		"[a]\ncount = 2\npath = x\nx = <none>\n": `t.ini:4:5: x has the placeholder <none>, and there is no node "none": ` +
 			`did you mean a1? (write << for a <)`,
 	} {
 		_, err := Parse("t.ini", []byte(text))
@@ -424,7 +424,7 @@ func TestHosts(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	if _, err := Parse("t.ini", []byte(text+"env.A = <p>\nenv.B = <p:pg:port>\nenv.C = <p:web:port>\n")); err == nil ||
-		!strings.Contains(err.Error(), "t.ini:10: env.A has the placeholder <p>, and "+both) {
+		!strings.Contains(err.Error(), "t.ini:10:9: env.A has the placeholder <p>, and "+both) {
 		t.Errorf("%v", err)
 	}
 }
@@ -438,11 +438,12 @@ func TestExpand(t *testing.T) {
 		"<<NAME> <<<NAME> <13>x: m%d":          "<NAME> <n2 <13>x: m%d",
 		"cat <<EOF\n<db-1>\nEOF":               "cat <<EOF\n127.1.1.3\nEOF",
 		// Elements of XML are text, and what is closed nowhere after it is none.
-		"<a><b>1</b><n1></a>":           "<a><b>1</b>127.1.1.1</a>",
-		"<n1>x</n1> <n1>":               "<n1>x</n1> 127.1.1.1",
-		"<x:y>1</x:y><<a></a>":          "<x:y>1</x:y><a></a>",
-		"<SELF></SELF><SELF>":           "<SELF></SELF>127.1.1.2",
-		"*.log <n* <*> <n*x> <1*> <-*>": "*.log <n* <*> <n*x> <1*> <-*>",
+		"<a><b>1</b><n1></a>":       "<a><b>1</b>127.1.1.1</a>",
+		"<n1>x</n1> <n1>":           "<n1>x</n1> 127.1.1.1",
+		"<x:y>1</x:y><<a></a>":      "<x:y>1</x:y><a></a>",
+		"<SELF></SELF><SELF>":       "<SELF></SELF>127.1.1.2",
+		"<n1:v a='1'>x</n1:v>":      "<n1:v a='1'>x</n1:v>",
+		"*.log <n* <x*x> <1*> <-*>": "*.log <n* <x*x> <1*> <-*>",
 	} {
 		if got, err := top.Expand(top.Node("n2"), at{Topology: top}.place(), text); got != want || err != nil {
 			t.Errorf("%q: %q, %v, want %q", text, got, err, want)
@@ -450,7 +451,7 @@ func TestExpand(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		"a <none> <SELF:b> <n1:a:port>": "the placeholder <none>: there is no node \"none\" (write << for a <)\n" +
-			"the placeholder <SELF:b>: [n] has no listen.b",
+			"the placeholder <SELF:b>: [n] has no listen.b: did you mean a?",
 		"<folder>":      "the placeholder <folder>: there is no node \"folder\": did you mean <FOLDER>? (write << for a <)",
 		"</none><none>": "the placeholder <none>: there is no node \"none\" (write << for a <)",
 		"<m*>":          "the placeholder <m*>: there is no group or node that begins with \"m\" (write << for a <)",
@@ -492,11 +493,11 @@ func TestCheckServers(t *testing.T) {
 	for _, m := range top.CheckPrograms("", nil, look) {
 		got = append(got, strings.Replace(m.Error(), dir, "", 1))
 	}
-	unknown := "/t.ini:10: [d]: user is \"no-such-user\": the name of a user of this machine was expected (user: unknown user no-such-user)"
+	unknown := "/t.ini:10:8: [d]: user is \"no-such-user\": the name of a user of this machine was expected (user: unknown user no-such-user)"
 	if runtime.GOOS == "windows" {
-		unknown = "/t.ini:10: [d]: user is \"no-such-user\": a node cannot run as another user on Windows: leave user out"
+		unknown = "/t.ini:10:8: [d]: user is \"no-such-user\": a node cannot run as another user on Windows: leave user out"
 	}
-	if want := []string{"/t.ini:3: [a]: no no-such-server", "/t.ini:5: [b]: no gone", unknown}; !slices.Equal(got, want) {
+	if want := []string{"/t.ini:3:11: [a]: no no-such-server", "/t.ini:5:11: [b]: no gone", unknown}; !slices.Equal(got, want) {
 		t.Errorf("\ngot  %q\nwant %q", got, want)
 	}
 }
@@ -592,7 +593,7 @@ func TestParseIn(t *testing.T) {
 	}
 	for _, wrong := range []string{"none", "large", "/etc/passwd", "../../../../etc/passwd"} {
 		if _, err := ParseIn(files, "a/s.ini", []byte("[s]\ncommand = true\ntemplate.y = "+wrong+"\n")); err == nil ||
-			!strings.Contains(err.Error(), "a/s.ini:3: template.y is") {
+			!strings.Contains(err.Error(), "a/s.ini:3:14: template.y is") {
 			t.Errorf("%s: %v", wrong, err)
 		}
 	}

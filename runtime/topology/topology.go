@@ -21,9 +21,12 @@
 //
 // What is between "<" and ">" is a placeholder where it is the name or the section
 // of a node, or is written as one is: in letters, digits, "_", "-", "." and "+",
-// with single words apart. If there is no such node, that is a mistake. All else
-// with "<" in it is text, and so is a number that is no node's, such as "<13>". So is
-// an element of XML, "<a>" with a "</a>" further on in the same text.
+// with single words apart. If there is no such node, that is a mistake. So is what begins
+// as a placeholder of the topology's and has not the form of one: with a name of the
+// topology and ":" or "*", as in "<node:>" and "<SELF::x>", or with "*" or ":" alone, as in
+// "<*:data>" and "<:data>". All else with "<" in it is text, such as "<http://x>", and so is
+// a number that is no node's, such as "<13>". So is an element of XML, "<a>" with a "</a>"
+// further on in the same text.
 //
 // Where a section has <node:data:port>, its <node> is the host at which that port is
 // reached, which is a link's if nodes reach each other by links.
@@ -75,6 +78,7 @@ type Topology struct {
 	Notices  []*Mistake // what is no mistake, but not done either
 
 	file              *file
+	loss              loss
 	files             fs.FS // that templates are read from; nil for the disk
 	byName, bySection map[string]*Node
 	byGroup           map[string]*Group
@@ -219,18 +223,24 @@ func DefaultSettings() Settings {
 type Mistake struct {
 	File string
 	Line int // 0: of the whole file
+	Col  int // in characters, from 1; 0: of the whole line
 	Text string
 	Err  error // where it is one that has a type, such as that of a program that cannot be started; else nil
+
+	at string // what of its line it is about; see mistakeAt
 }
 
 // Unwrap is Err.
 func (m *Mistake) Unwrap() error { return m.Err }
 
 func (m *Mistake) Error() string {
-	if m.Line == 0 {
+	switch {
+	case m.Line == 0:
 		return m.File + ": " + m.Text
+	case m.Col == 0:
+		return fmt.Sprintf("%s:%d: %s", m.File, m.Line, m.Text)
 	}
-	return fmt.Sprintf("%s:%d: %s", m.File, m.Line, m.Text)
+	return fmt.Sprintf("%s:%d:%d: %s", m.File, m.Line, m.Col, m.Text)
 }
 
 // Mistakes are all that is wrong in an ini, in the order of its lines.
@@ -261,12 +271,18 @@ func Load(path string) (*Topology, error) {
 // it, 1 KiB for each of the 10,000 nodes that count may make, and twice the folder's name
 // for each line that has a file's; besides what patterns of ready.log take, which have
 // 100,000 instructions together, and the files of templates, of 16 MiB together.
-func Parse(path string, data []byte) (*Topology, error) { return ParseIn(nil, path, data) }
+func Parse(path string, data []byte) (*Topology, error) {
+	t, err := ParseIn(nil, path, data)
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
 
 // ParseIn is Parse of an ini that is not on the disk, and neither are the files of its
 // templates: it reads them from files, in the folder of path, which has slashes. What
 // else the ini names, such as programs, is on the disk all the same. files may be nil,
-// which is Parse.
+// which is Parse. Beside Mistakes there is a topology that is not whole: see IsWhole.
 func ParseIn(files fs.FS, path string, data []byte) (*Topology, error) {
 	dir, err := filepath.Abs(filepath.Dir(path))
 	if err != nil {
@@ -276,8 +292,10 @@ func ParseIn(files fs.FS, path string, data []byte) (*Topology, error) {
 	t := &Topology{Name: strings.TrimSuffix(base, filepath.Ext(base)), Path: path, Dir: dir, Settings: DefaultSettings(), files: files}
 	t.file = scan(path, data)
 	t.read()
+	t.lose()
+	t.file.place(t.Notices)
 	if mistakes := t.file.found(); len(mistakes) > 0 {
-		return nil, mistakes
+		return t, mistakes
 	}
 	return t, nil
 }

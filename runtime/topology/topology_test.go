@@ -178,8 +178,8 @@ listen.dns = udp:53
 listen.names = udp:53
 `))
 	want := []string{
-		"t.ini:7: listen.web is the tcp port 80, as listen.http at line 3 is: only one socket can listen on it",
-		"t.ini:12: listen.names is the udp port 53, as listen.dns at line 11 is: only one socket can listen on it",
+		"t.ini:7:1: listen.web is the tcp port 80, as listen.http at line 3 is: only one socket can listen on it",
+		"t.ini:12:1: listen.names is the udp port 53, as listen.dns at line 11 is: only one socket can listen on it",
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -235,35 +235,37 @@ seed = -1
 [DEFAULT]
 `))
 	want := []string{
-		`t.ini:1: "stray = 1" comes before the first section: a section such as [leader] was expected`,
-		`t.ini:4: path is there twice in [a]: line 3 has it already`,
-		`t.ini:5: role is "boss": leader, worker, sender or receiver was expected`,
-		`t.ini:6: sender is "perhaps": true or false was expected`,
-		`t.ini:7: "no value here" is no key: key = value was expected`,
-		`t.ini:8: "= 5" is no key: key = value was expected`,
-		`t.ini:9: "[b": a ] at the end of the section's name was expected`,
-		`t.ini:10: section [a] is there twice: it begins at line 2 already`,
-		`t.ini:13: component is "": the name of a component was expected`,
-		`t.ini:14: [d] says nothing to run: path = a program, component = the name of a built-in one, or command = a ` +
+		`t.ini:1:1: "stray = 1" comes before the first section: a section such as [leader] was expected`,
+		`t.ini:4:1: path is there twice in [a]: line 3 has it already`,
+		`t.ini:5:8: role is "boss": leader, worker, sender or receiver was expected`,
+		`t.ini:6:10: sender is "perhaps": true or false was expected`,
+		`t.ini:7:1: "no value here" is no key: key = value was expected`,
+		`t.ini:8:1: "= 5" is no key: key = value was expected`,
+		`t.ini:9:1: "[b": a ] at the end of the section's name was expected`,
+		`t.ini:9:1: [b] says nothing to run: path = a program, component = the name of a built-in one, or command = a whole command line was expected`,
+		`t.ini:10:1: section [a] is there twice: it begins at line 2 already`,
+		`t.ini:13:1: component is "": the name of a component was expected`,
+		`t.ini:14:1: [d] says nothing to run: path = a program, component = the name of a built-in one, or command = a ` +
 			`whole command line was expected`,
-		`t.ini:15: [e] has wrapper_args_1 but no wrapper_path`,
-		`t.ini:17: [e] has both path and component: one of them was expected`,
-		`t.ini:18: two nodes are named "a": [a] at line 2 has that name already`,
-		`t.ini:19: addr has the placeholder <SELF:sql>, and [e] has no listen.sql`,
-		`t.ini:19: addr has the placeholder <wroker>, and there is no node "wroker": did you mean worker? (write << for a <)`,
-		`t.ini:19: addr has the placeholder <worker:data>, and [worker] has no listen.data`,
-		`t.ini:19: addr has the placeholder <self>, and there is no node "self": did you mean <SELF>? (write << for a <)`,
-		`t.ini:21: listen.web is "99999": a port, auto, udp:PORT or udp:auto, under a name of letters, digits, - and _ was expected`,
-		`t.ini:22: args is "'open": words as a shell has them, with every quote closed was expected`,
-		`t.ini:23: "[f] trailing": nothing was expected after ]`,
-		`t.ini:24: [g] has more than one role: one of role, leader and sender was expected`,
-		`t.ini:28: color has no value: color = value was expected`,
-		`t.ini:32: [dagon] has no key timout: did you mean timeout?`,
-		`t.ini:33: drain: "never" is no duration: a number of seconds, or one such as "250ms" or "1m30s", was expected`,
-		`t.ini:34: links is "tin": auto or proxy or direct was expected`,
-		`t.ini:35: timeout is 0: no await could be met`,
-		`t.ini:36: seed is "-1": a whole number that is not negative was expected`,
-		`t.ini:37: [DEFAULT] is no node's name: every section has its own keys, and none inherits`,
+		`t.ini:15:1: [e] has wrapper_args_1 but no wrapper_path`,
+		`t.ini:17:1: [e] has both path and component: one of them was expected`,
+		`t.ini:18:1: two nodes are named "a": [a] at line 2 has that name already`,
+		`t.ini:19:8: addr has the placeholder <SELF:sql>, and [e] has no listen.sql`,
+		`t.ini:19:19: addr has the placeholder <wroker>, and there is no node "wroker": did you mean <worker>? (write << for a <)`,
+		`t.ini:19:28: addr has the placeholder <worker:data>, and [worker] has no listen.data`,
+		`t.ini:19:42: addr has the placeholder <self>, and there is no node "self": did you mean <SELF>? (write << for a <)`,
+		`t.ini:21:14: listen.web is "99999": a port, auto, udp:PORT or udp:auto, under a name of letters, digits, - and _ was expected`,
+		`t.ini:22:8: args is "'open": words as a shell has them, with every quote closed was expected`,
+		`t.ini:23:1: [f] says nothing to run: path = a program, component = the name of a built-in one, or command = a whole command line was expected`,
+		`t.ini:23:5: "[f] trailing": nothing was expected after ]`,
+		`t.ini:24:1: [g] has more than one role: one of role, leader and sender was expected`,
+		`t.ini:28:1: color has no value: color = value was expected`,
+		`t.ini:32:1: [dagon] has no key timout: did you mean timeout?`,
+		`t.ini:33:9: drain: "never" is no duration: a number of seconds, or one such as "250ms" or "1m30s", was expected`,
+		`t.ini:34:9: links is "tin": auto or proxy or direct was expected`,
+		`t.ini:35:11: timeout is 0: no await could be met`,
+		`t.ini:36:8: seed is "-1": a whole number that is not negative was expected`,
+		`t.ini:37:1: [DEFAULT] is no node's name: every section has its own keys, and none inherits`,
 	}
 	got := strings.Split(fmt.Sprint(err), "\n")
 	for i := range max(len(got), len(want)) {
@@ -280,18 +282,18 @@ seed = -1
 	}
 	for text, want := range map[string]string{
 		"":                           "t.ini: no node",
-		"[a]\npath = \xff":           "t.ini:2: the line is not UTF-8",
-		"[a]\npath = x\x00":          "t.ini:2: the line has a control character",
-		"[a]\npath = x\nname = ../b": `t.ini:3: name is "../b"`,
-		"[../a]\npath = x":           "t.ini:1: [../a] is the node's name too: a name without / ",
+		"[a]\npath = \xff":           "t.ini:2:1: the line is not UTF-8",
+		"[a]\npath = x\x00":          "t.ini:2:1: the line has a control character",
+		"[a]\npath = x\nname = ../b": `t.ini:3:8: name is "../b"`,
+		"[../a]\npath = x":           "t.ini:1:1: [../a] is the node's name too: a name without / ",
 		"[" + strings.Repeat("a", 101) + "]\npath = x": "has at most 100 bytes",
-		"[a]\ncomand = x": "t.ini:1: [a] says nothing to run: path = a program, component = the name of a " +
+		"[a]\ncomand = x": "t.ini:1:1: [a] says nothing to run: path = a program, component = the name of a " +
 			"built-in one, or command = a whole command line was expected (did you mean command by comand at line 2?)",
-		"[a]\ncommand = x\n--bind y": "t.ini:3: \"--bind y\" is no key: key = value was expected; a line that goes on " +
+		"[a]\ncommand = x\n--bind y": "t.ini:3:1: \"--bind y\" is no key: key = value was expected; a line that goes on " +
 			"with the value above is indented more than its key",
-		"[a]\npath = x\nargs = a; b": "t.ini:3: args is \"a; b\": words as a shell has them, with quotes around ; & | was expected",
-		"[a]\npath = x\ny = `z":      "t.ini:3: \"y = `z\": the closing ` was expected on the same line",
-		"[a]\rpath = x":              "t.ini:1: the line has a control character",
+		"[a]\npath = x\nargs = a; b": "t.ini:3:8: args is \"a; b\": words as a shell has them, with quotes around ; & | was expected",
+		"[a]\npath = x\ny = `z":      "t.ini:3:1: \"y = `z\": the closing ` was expected on the same line",
+		"[a]\rpath = x":              "t.ini:1:1: the line has a control character",
 	} {
 		if _, err := Parse("t.ini", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %s", text, err, want)

@@ -104,6 +104,7 @@ func (d *dagon) Received(c *control.Conn, all []*osc.Message) {
 func (d *dagon) Disconnected(*control.Conn, string, bool)                  {}
 func (d *dagon) Refused(control.Refusal)                                   {}
 func (d *dagon) Paused(string, time.Duration, time.Duration) time.Duration { return 0 }
+func (d *dagon) Stopped(string) bool                                       { return false }
 func (d *dagon) Failed(err error)                                          { d.t.Error(err) }
 
 // until waits for something to be so.

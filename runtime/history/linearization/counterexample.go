@@ -107,16 +107,16 @@ func about(ops []*history.Op, b breach, initial history.Value) (*machine, []call
 		return int(max(-1, min(1, distance(x)-distance(y))))
 	})
 	near = near[:min(len(near), mostNeighbour+len(needed))]
-	there := map[history.Value]bool{canonical(initial): true}
+	there := map[history.Value]bool{initial.Canonical(): true}
 	for _, op := range near {
 		if op.F == "write" && op.Outcome != history.Fail {
-			there[canonical(op.Value)] = true
+			there[op.Value.Canonical()] = true
 		}
 	}
 	m := newMachine("register", initial)
 	var calls []call
 	for _, op := range near {
-		if op.Outcome == history.Fail || op.F == "read" && !needed[op] && !there[canonical(op.Returned())] {
+		if op.Outcome == history.Fail || op.F == "read" && !needed[op] && !there[op.Returned().Canonical()] {
 			continue
 		}
 		if c, err := m.call(op); err == nil {

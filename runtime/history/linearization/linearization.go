@@ -44,6 +44,10 @@ type Options struct {
 	Initial history.Value
 	// TimeLimit is for the whole check; 0 is DefaultTimeLimit.
 	TimeLimit time.Duration
+	// Within makes a context that is done, for a cause, when a time has passed by the clock
+	// that TimeLimit is of; nil is context.WithTimeoutCause, whose clock goes on while this
+	// process is stopped.
+	Within func(ctx context.Context, d time.Duration, cause error) (context.Context, context.CancelFunc)
 	// MemoryLimit is how many bytes a search may take, beside the history; 0 is
 	// DefaultMemoryLimit.
 	MemoryLimit int64
@@ -81,11 +85,14 @@ func Check(ctx context.Context, ops []history.Op, o Options) (*Finding, error) {
 	if o.MemoryLimit == 0 {
 		o.MemoryLimit = DefaultMemoryLimit
 	}
+	if o.Within == nil {
+		o.Within = context.WithTimeoutCause
+	}
 	keys, err := partition(ops, o.Model)
 	if err != nil {
 		return nil, err
 	}
-	limited, cancel := context.WithTimeoutCause(ctx, o.TimeLimit, errTime)
+	limited, cancel := o.Within(ctx, o.TimeLimit, errTime)
 	defer cancel()
 	c := checker{Options: o, finding: &Finding{options: o}}
 	for i := range keys {

@@ -61,7 +61,7 @@ type values struct {
 }
 
 func (v *values) pack(value history.Value) string {
-	c := canonical(value)
+	c := value.Canonical()
 	n, ok := v.numbers[c]
 	if !ok {
 		n = uint32(len(v.names))

@@ -28,7 +28,7 @@ func (f *Finding) Picture(ctx context.Context, w io.Writer, faults []Fault) erro
 	if f.picture == nil || len(f.picture) > mostDrawn {
 		return ErrNoPicture
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, f.options.TimeLimit, errTime)
+	ctx, cancel := f.options.Within(ctx, f.options.TimeLimit, errTime)
 	defer cancel()
 	s := &search{ctx: ctx, machine: f.machine, limit: f.options.MemoryLimit}
 	_, info, err := s.run(f.picture, true)

@@ -67,10 +67,10 @@ type breach struct {
 func zones(ops []*history.Op, initial history.Value) (breaches []breach, unique bool) {
 	ids := make(map[history.Value]int32, len(ops)/4)
 	clusters := make([]cluster, 1, len(ops)/4+1)
-	ids[canonical(initial)] = 0
+	ids[initial.Canonical()] = 0
 	clusters[0].ended, clusters[0].began = never, never
 	of := func(v history.Value) *cluster {
-		v = canonical(v)
+		v = v.Canonical()
 		id, ok := ids[v]
 		if !ok {
 			id = int32(len(clusters))
@@ -171,20 +171,4 @@ func broken(clusters []cluster) (breaches []breach) {
 	}
 	slices.SortStableFunc(breaches, func(a, b breach) int { return cmp.Compare(a.at, b.at) })
 	return breaches
-}
-
-// canonical makes values alike that are the same to a system: the number 5 and the
-// text "5". None stays apart from all texts.
-func canonical(v history.Value) history.Value {
-	if v.IsNone() {
-		return "null"
-	}
-	if v[0] != '"' {
-		return v
-	}
-	text := v.Text()
-	if text == "null" || text == "" || text[0] == '"' {
-		return v
-	}
-	return history.Value(text)
 }

@@ -18,7 +18,12 @@ const (
 	rw                         // it read what the other one then replaced
 	process                    // its process did it before the other one
 	realtime                   // it was complete before the other one began
+	wwTime                     // ww, as time tells
+	rwTime                     // rw, as time tells
 )
+
+// isRead reports whether it is a read of what was then replaced.
+func (d dependency) isRead() bool { return d == rw || d == rwTime }
 
 // edge is a dependency between two nodes. A node is a transaction, or an instant.
 type edge struct {
@@ -235,7 +240,7 @@ type arrival struct {
 // no two rw edges of the cycle follow each other. Came is memory for it.
 func (g *graph) path(e *edge, component []int32, k kinds, apart bool, came map[step]arrival) []*edge {
 	clear(came)
-	from, to := step{e.to, apart && e.kind == rw}, step{e.from, false}
+	from, to := step{e.to, apart && e.kind.isRead()}, step{e.from, false}
 	in := component[from.node]
 	came[from] = arrival{}
 	for queue := []step{from}; len(queue) > 0; queue = queue[1:] {
@@ -243,7 +248,7 @@ func (g *graph) path(e *edge, component []int32, k kinds, apart bool, came map[s
 		out := g.out(at.node)
 		for i := range out {
 			e := &out[i]
-			next := step{e.to, apart && e.kind == rw}
+			next := step{e.to, apart && e.kind.isRead()}
 			if !k.has(e.kind) || component[e.to] != in || at.reading && next.reading {
 				continue
 			}
@@ -290,12 +295,22 @@ func (c *checker) cycles() {
 		{g2, of(rw), of(ww, wr, rw), false, false},
 	}
 	extra := func(d dependency, also kinds, p, r bool) {
+		reads := of(rw)
+		if r {
+			reads = of(rw, rwTime)
+		}
 		searches = append(searches,
 			search{g0, of(d), of(ww, d) | also, p, r},
 			search{g1c, of(d), of(ww, wr, d) | also, p, r},
-			search{gSingle, of(rw), of(ww, wr, d) | also, p, r},
-			search{nonadjacent, of(rw), of(ww, wr, rw, d) | also, p, r},
-			search{g2, of(rw), of(ww, wr, rw, d) | also, p, r})
+			search{gSingle, reads, of(ww, wr, d) | also, p, r},
+			search{nonadjacent, reads, of(ww, wr, d) | reads | also, p, r},
+			search{g2, reads, of(ww, wr, d) | reads | also, p, r})
+		if also |= of(d); r { // which replaced which follows from reads: cycles of less tell more
+			searches = append(searches,
+				search{g1c, of(wwTime), of(ww, wr, wwTime) | also, p, r},
+				search{gSingle, reads, of(ww, wr, wwTime) | also, p, r},
+				search{g2, reads, of(ww, wr, wwTime) | reads | also, p, r})
+		}
 	}
 	if c.Process {
 		extra(process, 0, true, false)
@@ -337,7 +352,7 @@ func (c *checker) cycle(g *graph, s search, toldOf []bool) {
 		reads := 0
 		for _, e := range cycle {
 			toldOf[e.from] = toldOf[e.from] || c.Level.forbids(s.anomaly, s.realtime)
-			if e.kind == rw {
+			if e.kind.isRead() {
 				reads++
 			}
 		}
@@ -381,6 +396,12 @@ func (c *checker) tell(cycle []*edge) (story string, of []*txn) {
 			part = fmt.Sprintf("%s wrote %s to %s, which %s read", from, value(e.new), value(e.key.name), to)
 		case rw:
 			part = fmt.Sprintf("%s read %s of %s, without %s, which %s wrote", from, value(e.old), value(e.key.name), value(e.new), to)
+		case wwTime:
+			part = fmt.Sprintf("%s wrote %s to %s, which was there before %s, which %s wrote, was last", from, value(e.old),
+				value(e.key.name), value(e.new), to)
+		case rwTime:
+			part = fmt.Sprintf("%s read %s of %s, which was there before %s, which %s wrote, was last", from, value(e.old),
+				value(e.key.name), value(e.new), to)
 		case process:
 			part = fmt.Sprintf("%s was done by the same process before %s", from, to)
 		case realtime:

@@ -76,6 +76,40 @@ func parse(v history.Value) ([]micro, error) {
 	return micros, nil
 }
 
+// answers returns why the micro-operations of a result are not those that the transaction
+// was invoked with, or nil: each has to be the same, but for what a read returned.
+func answers(micros []micro, op *history.Op) error {
+	if op.Outcome != history.OK || !op.Value.IsList() || !op.Result.IsList() || op.Value == op.Result {
+		return nil
+	}
+	asked, err := parse(op.Value)
+	if err != nil {
+		return err
+	}
+	wrong := func(why string, args ...any) error {
+		return fmt.Errorf("its result %s does not answer the transaction %s: %s; the result is the transaction with what was read",
+			shorten(string(op.Result)), shorten(string(op.Value)), fmt.Sprintf(why, args...))
+	}
+	if len(asked) != len(micros) {
+		return wrong("it has %d micro-operations, want %d", len(micros), len(asked))
+	}
+	for i := range asked {
+		a, m := &asked[i], &micros[i]
+		if a.verb != m.verb || a.key != m.key || a.verb != readKey && a.value != m.value {
+			return wrong("micro-operation %d is %s, want %s", i+1, m, a)
+		}
+	}
+	return nil
+}
+
+// String tells a micro-operation: "r of x", "append of 5 to x".
+func (m *micro) String() string {
+	if m.verb == readKey {
+		return "r of " + value(m.key)
+	}
+	return [...]string{appendKey: "append", writeKey: "w"}[m.verb] + " of " + value(m.value) + " to " + value(m.key)
+}
+
 func shorten(s string) string {
 	if len(s) > 80 {
 		s = s[:80] + "…"

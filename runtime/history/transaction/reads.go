@@ -1,8 +1,12 @@
 package transaction
 
 import (
+	"cmp"
 	"fmt"
+	"math"
 	"slices"
+	"sort"
+	"time"
 )
 
 // reads looks at each read by itself: whether what it returned can have been there.
@@ -12,7 +16,7 @@ func (c *checker) reads() {
 			c.list(k, r)
 		}
 		for _, r := range k.values {
-			if r.micro.value != none {
+			if r.micro.value != c.first {
 				c.source(k, r, r.micro.value, true)
 			}
 		}
@@ -110,6 +114,9 @@ func (c *checker) order() {
 			c.appends(k)
 		} else {
 			c.versions(k)
+			if c.Level == StrictSerializable {
+				c.overtaken(k)
+			}
 		}
 		c.lost(k)
 	}
@@ -200,7 +207,7 @@ func (c *checker) versions(k *keyed) {
 			}
 		}
 	}
-	first := next[none]
+	first := next[c.first]
 	for _, v := range k.added {
 		w := k.writes[v]
 		if !hasOlder[v] && c.done(w) {
@@ -208,10 +215,10 @@ func (c *checker) versions(k *keyed) {
 		}
 	}
 	if len(first) > 0 {
-		next[none] = first
+		next[c.first] = first
 	}
 	for _, r := range k.values {
-		if r.micro.value != none {
+		if r.micro.value != c.first {
 			c.after(k, r, r.micro.value)
 		}
 		if r.own {
@@ -222,6 +229,100 @@ func (c *checker) versions(k *keyed) {
 				break
 			}
 			c.before(k, r, n)
+		}
+	}
+}
+
+// cluster is what was done with one value of a register: its write, and all reads of it.
+type cluster struct {
+	value string
+	write *write // nil of what was there at first
+	reads []reading
+	by    time.Duration // when the first of them was complete: then the value had been there
+	last  time.Duration // when the last of them began: then it had not been replaced
+	first [3]*cluster   // by which were there first, of it and those with a later last; nil is none
+}
+
+// overtaken infers from time what replaced a register's values. If something was done
+// with one value before something that was done with another one began, the other one
+// replaced it: it was written later than all that was done with the first. That holds in
+// any order that keeps to time, so no key need be linearizable by itself. Of these other
+// ones those are enough that were not overtaken by one of them, and the one that was there
+// first: all others came after these.
+func (c *checker) overtaken(k *keyed) {
+	of := map[string]*cluster{c.first: {value: c.first, by: math.MinInt64}}
+	all := []*cluster{of[c.first]}
+	var others []*cluster // that may have replaced one
+	for _, v := range k.added {
+		w := k.writes[v]
+		if !c.done(w) || !w.last {
+			continue
+		}
+		t := &c.txns[w.txn]
+		l := &cluster{value: v, write: w, by: math.MaxInt64, last: t.op.Invoked}
+		if t.ok() {
+			l.by = t.op.Completed
+		}
+		of[v] = l
+		all, others = append(all, l), append(others, l)
+	}
+	for _, r := range k.values {
+		l := of[r.micro.value]
+		if l == nil || r.own || l.write != nil && l.write.txn == r.txn {
+			continue
+		}
+		op := c.txns[r.txn].op
+		l.reads = append(l.reads, r)
+		l.by, l.last = min(l.by, op.Completed), max(l.last, op.Invoked)
+	}
+	slices.SortStableFunc(others, func(a, b *cluster) int { return cmp.Compare(a.last, b.last) })
+	var first [3]*cluster
+	for _, l := range slices.Backward(others) {
+		for i, f := range first {
+			if f == nil || l.by < f.by {
+				copy(first[i+1:], first[i:])
+				first[i] = l
+				break
+			}
+		}
+		l.first = first
+	}
+	for _, l := range all {
+		at := sort.Search(len(others), func(i int) bool { return others[i].last > l.by })
+		if at == len(others) {
+			continue
+		}
+		first := others[at].first
+		overtook := func(o *cluster, than time.Duration) bool { return o != nil && o.by < than }
+		isFirst := func(o *cluster) bool { return o == first[0] || first[0] == l && o == first[1] }
+		for n, o := range others[at:] {
+			if n == mostUnread || overtook(first[2], o.last) {
+				break
+			}
+			if !slices.ContainsFunc(first[:], func(f *cluster) bool { return f != l && f != o && overtook(f, o.last) }) {
+				c.replaced(k, l, o)
+			}
+		}
+		for _, o := range first[:2] {
+			if o != nil && isFirst(o) {
+				c.replaced(k, l, o)
+			}
+		}
+	}
+}
+
+// replaced adds that all that was done with a value came before the write of another one.
+func (c *checker) replaced(k *keyed, l, by *cluster) {
+	to := by.write.txn
+	if l == by {
+		return
+	}
+	if l.write != nil && l.write.txn != to {
+		c.edges = append(c.edges, edge{l.write.txn, to, wwTime, k, l.value, by.value})
+	}
+	for _, r := range l.reads {
+		if r.txn != to {
+			c.edges = append(c.edges, edge{r.txn, to, rwTime, k, l.value, by.value})
 		}
 	}
 }

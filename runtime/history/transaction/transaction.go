@@ -9,7 +9,7 @@
 //
 // What it says is violated is so. That it finds nothing does not prove isolation: of
 // registers the order of values is known only where a transaction read one and wrote
-// the next.
+// the next, and by time where that is asked for.
 package transaction
 
 import (
@@ -43,6 +43,8 @@ func Levels() []Level {
 // Options are what a check has to know.
 type Options struct {
 	Level Level // what must hold; "" is Serializable
+	// Initial is what a register holds before the first write. A list is empty then.
+	Initial history.Value
 	// Process demands too that each process sees its own transactions in their order.
 	Process bool
 }
@@ -96,8 +98,9 @@ const mostTold = 8
 // done if it was seen.
 //
 // The verdict is Unknown where nothing was acknowledged and where nothing was read.
-// The error is about the options, a transaction that cannot be understood, or a value
-// that was written twice to one key: then nobody can know which of them was read.
+// The error is about the options, a transaction that cannot be understood, a result that
+// is not of the transaction's micro-operations, or a value that was written twice to one
+// key, or was there at first: then nobody can know which of them was read.
 func Check(ops []history.Op, o Options) (*history.Result, error) {
 	if o.Level == "" {
 		o.Level = Serializable
@@ -106,7 +109,7 @@ func Check(ops []history.Op, o Options) (*history.Result, error) {
 		return nil, fmt.Errorf("there is no level %q: it is one of %s", o.Level,
 			strings.Trim(strings.ReplaceAll(fmt.Sprint(Levels()), " ", ", "), "[]"))
 	}
-	h, err := newHistory(ops)
+	h, err := newHistory(ops, text(o.Initial))
 	if err != nil {
 		return nil, err
 	}
@@ -262,13 +265,14 @@ type reading struct {
 
 // histories is a history's transactions by key.
 type histories struct {
+	first              string // what a register holds before the first write
 	txns               []txn
 	keys               []*keyed
 	acknowledged, read int // micro-operations that are ok
 }
 
-func newHistory(ops []history.Op) (*histories, error) {
-	h := &histories{txns: make([]txn, len(ops))}
+func newHistory(ops []history.Op, first string) (*histories, error) {
+	h := &histories{first: first, txns: make([]txn, len(ops))}
 	byName := map[string]*keyed{}
 	for i := range ops {
 		t := &h.txns[i]
@@ -279,6 +283,9 @@ func newHistory(ops []history.Op) (*histories, error) {
 		}
 		var err error
 		if t.micros, err = parse(v); err != nil {
+			return nil, fmt.Errorf("operation %d %s: %w", ops[i].Index, ops[i].Who(), err)
+		}
+		if err := answers(t.micros, &ops[i]); err != nil {
 			return nil, fmt.Errorf("operation %d %s: %w", ops[i].Index, ops[i].Who(), err)
 		}
 		told := t.ok() && ops[i].Returned().IsList() && (!ops[i].Result.IsNone() || ops[i].Value.IsNone())
@@ -308,6 +315,10 @@ func newHistory(ops []history.Op) (*histories, error) {
 			k.written = k.written || m.verb == writeKey
 			if t.ok() {
 				h.acknowledged++
+			}
+			if m.verb == writeKey && m.value == first {
+				return nil, fmt.Errorf("%s wrote %s to %s, which is what was there at first: each value must be written once a key, "+
+					"else nobody can know which was read", t.who(), value(m.value), value(m.key))
 			}
 			if other := k.writes[m.value]; other != nil {
 				return nil, fmt.Errorf("%s and %s both wrote %s to %s: each value must be written once a key, "+
