@@ -265,3 +265,34 @@ func TestLiveClosed(t *testing.T) {
 		t.Errorf("a node is left, process %d", pid)
 	}
 }
+
+// TestLiveTests: tests that run have a line each, below those that have ended.
+func TestLiveTests(t *testing.T) {
+	p := openPane(t, 80, 24)
+	p.write("t.star", `
+def test_fails():
+    fail("as it is to")
+
+def test_waits():
+    progress(1, 2)
+    fork(n)
+    await_message(n, "/never", timeout = "10m")
+
+def test_waits_too():
+    fork(n)
+    await_message(n, "/never", timeout = "10m")
+`)
+	p.write("t.ini", "[n]\ncommand = sleep 1000\n")
+	program, err := exec.LookPath("dagon-star")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.keys("-l", program+" test t.star --topology t.ini --parallel 2; echo code=$? $(stty -a | grep -o -e '.icanon')")
+	p.keys("Enter")
+	p.await(`^failed (?s:.*)as it is to(?s:.*)^1 of 3 tests  ###------- 33%  1 did not pass .*\n +\S+s  t\.star:test_waits  #####----- 50%  waits for message /never\n +\S+s  t\.star:test_waits_too  waits for message /never`)
+	p.keys("q")
+	shown := p.await(`code=`, "-S", "-")
+	if !regexp.MustCompile(`(?s)failed .*interrupted .*1 failed, 2 interrupted.*code=1 ?icanon`).MatchString(shown) {
+		t.Errorf("after the tests this is shown:\n%s", shown)
+	}
+}
