@@ -162,7 +162,7 @@ func TestLive(t *testing.T) {
 	p.keys("?")
 	p.await(`^busy +ready`)
 	p.keys("q")
-	shown = p.await(`code=`, "-S", "-")
+	shown = p.await(`^code=`, "-S", "-")
 	for _, want := range []string{`all are up\n`, `fault: pause talks\n`, `dagon-star: interrupt: shutting down`, `healed: pause talks`,
 		`busy +← TERM`, `^interrupted at live\.star:7:14 after`, `^  repeat: `, `^code=130 ?icanon$`} {
 		if !regexp.MustCompile("(?m)" + want).MatchString(shown) {
@@ -291,7 +291,7 @@ def test_waits_too():
 	p.keys("Enter")
 	p.await(`^failed (?s:.*)as it is to(?s:.*)^1 of 3 tests  ###------- 33%  1 did not pass .*\n +\S+s  t\.star:test_waits  #####----- 50%  waits for message /never\n +\S+s  t\.star:test_waits_too  waits for message /never`)
 	p.keys("q")
-	shown := p.await(`code=`, "-S", "-")
+	shown := p.await(`^code=`, "-S", "-")
 	if !regexp.MustCompile(`(?s)failed .*interrupted .*1 failed, 2 interrupted.*code=1 ?icanon`).MatchString(shown) {
 		t.Errorf("after the tests this is shown:\n%s", shown)
 	}
