@@ -91,7 +91,12 @@ func (r *Run) callLast(inTime context.Context, call func(context.Context)) {
 	late := r.clock.AfterFunc(grace, func() { abort(fmt.Errorf("the call did not end within %s", grace)) })
 	defer late.Stop()
 
-	name := callbackName("a function that End was given", call)
+	r.callback(ctx, callbackName("a function that End was given", call), verdict.AtEnd, call)
+}
+
+// callback calls a function of the caller's. If it does not return soon after its context
+// is done, it is left behind. That, and a panic, are findings.
+func (r *Run) callback(ctx context.Context, name, during string, call func(context.Context)) {
 	returned := make(chan struct{})
 	var failed *CallbackError
 	go guarded(name, func() { call(ctx) }, func(err *CallbackError) {
@@ -102,15 +107,15 @@ func (r *Run) callLast(inTime context.Context, call func(context.Context)) {
 	case <-returned:
 	case <-ctx.Done():
 		// Twice what a script has to come back from its call: it says where it was.
-		patience := 2 * max(grace, time.Second)
+		patience := 2 * max(r.grace(), time.Second)
 		if !r.comesBack(returned, patience, func() int64 { return 0 }) {
 			text := fmt.Sprintf("did not return when its context was done: %v", context.Cause(ctx))
-			r.Find(callbackFinding(&CallbackError{Callback: name, Text: text}, verdict.AtEnd))
+			r.Find(callbackFinding(&CallbackError{Callback: name, Text: text}, during))
 			return
 		}
 	}
 	if failed != nil {
-		r.Find(callbackFinding(failed, verdict.AtEnd))
+		r.Find(callbackFinding(failed, during))
 	}
 }
 

@@ -236,7 +236,17 @@ func (r *Run) open() (err error) {
 		Timeout: r.cfg.Settings.Timeout, Grace: r.cfg.Settings.Grace,
 		Ended: r.ended, Tasks: &r.tasks, Operation: r.operate, Gone: r.gone, Unasked: r.unasked,
 	}
-	return r.listen()
+	if err := r.listen(); err != nil {
+		return err
+	}
+	addresses, err := r.addresses.Write()
+	if err == nil {
+		err = r.WriteFile(addressesName, append(addresses, '\n'))
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write the addresses of the run: %w", err)
+	}
+	return nil
 }
 
 // listen opens the control socket and the log, and makes the nodes. Who calls at once is

@@ -42,7 +42,7 @@ var mayTouch = map[string]string{
 	"runtime/output":                "runtime/internal/logfile",
 	"runtime/folder":                "runtime/internal/logfile runtime/process",
 	"runtime/topology":              "runtime/userfile",
-	"runtime/address":               "runtime/link runtime/topology",
+	"runtime/address":               "runtime/exact runtime/link runtime/topology",
 	"runtime/userfile":              "",
 	"runtime/record":                "runtime/userfile",
 	"runtime/internal/allocated":    "",
@@ -59,8 +59,9 @@ var mayTouch = map[string]string{
 		"runtime/link runtime/process runtime/report runtime/topology runtime/userfile runtime/verdict",
 	"scenarios":           "",
 	"scenarios/buffy":     "runtime/component runtime/control runtime/osc runtime/record",
+	"runtime/archive":     "runtime/event runtime/exact runtime/folder runtime/userfile",
 	"cmd/dagon-star/live": "runtime/event runtime/fault runtime/report",
-	"cmd/dagon-star": "cmd/dagon-star/live builtins scenarios scenarios/buffy script runtime runtime/event runtime/exact runtime/fault " +
+	"cmd/dagon-star": "cmd/dagon-star/live runtime/archive builtins scenarios scenarios/buffy script runtime runtime/event runtime/exact runtime/fault " +
 		"runtime/folder runtime/osc runtime/process " +
 		"runtime/report runtime/roster runtime/topology runtime/userfile runtime/verdict",
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/dagon-star/dagon-star/runtime/exact"
 	"github.com/dagon-star/dagon-star/runtime/topology"
 	"github.com/dagon-star/dagon-star/runtime/userfile"
+	"github.com/dagon-star/dagon-star/scenarios"
 )
 
 // Recipe is what a run is made of: recipe.json in its folder, which is written
@@ -126,6 +127,26 @@ func ReadRecipe(name string) (*Recipe, error) {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return r, nil
+}
+
+// ParseTopology reads the ini that the run had; one without nodes where it had none. It
+// reads templates again, which may have changed.
+func (r *Recipe) ParseTopology() (*topology.Topology, error) {
+	if r.Topology == nil {
+		return &topology.Topology{Name: "none", Settings: topology.DefaultSettings()}, nil
+	}
+	data, err := r.Topology.data()
+	if err != nil {
+		return nil, err
+	}
+	if r.Topology.Shipped {
+		return topology.ParseIn(scenarios.Files(), r.Topology.Name, data)
+	}
+	name := filepath.FromSlash(r.Topology.Name)
+	if !filepath.IsAbs(name) {
+		name = filepath.Join(r.Folder, name)
+	}
+	return topology.Parse(name, data)
 }
 
 // check finds what no run has written.

@@ -98,6 +98,11 @@ type Config struct {
 	Started func(*runtime.Run)
 	// Hurry, when closed, makes the end of the run skip every grace.
 	Hurry <-chan struct{}
+	// Hold, where it is not nil, is called with a run that has failed, and with its verdict
+	// so far, before anything is undone, deferred or ended: the system stays as it is until
+	// Hold returns, for why it goes on. See runtime.Run.Hold. A run that fails only as it
+	// ends, as by a deferred call, is not held.
+	Hold func(ctx context.Context, run *runtime.Run, v verdict.Verdict) (why string)
 
 	kept *kept // by Recipe.Config: the texts of the files
 }
@@ -162,6 +167,9 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	for _, name := range host.UnusedParams() {
 		run.Notice(fmt.Sprintf("--param %s was given, and the script never asked for it", name))
 	}
+	if own := run.Verdict(); c.Hold != nil && own.Outcome == runtime.Failed && plan.judge(own).Outcome == runtime.Failed {
+		run.Hold(ctx, func(ctx context.Context) string { return c.Hold(ctx, run, plan.judge(own)) })
+	}
 	ended, err := run.End(append(host.Deferred(), func(context.Context) {
 		if first := plan.unused(run.Faults()); first != nil {
 			run.Notice(fmt.Sprintf("the script has %s at %s, and no fault was applied", first.fault, first.at))
@@ -183,11 +191,9 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 			result.Beside = append(result.Beside, verdict.Finding{Outcome: verdict.Passed, Reason: err.Error(), During: verdict.AtEnd})
 		}
 	}
-	if plan.test != nil && plan.test.variant != nil {
-		result.Verdict = plan.test.variant.expected.Judge(result.Verdict)
-		if result.Outcome == runtime.Passed {
-			result.Backtrace = ""
-		}
+	result.Verdict = plan.judge(result.Verdict)
+	if result.Outcome == runtime.Passed {
+		result.Backtrace = ""
 	}
 	return result, nil
 }
@@ -202,6 +208,14 @@ func writePage(folder string) error {
 		return fmt.Errorf("the report could not be written: %w", err)
 	}
 	return nil
+}
+
+// judge is a verdict of the run as the script's own table of verdicts sees it.
+func (p *plan) judge(v verdict.Verdict) verdict.Verdict {
+	if p.test == nil || p.test.variant == nil {
+		return v
+	}
+	return p.test.variant.expected.Judge(v)
 }
 
 // execute runs the script to its end.

@@ -40,26 +40,67 @@ import (
 // requires is a list of programs. Where this machine has not all of them, the tests of
 // the script are skipped.
 func Tests(c Config) ([]string, error) {
+	places, err := TestPlaces(c)
+	if err != nil {
+		return nil, err
+	}
+	names := []string{}
+	for _, p := range places {
+		names = append(names, p.Name)
+	}
+	return names, nil
+}
+
+// TestPlace is a test, and where it is written.
+type TestPlace struct {
+	Name string // one of Tests
+	// File and Line are where its function is defined, where the table of its verdicts is,
+	// or where the script begins. File is "" where that is no file: it is shipped with
+	// dagon-star, or the program that runs it has given its text.
+	File string
+	Line int
+}
+
+// TestPlaces is Tests, with where each test is written.
+func TestPlaces(c Config) ([]TestPlace, error) {
 	c.Test = ""
 	p, err := prepare(c)
 	if err != nil {
 		return nil, err
 	}
 	if slices.ContainsFunc(p.mistakes, func(m Mistake) bool { return m.Err == errNoTopology }) && c.isLibrary() {
-		return []string{}, nil
+		return []TestPlace{}, nil
 	}
 	tests := p.tests()
 	if mistakes := slices.DeleteFunc(p.found(), isUnsupported); len(mistakes) > 0 {
 		return nil, mistakes
 	}
-	names := []string{}
+	places := []TestPlace{}
 	for _, t := range tests {
-		names = append(names, t.name)
+		places = append(places, p.placeOf(t))
 	}
-	if len(names) == 0 && p.main.acts() {
-		names = append(names, "")
+	if len(tests) == 0 && p.main.acts() {
+		places = append(places, p.placeOf(test{}))
 	}
-	return names, nil
+	return places, nil
+}
+
+// placeOf is where a test is written; of one without a name, where the script begins.
+func (p *plan) placeOf(t test) TestPlace {
+	at := syntax.MakePosition(&p.main.name, 1, 1)
+	switch {
+	case t.variant != nil:
+		at = t.variant.at
+	case t.function.def != nil:
+		at = t.function.def.Name.NamePos
+	}
+	place := TestPlace{Name: t.name}
+	for _, m := range p.modules {
+		if m.name == at.Filename() && !m.shipped && !m.given {
+			place.File, place.Line = m.name, int(at.Line)
+		}
+	}
+	return place
 }
 
 // isLibrary reports whether the script only defines what others load.

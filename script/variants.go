@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"go.starlark.net/starlark"
+	"go.starlark.net/syntax"
 
 	"github.com/dagon-star/dagon-star/runtime/process"
 	"github.com/dagon-star/dagon-star/runtime/topology"
@@ -20,6 +21,7 @@ import (
 type variant struct {
 	params   map[string]string
 	expected verdict.Expected
+	at       syntax.Position // of the table
 }
 
 // readVariants reads verdicts, the table of a script without test functions.
@@ -43,7 +45,7 @@ func (p *plan) readVariants() {
 	for _, item := range dict.Items() {
 		given, isText := starlark.AsString(item[0])
 		want, isWant := starlark.AsString(item[1])
-		v := &variant{params: map[string]string{}}
+		v := &variant{params: map[string]string{}, at: at}
 		var err error
 		if v.expected, err = verdict.ParseExpected(want); err != nil || !isText || !isWant {
 			p.mistake(at, "verdicts has %s: %s, and parameters and a verdict were expected, such as \"size=5\": \"failed: lost\" (%v)",

@@ -73,6 +73,7 @@ Example:
 	help := f.Bool("help", false, "this text")
 	seed := runFlags(f, &config)
 	quiet := f.BoolP("quiet", "q", false, "print nothing but what keeps the run from passing")
+	hold := holdFlags(f)
 	if code, done := parse(c, f, 0, 0); done {
 		return code
 	}
@@ -99,7 +100,7 @@ Example:
 		config.Listen = net.JoinHostPort(*host, fmt.Sprint(*port))
 	}
 	config.Argv = append([]string{"dagon-star", "boot"}, c.args...)
-	return c.execute(config, *quiet, false, func(seed uint64, _ string) []string { return repeat(f, c.args, seed) })
+	return c.execute(config, shows{*quiet, false, hold}, func(seed uint64, _ string) []string { return repeat(f, c.args, seed) })
 }
 
 func runComponent(c command) int {

@@ -85,7 +85,9 @@ func scriptParams(t *testing.T) testscript.Params {
 			env.Setenv("HOME", env.WorkDir)
 			scenarios, err := filepath.Abs("../../scenarios")
 			env.Setenv("SCENARIOS", scenarios)
-			return err
+			schemas, schemasErr := filepath.Abs("../../runtime/report/testdata")
+			env.Setenv("SCHEMAS", schemas)
+			return cmp.Or(err, schemasErr)
 		},
 	}
 }

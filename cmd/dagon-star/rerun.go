@@ -46,6 +46,7 @@ func runRerun(c command) int {
 	quiet := f.BoolP("quiet", "q", false, "print nothing but what keeps the run from passing")
 	asJSON := f.Bool("json", false, "print the event log instead, a JSON object a line")
 	plainFlag(f, &c)
+	hold := holdFlags(f)
 	if code, done := parse(c, f, 1, 1); done {
 		return code
 	}
@@ -69,7 +70,7 @@ func runRerun(c command) int {
 	}
 	config.RunsDir = *runs
 	config.Argv = append([]string{"dagon-star", "rerun"}, c.args...)
-	return c.execute(config, *quiet, *asJSON, func(_ uint64, folder string) []string {
+	return c.execute(config, shows{*quiet, *asJSON, hold}, func(_ uint64, folder string) []string {
 		return append([]string{"rerun", relative(folder)}, flagsGiven(f, script.Config{})...)
 	})
 }

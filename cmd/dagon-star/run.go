@@ -18,6 +18,7 @@ import (
 	"github.com/dagon-star/dagon-star/runtime/event"
 	"github.com/dagon-star/dagon-star/runtime/report"
 	"github.com/dagon-star/dagon-star/runtime/topology"
+	"github.com/dagon-star/dagon-star/runtime/verdict"
 	"github.com/dagon-star/dagon-star/scenarios/buffy"
 	"github.com/dagon-star/dagon-star/script"
 )
@@ -27,6 +28,12 @@ A duration is a number of seconds, or such as 250ms or 1m30s.
 
 The first INT, TERM or HUP ends the run in order; a second one kills what still
 runs at once.
+
+With --hold-on-failure a run that fails is kept as it is, before its faults are
+undone and its deferred calls are made: its nodes, their ports and folders, and
+the faults in force are told, and "dagon-star exec" runs a command beside a node.
+It goes on to its end on q and Enter, on a signal, and after --hold-timeout. The
+time limit stands still meanwhile. A run that fails only as it ends is not held.
 
 Examples:
   dagon-star run default.star topology.ini
@@ -91,6 +98,7 @@ func runRun(c command) int {
 	quiet := f.BoolP("quiet", "q", false, "print nothing but what keeps the run from passing")
 	asJSON := f.Bool("json", false, "print the event log instead, a JSON object a line")
 	plainFlag(f, &c)
+	hold := holdFlags(f)
 	if code, done := parse(c, f, 1, 2); done {
 		return code
 	}
@@ -102,7 +110,7 @@ func runRun(c command) int {
 		return c.mistake(f, err)
 	}
 	config.Argv = append([]string{"dagon-star", "run"}, c.args...)
-	return c.execute(config, *quiet, *asJSON, func(seed uint64, _ string) []string { return repeat(f, c.args, seed) })
+	return c.execute(config, shows{*quiet, *asJSON, hold}, func(seed uint64, _ string) []string { return repeat(f, c.args, seed) })
 }
 
 func parseSeed(c command, f *pflag.FlagSet, seed string, config *script.Config) int {
@@ -119,8 +127,14 @@ func parseSeed(c command, f *pflag.FlagSet, seed string, config *script.Config) 
 	return exitPassed
 }
 
+// shows says what is printed of a run, and whether it is held for a person to look at.
+type shows struct {
+	quiet, asJSON bool
+	hold          *holding
+}
+
 // execute runs a script, with signals and a terminal, and returns the exit code.
-func (c command) execute(config script.Config, quiet, asJSON bool, again func(seed uint64, folder string) []string) int {
+func (c command) execute(config script.Config, shows shows, again func(seed uint64, folder string) []string) int {
 	own, err := os.Executable()
 	if err == nil {
 		config.Component = own
@@ -128,7 +142,7 @@ func (c command) execute(config script.Config, quiet, asJSON bool, again func(se
 	config.Components = buffy.Names()
 	config.Repeat = func(seed uint64, folder string) string { return invocation(own, again(seed, folder)) }
 	asked := make(chan os.Signal, 4)
-	screen := c.screen(!quiet && !asJSON, asked)
+	screen := c.screen(!shows.quiet && !shows.asJSON, asked)
 	defer screen.Close()
 	ctx, hurry, stop := c.interrupts(asked)
 	defer stop()
@@ -136,7 +150,7 @@ func (c command) execute(config script.Config, quiet, asJSON bool, again func(se
 	config.ObserverPatience = -1 // it prints, and a signal ends its wait for who reads that
 
 	switch {
-	case asJSON:
+	case shows.asJSON:
 		log := event.NewWriter(harmless{c.rawStdout, report.VisibleJSON})
 		var gone error
 		config.Observer = func(e event.Event) {
@@ -144,21 +158,28 @@ func (c command) execute(config script.Config, quiet, asJSON bool, again func(se
 				gone = log.Write(e)
 			}
 		}
-	case !quiet:
+	case !shows.quiet:
 		config.Observer = (&terminal{w: c.stdout}).show
 	}
 	screen.follow(&config)
+	out := c.stdout
+	if shows.asJSON || shows.quiet {
+		out = c.stderr
+	}
+	shows.hold.of(&config, out, "")
+	if hold := config.Hold; hold != nil { // who looks has the terminal to themselves
+		config.Hold = func(ctx context.Context, r *runtime.Run, v verdict.Verdict) string {
+			screen.Close()
+			return hold(ctx, r, v)
+		}
+	}
 	result, err := script.Run(ctx, config)
 	screen.Close()
 	if err != nil {
 		fmt.Fprintln(c.stderr, err)
 		return exitMistake // nothing was forked
 	}
-	out := c.stdout
-	if asJSON || quiet {
-		out = c.stderr
-	}
-	if !quiet && !asJSON || result.Outcome != runtime.Passed {
+	if !shows.quiet && !shows.asJSON || result.Outcome != runtime.Passed {
 		conclude(out, result, config.Repeat(result.Seed, result.Folder))
 	}
 	return result.ExitCode()

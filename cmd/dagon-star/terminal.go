@@ -126,6 +126,8 @@ func (t *terminal) show(e event.Event) {
 		t.outcomes[d.Outcome]++
 	case event.Verdict:
 		what = t.operations()
+	case event.Released:
+		what = fmt.Sprintf("goes on after %s: %s", seconds(d.HeldS), d.Why)
 	case event.Print:
 		what = d.Text
 	case event.Notice:

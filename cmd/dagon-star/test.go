@@ -66,6 +66,7 @@ type suite struct {
 	shuffle  bool
 	failFast bool
 	verbose  bool
+	hold     *holding
 	given    []string // flags, for the line that repeats a test
 
 	running *live.Tests
@@ -79,6 +80,8 @@ type suite struct {
 type testRun struct {
 	file, name string
 	seed       uint64
+	source     string // that the test is written in, at a line; "" where that is no file
+	line       int
 }
 
 func (r testRun) title() string { return report.Test{File: r.file, Name: r.name}.Title() }
@@ -99,6 +102,7 @@ func runTest(c command) int {
 	asJSON := f.String("json", "", "write the summary as JSON there too")
 	f.BoolVarP(&t.verbose, "verbose", "v", false, "print what happens in each run")
 	plainFlag(f, &t.command)
+	t.hold = holdFlags(f)
 	if code, done := parse(c, f, 0, 1<<20); done {
 		return code
 	}
@@ -128,6 +132,9 @@ func runTest(c command) int {
 	}
 	if t.repeat < 1 || t.parallel < 1 {
 		return mistake(errors.New("dagon-star test: --repeat and --parallel are at least 1"))
+	}
+	if *t.hold.on && t.parallel > 1 {
+		return mistake(errors.New("dagon-star test: --hold-on-failure holds one test at a time: --parallel 1 was expected with it"))
 	}
 	if t.summary.Seed = script.NewSeed(); t.config.Seed != nil {
 		t.summary.Seed = *t.config.Seed
@@ -164,7 +171,7 @@ func runTest(c command) int {
 	}
 	asked := make(chan os.Signal, 4)
 	t.running = live.NewTests(len(planned))
-	screen := t.show(true, t.running, asked)
+	screen := t.show(!*t.hold.on, t.running, asked) // who looks at what is held has the terminal
 	defer screen.Close()
 	ctx, hurry, stop := t.interrupts(asked)
 	defer stop()
@@ -202,13 +209,13 @@ func (t *suite) plan(paths []string) (planned []testRun, err error) {
 	for _, file := range files {
 		c := t.config
 		c.Script = file
-		names, err := script.Tests(c)
+		tests, err := script.TestPlaces(c)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		for _, name := range names {
-			if r := (testRun{file: file, name: name}); t.pattern.MatchString(r.title()) {
+		for _, test := range tests {
+			if r := (testRun{file: file, name: test.Name, source: test.File, line: test.Line}); t.pattern.MatchString(r.title()) {
 				planned = append(planned, r)
 			}
 		}
@@ -256,7 +263,8 @@ func (t *suite) run(ctx context.Context, planned []testRun) {
 	all.Wait()
 	for i, test := range done {
 		if r := planned[i]; test == nil {
-			test = &report.Test{File: r.file, Name: r.name, Outcome: report.NotRun, Seed: r.seed, Repeat: t.again(r)}
+			test = t.record(r)
+			test.Outcome = report.NotRun
 			t.summary.Counts[report.NotRun]++
 		}
 		t.summary.Tests = append(t.summary.Tests, *test)
@@ -290,8 +298,9 @@ func (t *suite) one(ctx context.Context, r testRun) *report.Test {
 		shown.Reset()
 		last = last[max(0, len(last)-lastLines):]
 	}
+	t.hold.of(&c, t.stdout, r.title())
 	result, err := script.Run(ctx, c)
-	test := &report.Test{File: r.file, Name: r.name, Seed: r.seed, Repeat: t.again(r)}
+	test := t.record(r)
 	var told strings.Builder // beside the line
 	switch {
 	case script.IsUnsupported(err):
@@ -341,6 +350,11 @@ func (t *suite) one(ctx context.Context, r testRun) *report.Test {
 	return test
 }
 
+// record is what is known of a test before it is run.
+func (t *suite) record(r testRun) *report.Test {
+	return &report.Test{File: r.file, Name: r.name, Seed: r.seed, Source: r.source, Line: r.line, Repeat: t.again(r)}
+}
+
 // internal is the outcome of a test in which a bug of ours showed.
 const internal = "internal error"
 
@@ -387,18 +401,4 @@ func (t *suite) writeJSON(w io.Writer) error {
 		_, err = w.Write(append(data, '\n'))
 	}
 	return err
-}
-
-func writeFile(name string, write func(io.Writer) error) error {
-	if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
-		return err
-	}
-	f, err := os.Create(name)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(write(f), f.Close()); err != nil {
-		return fmt.Errorf("cannot write %s: %w", name, err)
-	}
-	return nil
 }

@@ -99,7 +99,7 @@ func lastTime(f *pflag.FlagSet, record string) (last report.Summary, err error) 
 func failed(last report.Summary) (planned []testRun, err error) {
 	for _, t := range last.Tests {
 		if t.Outcome != string(runtime.Passed) && t.Outcome != report.Skipped {
-			planned = append(planned, testRun{t.File, t.Name, t.Seed})
+			planned = append(planned, testRun{t.File, t.Name, t.Seed, t.Source, t.Line})
 		}
 	}
 	if len(planned) == 0 {
@@ -111,7 +111,8 @@ func failed(last report.Summary) (planned []testRun, err error) {
 // flagsGiven are the flags that change what a test's run does, as they were
 // given.
 func flagsGiven(f *pflag.FlagSet, c script.Config) (args []string) {
-	other := []string{"seed", "run", "repeat", "parallel", "shuffle", "fail-fast", "rerun-failed", "junit", "json", "verbose", "plain", "param"}
+	other := []string{"seed", "run", "repeat", "parallel", "shuffle", "fail-fast", "rerun-failed", "junit", "json", "verbose", "plain", "param",
+		"hold-on-failure", "hold-timeout"}
 	f.Visit(func(flag *pflag.Flag) {
 		if !slices.Contains(other, flag.Name) {
 			args = append(args, "--"+flag.Name+"="+flag.Value.String())

@@ -8,6 +8,7 @@
 package address
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/dagon-star/dagon-star/runtime/exact"
 	"github.com/dagon-star/dagon-star/runtime/link"
 	"github.com/dagon-star/dagon-star/runtime/topology"
 )
@@ -286,6 +288,45 @@ func (a *Addresses) Endpoints(n *topology.Node) map[string]string {
 		out[name] = net.JoinHostPort(a.hosts[n.Name], strconv.Itoa(port))
 	}
 	return out
+}
+
+// written is how Addresses are kept in a file.
+type written struct {
+	Hosts map[string]string         `json:"hosts"`
+	Ports map[string]map[string]int `json:"ports"`
+	Links []writtenLink             `json:"links,omitempty"`
+}
+
+type writtenLink struct {
+	From     string `json:"from"`
+	To       string `json:"to"`
+	Endpoint string `json:"endpoint"`
+	At       string `json:"at"` // host:port
+}
+
+// Write returns the addresses for Read, which may be of another process.
+func (a *Addresses) Write() ([]byte, error) {
+	w := written{Hosts: a.hosts, Ports: a.ports}
+	for tie, at := range a.links {
+		w.Links = append(w.Links, writtenLink{tie.From, tie.To, tie.Endpoint, at})
+	}
+	slices.SortFunc(w.Links, func(a, b writtenLink) int {
+		return cmp.Or(strings.Compare(a.From, b.From), strings.Compare(a.To, b.To), strings.Compare(a.Endpoint, b.Endpoint))
+	})
+	return exact.Marshal(w)
+}
+
+// Read returns addresses that Write has written. They are claimed by who wrote them.
+func Read(data []byte) (*Addresses, error) {
+	var w written
+	if err := exact.Unmarshal(data, &w); err != nil {
+		return nil, err
+	}
+	a := &Addresses{hosts: w.Hosts, ports: w.Ports, links: map[topology.Tie]string{}}
+	for _, l := range w.Links {
+		a.links[topology.Tie{From: l.From, To: l.To, Endpoint: l.Endpoint}] = l.At
+	}
+	return a, nil
 }
 
 // Close gives the blocks back.

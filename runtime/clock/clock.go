@@ -213,6 +213,14 @@ func (t *Timer) Stop() bool {
 	return true
 }
 
+// Left is how long it is until the timer's function is called, less than 0 where that is
+// late; false where it is not to be called.
+func (t *Timer) Left() (left time.Duration, ok bool) {
+	t.c.mu.Lock()
+	defer t.c.mu.Unlock()
+	return t.due - t.c.Now(), t.index >= 0
+}
+
 func (c *Clock) run() {
 	defer close(c.ended)
 	defer c.wake.Stop()

@@ -45,6 +45,8 @@ const (
 	KindCompleted    Kind = "completed"
 	KindUsage        Kind = "usage"
 	KindProgress     Kind = "progress"
+	KindHeld         Kind = "held"
+	KindReleased     Kind = "released"
 	KindPrint        Kind = "print"
 	KindNotice       Kind = "notice"
 	KindFinding      Kind = "finding"
@@ -388,6 +390,17 @@ type Progress struct {
 	What  string `json:"what,omitempty"` // of what; each has a progress of its own
 }
 
+// Held is the beginning of a time in which the run is kept as it is, for a person to look
+// at it, and Released its end. The time limit stands still meanwhile; what nodes do is in
+// the log as ever.
+type Held struct{}
+
+// Released tells how long a run was Held, and why it went on.
+type Released struct {
+	HeldS float64 `json:"held_s"`
+	Why   string  `json:"why"`
+}
+
 // Print is a line that the script printed.
 type Print struct {
 	Text  string `json:"text"`
@@ -462,6 +475,8 @@ func (Invoke) Kind() Kind       { return KindInvoke }
 func (Completed) Kind() Kind    { return KindCompleted }
 func (Usage) Kind() Kind        { return KindUsage }
 func (Progress) Kind() Kind     { return KindProgress }
+func (Held) Kind() Kind         { return KindHeld }
+func (Released) Kind() Kind     { return KindReleased }
 func (Print) Kind() Kind        { return KindPrint }
 func (Notice) Kind() Kind       { return KindNotice }
 func (Finding) Kind() Kind      { return KindFinding }
@@ -502,6 +517,8 @@ var kinds = map[Kind]func(line []byte) (Detail, error){
 	KindCompleted:    as[Completed],
 	KindUsage:        as[Usage],
 	KindProgress:     as[Progress],
+	KindHeld:         as[Held],
+	KindReleased:     as[Released],
 	KindPrint:        as[Print],
 	KindNotice:       as[Notice],
 	KindFinding:      as[Finding],

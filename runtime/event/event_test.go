@@ -60,6 +60,8 @@ func everyKind() []event.Event {
 		{"", event.Contained{Rung: "sealed", Refused: []event.Refusal{{Rung: "cgroup", Reason: "none"}}}},
 		{"leader", event.Exited{PID: 41, Code: -1, Signal: "KILL", UserS: 0.5, MaxRSSKB: 1024, Left: []int{42}, Why: "nothing had asked it to"}},
 		{"", event.Finding{Outcome: "failed", Reason: "leader", Where: "default.star:3:1", During: "teardown", Soft: true, Bug: true, Signal: 2}},
+		{"", event.Held{}},
+		{"", event.Released{HeldS: 12.5, Why: "q was pressed"}},
 		{"", event.Verdict{Outcome: "failed", Reason: "leader", Where: "default.star:3:1"}},
 		{"", event.RunFinished{DurationS: 31.5, LeftBehind: []int{}}},
 	}

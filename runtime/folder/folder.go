@@ -129,6 +129,10 @@ func (f *Folder) CheckEvents(size int64) error {
 	return logfile.Check(filepath.Join(f.Path, logName), f.written, size)
 }
 
+// Lives reports whether the run lives whose folder this is. The error is one of its lock,
+// fs.ErrNotExist where the folder is no run's.
+func Lives(path string) (bool, error) { return locked(filepath.Join(path, lockName)) }
+
 // Log is a run's log that is read.
 type Log struct {
 	f    *Folder

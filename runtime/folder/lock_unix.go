@@ -40,6 +40,29 @@ func lockText(f *os.File, id string) (string, error) {
 	return fmt.Sprintf("%s\n%d %d\n", id, s.Dev, s.Ino), nil
 }
 
+// locked reports whether somebody holds the lock of a run, or is about to.
+func locked(lock string) (bool, error) {
+	f, err := os.OpenFile(lock, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return false, err
+	case !info.Mode().IsRegular():
+		return false, fmt.Errorf("%s has mode %s, and a file was expected", lock, info.Mode())
+	case info.Size() == 0: // it is being made
+		return true, nil
+	}
+	err = unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return true, nil
+	}
+	return false, err
+}
+
 // lookAt looks at a run. A process of the user's says where the run's folder is,
 // and may say anything: whatever is there must not block, is not made, is no more
 // than looked at if it is neither the user's nor ours, and is read no further

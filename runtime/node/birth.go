@@ -93,7 +93,7 @@ func (b *Birth) SetUp(ctx context.Context, inherited []string) (err error) {
 		b.home = b.port.Addr()
 	}
 	more := []string{"DAGON_PHONE_HOME=" + phoneHome(b.home), "DAGON_INCARNATION=" + strconv.Itoa(b.incarnation), "DAGON_TOKEN=" + b.token}
-	in, err := n.surroundings(inherited, b.options, phoneHome(b.home), more...)
+	in, err := m.surroundings(n.Spec, inherited, b.options, phoneHome(b.home), more...)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 
 	"github.com/dagon-star/dagon-star/runtime/probe"
+	"github.com/dagon-star/dagon-star/runtime/process"
+	"github.com/dagon-star/dagon-star/runtime/topology"
 )
 
 // Command is a command that is run beside a node.
@@ -21,20 +23,49 @@ type Command struct {
 // Exec runs a command as probe.Exec does, in the node's folder and environment, and as its
 // user. inherited is the environment of this process. The node need not run.
 func (n *Node) Exec(ctx context.Context, inherited []string, c Command) (*probe.Output, error) {
-	in, err := n.surroundings(inherited, ForkOptions{Env: c.Env}, "")
+	b, err := n.m.Beside(n.Spec, inherited, c)
 	if err != nil {
 		return nil, err
 	}
+	if err := n.makeFolder(b.surroundings); err != nil {
+		return nil, err
+	}
+	return probe.Exec(ctx, n.m.Processes, probe.Command{Node: n.Spec.Name, Argv: b.Argv, Env: b.Env(), Dir: b.Dir(),
+		Credential: b.User(), Stdin: c.Stdin, Check: c.Check})
+}
+
+// Beside is a command beside a node, as it is started.
+type Beside struct {
+	Argv []string // its words, with their placeholders filled in
+	surroundings
+}
+
+// Dir is the folder that it works in, absolute.
+func (b *Beside) Dir() string { return b.dir }
+
+// Env is its whole environment.
+func (b *Beside) Env() []string { return b.env }
+
+// User is whom it runs as; nil for who runs the run.
+func (b *Beside) User() *process.Credential { return b.user }
+
+// Beside returns what a command beside a node is started as. Of the means it needs those
+// that say where nodes are and what is in their environment.
+func (m *Means) Beside(spec *topology.Node, inherited []string, c Command) (*Beside, error) {
+	in, err := m.surroundings(spec, inherited, ForkOptions{Env: c.Env}, "")
+	if err != nil {
+		return nil, err
+	}
+	b := &Beside{surroundings: in, Argv: make([]string, len(c.Argv))}
 	fill := func(text string) (string, error) {
-		filled, err := n.m.Topology.Expand(n.Spec, n.m.Place(), text)
+		filled, err := m.Topology.Expand(spec, m.Place(), text)
 		if err != nil {
-			return "", fmt.Errorf("%s: %w", n.Spec.Name, err)
+			return "", fmt.Errorf("%s: %w", spec.Name, err)
 		}
 		return filled, nil
 	}
-	argv := make([]string, len(c.Argv))
 	for i, word := range c.Argv {
-		if argv[i], err = fill(word); err != nil {
+		if b.Argv[i], err = fill(word); err != nil {
 			return nil, err
 		}
 	}
@@ -43,13 +74,9 @@ func (n *Node) Exec(ctx context.Context, inherited []string, c Command) (*probe.
 		if err != nil {
 			return nil, err
 		}
-		argv = probe.Shell(line)
+		b.Argv = probe.Shell(line)
 	}
-	if err := n.makeFolder(in); err != nil {
-		return nil, err
-	}
-	return probe.Exec(ctx, n.m.Processes, probe.Command{Node: n.Spec.Name, Argv: argv, Env: in.env, Dir: in.dir,
-		Credential: in.user, Stdin: c.Stdin, Check: c.Check})
+	return b, nil
 }
 
 // makeFolder makes the node's working folder, where that is one of the run's, and gives it

@@ -32,9 +32,9 @@ type surroundings struct {
 
 // surroundings returns what the node's processes are started in, with the variables
 // that a script adds. home is the address that it phones.
-func (n *Node) surroundings(inherited []string, o ForkOptions, home string, more ...string) (s surroundings, err error) {
-	m, name := n.m, n.Spec.Name
-	argv, env, dir, err := m.Topology.Command(n.Spec, m.Place(), home, m.Component)
+func (m *Means) surroundings(spec *topology.Node, inherited []string, o ForkOptions, home string, more ...string) (s surroundings, err error) {
+	name := spec.Name
+	argv, env, dir, err := m.Topology.Command(spec, m.Place(), home, m.Component)
 	if err != nil {
 		return s, fmt.Errorf("%s: %w", name, err)
 	}
@@ -45,10 +45,10 @@ func (n *Node) surroundings(inherited []string, o ForkOptions, home string, more
 	s.set = append(env, o.variables()...)
 	// PWD is not that which we were called in, but the ini may say another.
 	own := []string{"PWD=" + s.dir}
-	if n.Spec.User != "" {
-		found, err := topology.FindUser(n.Spec.User)
+	if spec.User != "" {
+		found, err := topology.FindUser(spec.User)
 		if err != nil {
-			return s, fmt.Errorf("%s: user = %s: %w", name, n.Spec.User, err)
+			return s, fmt.Errorf("%s: user = %s: %w", name, spec.User, err)
 		}
 		own = append(own, "HOME="+found.Home, "USER="+found.Name, "LOGNAME="+found.Name)
 		if !found.IsOwn {
@@ -56,7 +56,7 @@ func (n *Node) surroundings(inherited []string, o ForkOptions, home string, more
 		}
 	}
 	own = append(own, s.set...)
-	own = append(own, "DAGON_NAME="+name, "DAGON_ROLE="+string(n.Spec.Role), "DAGON_RUN="+m.Run)
+	own = append(own, "DAGON_NAME="+name, "DAGON_ROLE="+string(spec.Role), "DAGON_RUN="+m.Run)
 	own = append(own, more...)
 	// Whoever has started us may be told by that socket that we are ready, not that a node is.
 	s.env = slices.DeleteFunc(lastOfEach(inherited, append(own, m.Env...)), func(v string) bool { return key(v) == probe.NotifyVariable })

@@ -7,17 +7,23 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"path/filepath"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Test is what became of one test.
 type Test struct {
-	File      string  `json:"file"`
-	Name      string  `json:"test"` // "" is the whole script
-	Outcome   string  `json:"outcome"`
-	Reason    string  `json:"reason,omitempty"`
-	Where     string  `json:"where,omitempty"` // file:line:col
+	File    string `json:"file"`
+	Name    string `json:"test"` // "" is the whole script
+	Outcome string `json:"outcome"`
+	Reason  string `json:"reason,omitempty"`
+	Where   string `json:"where,omitempty"` // file:line:col
+	// Source and Line are the file and the line that the test is written at; "" and 0
+	// where that is no file.
+	Source    string  `json:"source,omitempty"`
+	Line      int     `json:"line,omitempty"`
 	Seed      uint64  `json:"seed"`
 	DurationS float64 `json:"duration_s"`
 	Folder    string  `json:"run,omitempty"`
@@ -83,6 +89,8 @@ type (
 		Name       string     `xml:"name,attr"`
 		Classname  string     `xml:"classname,attr"`
 		Time       string     `xml:"time,attr"`
+		File       string     `xml:"file,attr,omitempty"`
+		Line       int        `xml:"line,attr,omitempty"`
 		Properties []property `xml:"properties>property"`
 		Failure    *problem   `xml:"failure"`
 		Error      *problem   `xml:"error"`
@@ -106,9 +114,10 @@ type (
 // not run is skipped.
 func WriteJUnit(w io.Writer, s Summary) error {
 	all := testsuites{Name: "dagon-star", Time: inSeconds(s.DurationS)}
+	names := caseNames(s.Tests)
 	at := map[string]int{}
 	times := map[string]float64{}
-	for _, t := range s.Tests {
+	for n, t := range s.Tests {
 		i, ok := at[t.File]
 		if !ok {
 			i = len(all.Suites)
@@ -116,20 +125,14 @@ func WriteJUnit(w io.Writer, s Summary) error {
 			all.Suites = append(all.Suites, testsuite{Name: Visible(t.File), Timestamp: s.StartedAt.UTC().Format("2006-01-02T15:04:05")})
 		}
 		suite := &all.Suites[i]
-		name := t.Name
-		if name == "" {
-			name = path.Base(t.File)
-		}
-		c := testcase{Name: Visible(name), Classname: Visible(t.File), Time: inSeconds(t.DurationS), Out: Visible(t.Output),
-			Err:        Visible(strings.Join(t.Beside, "\n")),
+		c := testcase{Name: names[n], Classname: Visible(t.File), Time: inSeconds(t.DurationS), Out: Visible(t.Output),
+			File: Visible(filepath.ToSlash(t.Source)), Line: t.Line, Err: Visible(strings.Join(t.Beside, "\n")),
 			Properties: []property{{"seed", fmt.Sprint(t.Seed)}, {"run", Visible(t.Folder)}, {"repeat", Visible(t.Repeat)}}}
 		where := ""
 		if t.Where != "" {
 			where = t.Where + ": "
 		}
-		first := strings.Join(strings.Fields(strings.ReplaceAll(t.Reason, "\n", "; ")), " ")
-		first = first[:min(len(first), maxMessage)]
-		p := &problem{Message: Visible(first), Type: t.Outcome,
+		p := &problem{Message: Visible(Brief(t.Reason)), Type: t.Outcome,
 			Text: Visible(fmt.Sprintf("%s%s\n%s\nrun:    %s\nrepeat: %s\n", where, t.Reason, t.Output, t.Folder, t.Repeat))}
 		switch t.Outcome {
 		case "passed":
@@ -164,7 +167,49 @@ func WriteJUnit(w io.Writer, s Summary) error {
 	return err
 }
 
-// maxMessage bounds the message of a problem, which readers show in a line.
+// caseNames are the names of the cases of a JUnit file: those of the tests, with the seed
+// where a test was run several times, for readers take two cases of a name for one.
+func caseNames(tests []Test) []string {
+	name := func(t Test) string {
+		if t.Name == "" {
+			return Visible(path.Base(filepath.ToSlash(t.File)))
+		}
+		return Visible(t.Name)
+	}
+	type key struct{ file, name string }
+	count := map[key]int{}
+	for _, t := range tests {
+		count[key{t.File, name(t)}]++
+	}
+	names := make([]string, len(tests))
+	given := map[key]bool{}
+	for i, t := range tests {
+		names[i] = name(t)
+		if count[key{t.File, names[i]}] > 1 {
+			names[i] += fmt.Sprintf(" (seed %d)", t.Seed)
+		}
+		for one, n := names[i], 2; given[key{t.File, names[i]}]; n++ {
+			names[i] = fmt.Sprintf("%s #%d", one, n)
+		}
+		given[key{t.File, names[i]}] = true
+	}
+	return names
+}
+
+// maxMessage bounds a Brief text, in bytes.
 const maxMessage = 300
+
+// Brief is a text as one line, of at most 300 bytes, for what shows a line of it.
+func Brief(text string) string {
+	line := strings.Join(strings.Fields(strings.ReplaceAll(text, "\n", "; ")), " ")
+	if len(line) <= maxMessage {
+		return line
+	}
+	end := maxMessage - len("…")
+	for end > 0 && !utf8.RuneStart(line[end]) {
+		end--
+	}
+	return line[:end] + "…"
+}
 
 func inSeconds(s float64) string { return fmt.Sprintf("%.3f", s) }
