@@ -57,11 +57,13 @@ var mayTouch = map[string]string{
 		"runtime/process runtime/record runtime/roster runtime/task runtime/topology runtime/userfile runtime/verdict",
 	"script": "builtins scenarios runtime runtime/history runtime/event runtime/exact runtime/fault " +
 		"runtime/link runtime/process runtime/report runtime/topology runtime/userfile runtime/verdict",
-	"scenarios":       "",
-	"scenarios/buffy": "runtime/component runtime/control runtime/osc runtime/record",
-	"runtime/archive": "runtime/event runtime/exact runtime/folder runtime/userfile",
-	"runtime/site":    "runtime/archive",
-	"cmd/dagon-star": "runtime/archive runtime/site builtins scenarios scenarios/buffy script runtime runtime/event runtime/exact runtime/fault " +
+	"scenarios":           "",
+	"scenarios/buffy":     "runtime/component runtime/control runtime/osc runtime/record",
+	"runtime/archive":     "runtime/event runtime/exact runtime/folder runtime/userfile",
+	"runtime/site":        "runtime/archive",
+	"cmd/dagon-star/live": "runtime/event runtime/fault runtime/report",
+	"cmd/dagon-star": "cmd/dagon-star/live runtime/archive runtime/site builtins scenarios scenarios/buffy script runtime " +
+		"runtime/event runtime/exact runtime/fault " +
 		"runtime/folder runtime/osc runtime/process " +
 		"runtime/report runtime/roster runtime/topology runtime/userfile runtime/verdict",
 }

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dagon-star/dagon-star/cmd/dagon-star/live"
 	"github.com/dagon-star/dagon-star/runtime"
 	"github.com/dagon-star/dagon-star/runtime/event"
 	"github.com/dagon-star/dagon-star/runtime/exact"
@@ -68,6 +69,8 @@ type suite struct {
 	hold     *holding
 	given    []string // flags, for the line that repeats a test
 
+	running *live.Tests
+
 	mu      sync.Mutex
 	summary report.Summary
 	stop    bool // no further test begins
@@ -98,6 +101,7 @@ func runTest(c command) int {
 	junit := f.String("junit", "", "write a JUnit file")
 	asJSON := f.String("json", "", "write the summary as JSON there too")
 	f.BoolVarP(&t.verbose, "verbose", "v", false, "print what happens in each run")
+	plainFlag(f, &t.command)
 	t.hold = holdFlags(f)
 	if code, done := parse(c, f, 0, 1<<20); done {
 		return code
@@ -165,12 +169,20 @@ func runTest(c command) int {
 	if len(planned) == 0 {
 		return mistake(errors.New("dagon-star test: there is no test to run"))
 	}
-	ctx, hurry, stop := c.interrupts(nil)
+	asked := make(chan os.Signal, 4)
+	t.running = live.NewTests(len(planned))
+	screen := t.show(!*t.hold.on, t.running, asked) // who looks at what is held has the terminal
+	defer screen.Close()
+	ctx, hurry, stop := t.interrupts(asked)
 	defer stop()
 	t.config.Hurry = hurry
 	actions := newGitHub(os.Getenv)
 	resume := actions.quietly(t.stdout)
+	if screen != nil {
+		screen.Open()
+	}
 	t.run(ctx, planned)
+	screen.Close()
 	code := t.conclude(ctx)
 	resume()
 	actions.annotate(t.stdout, t.summary.Tests...)
@@ -279,10 +291,12 @@ func (t *suite) one(ctx context.Context, r testRun) *report.Test {
 		terminal.w = t.stdout
 	}
 	began := time.Now()
+	running := t.running.Begin(r.title())
 	var last []string
 	c.Repeat = func(uint64, string) string { return t.again(r) }
 	c.ObserverPatience = -1 // as in execute
 	c.Observer = func(e event.Event) {
+		running.Observe(e)
 		terminal.show(e)
 		for line := range strings.Lines(shown.String()) {
 			last = append(last, line)
@@ -327,6 +341,7 @@ func (t *suite) one(ctx context.Context, r testRun) *report.Test {
 	t.summary.Counts[test.Outcome]++
 	passes := test.Outcome == string(runtime.Passed) || test.Outcome == report.Skipped
 	t.stop = t.stop || t.failFast && !passes
+	running.End(passes)
 	fmt.Fprintf(t.stdout, "%-12s %8.3fs  %s", test.Outcome, test.DurationS, r.title())
 	if t.repeat > 1 {
 		fmt.Fprintf(t.stdout, "  seed %d", r.seed)

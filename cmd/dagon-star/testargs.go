@@ -111,7 +111,7 @@ func failed(last report.Summary) (planned []testRun, err error) {
 // flagsGiven are the flags that change what a test's run does, as they were
 // given.
 func flagsGiven(f *pflag.FlagSet, c script.Config) (args []string) {
-	other := []string{"seed", "run", "repeat", "parallel", "shuffle", "fail-fast", "rerun-failed", "junit", "json", "verbose", "param",
+	other := []string{"seed", "run", "repeat", "parallel", "shuffle", "fail-fast", "rerun-failed", "junit", "json", "verbose", "plain", "param",
 		"hold-on-failure", "hold-timeout"}
 	f.Visit(func(flag *pflag.Flag) {
 		if !slices.Contains(other, flag.Name) {

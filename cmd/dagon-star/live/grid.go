@@ -2,6 +2,7 @@ package live
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -48,7 +49,7 @@ func layout(s *State, now time.Duration, out Outputs, width int) grid {
 		return text, Plain
 	}
 	columns := []column{
-		{title: "node", least: leastName, most: 24, first: 0, cell: func(n *Node) (string, Style) { return plain(n.Name), Plain }},
+		{title: "node", least: leastName, most: min(max(width/5, 12), 24), first: 0, cell: func(n *Node) (string, Style) { return plain(n.Name), Plain }},
 		{title: "state", least: 6, most: 13, first: 1, cell: stateText},
 		{title: "for", right: true, least: 5, most: 6, first: 2, cell: func(n *Node) (string, Style) {
 			if n.State == "" {
@@ -115,8 +116,11 @@ func layout(s *State, now time.Duration, out Outputs, width int) grid {
 		}
 		c.width = min(c.width, max(c.most, cells(c.title)))
 	}
-	g := grid{columns: columns, width: width}
-	g.shrink(leastLast)
+	g := grid{columns: slices.Clone(columns), width: width}
+	if !g.shrink(leastLast + gap) {
+		g.columns = columns
+		g.shrink(0)
+	}
 	if last := width - g.used() - gap; last >= leastLast && len(g.columns) > 1 {
 		g.columns = append(g.columns, column{title: "last line", width: last, cell: func(n *Node) (string, Style) {
 			return plain(out.Last[n.Name]), Faint
@@ -134,18 +138,25 @@ func (g *grid) used() int {
 	return used
 }
 
-// shrink drops columns until the others leave so many cells, or only those are left that
-// are dropped for nothing; then it drops for the width alone, and cuts names.
-func (g *grid) shrink(leave int) {
+// shrink drops columns until the others leave so many cells, and reports whether they do:
+// not those that matter most. Where nothing is to be left, it then cuts what is left of them.
+func (g *grid) shrink(leave int) bool {
 	const needed = 4 // name, state, time and processor, before there are last lines
-	for g.used()+gap+leave > g.width && len(g.columns) > needed || g.used() > g.width && len(g.columns) > 2 {
-		least := 0
+	least := 2
+	if leave > 0 {
+		least = needed
+	}
+	for g.used()+leave > g.width && len(g.columns) > least {
+		drop := 0
 		for i, c := range g.columns {
-			if c.first > g.columns[least].first {
-				least = i
+			if c.first > g.columns[drop].first {
+				drop = i
 			}
 		}
-		g.columns = append(g.columns[:least:least], g.columns[least+1:]...)
+		g.columns = slices.Delete(g.columns, drop, drop+1)
+	}
+	if leave > 0 {
+		return g.used()+leave <= g.width
 	}
 	if over := g.used() - g.width; over > 0 {
 		g.columns[0].width = max(g.columns[0].width-over, min(leastName, g.width))
@@ -155,6 +166,7 @@ func (g *grid) shrink(leave int) {
 			g.columns = g.columns[:1]
 		}
 	}
+	return true
 }
 
 // titles is the line of the columns' titles.

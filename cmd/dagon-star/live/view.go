@@ -123,6 +123,8 @@ func (v *View) tableKey(k Key, s *State, page int) {
 		at = len(s.Nodes) - 1
 	case Enter:
 		v.Page, v.Back = Output, 0
+	default:
+		return
 	}
 	v.Node = s.Nodes[max(0, min(at, len(s.Nodes)-1))].Name
 }
