@@ -48,6 +48,7 @@ func scriptParams(t *testing.T) testscript.Params {
 			"lives":      faultLives,
 			"payloads":   samePayloads,
 			"gone":       gone,
+			"chart":      documentedChart,
 			"orphans":    orphans,
 			"mktopology": makeTopology,
 			"waitline":   waitLine,

@@ -20,6 +20,9 @@ func Formats() []Format {
 		{"html", "one page for a browser: verdict, sequence chart, timeline, plots, logs, script", WriteHTML},
 		{"text", "the verdict and what led to it, in at most forty lines", writeText},
 		{"json", "the same for programs", writeOverview},
+		{"msc", "the sequence chart for mscgen", writeMSC},
+		{"mermaid", "its last forty messages for Mermaid, as in Markdown on GitHub", WriteMermaid},
+		{"junit", "the run as one test", writeJUnit},
 	}
 }
 
