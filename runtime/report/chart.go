@@ -332,8 +332,8 @@ func (r *Run) title() string {
 	return cut(Visible(strings.TrimSpace(r.Started.Script+" "+r.Started.Topology)+": "+r.headline()), 200)
 }
 
-// spans are lanes as pairs of the first and the last of those side by side.
-func spans(lanes []int) (all [][2]int) {
+// laneSpans are lanes as pairs of the first and the last of those side by side.
+func laneSpans(lanes []int) (all [][2]int) {
 	for _, lane := range lanes {
 		if n := len(all); n > 0 && all[n-1][1] == lane-1 {
 			all[n-1][1] = lane

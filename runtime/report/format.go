@@ -22,6 +22,8 @@ func Formats() []Format {
 		{"json", "the same for programs", writeOverview},
 		{"msc", "the sequence chart for mscgen", writeMSC},
 		{"mermaid", "its last forty messages for Mermaid, as in Markdown on GitHub", WriteMermaid},
+		{"shiviz", "a log with vector clocks for ShiViz", writeShiviz},
+		{"otlp", "OpenTelemetry's trace in JSON: a span a node, an await, a fault and an operation", writeOTLP},
 		{"junit", "the run as one test", writeJUnit},
 	}
 }

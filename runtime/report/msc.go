@@ -55,7 +55,7 @@ func (a *arc) msc(lanes int) string {
 	}
 	shape := map[arcKind]string{arcNote: "note", arcExit: "abox", arcFault: "box", arcHeal: "rbox"}[a.kind]
 	var boxes []string
-	for _, s := range spans(a.lanes) {
+	for _, s := range laneSpans(a.lanes) {
 		boxes = append(boxes, fmt.Sprintf("n%d %s n%d [label=%s%s]", s[0], shape, s[1], label, mscColour(a.bad || a.kind == arcFault)))
 	}
 	return strings.Join(boxes, ", ")
