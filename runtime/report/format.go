@@ -24,6 +24,7 @@ func Formats() []Format {
 		{"mermaid", "its last forty messages for Mermaid, as in Markdown on GitHub", WriteMermaid},
 		{"shiviz", "a log with vector clocks for ShiViz", writeShiviz},
 		{"otlp", "OpenTelemetry's trace in JSON: a span a node, an await, a fault and an operation", writeOTLP},
+		{"perfetto", "a trace that ui.perfetto.dev opens: nodes, awaits, faults, operations, messages", writePerfetto},
 		{"junit", "the run as one test", writeJUnit},
 	}
 }
