@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/dagon-star/dagon-star/builtins"
+	"github.com/dagon-star/dagon-star/runtime/report"
 	"github.com/dagon-star/dagon-star/runtime/topology"
 	"github.com/dagon-star/dagon-star/scenarios"
 	"github.com/dagon-star/dagon-star/scenarios/buffy"
@@ -137,9 +138,21 @@ Examples:
   dagon-star docs ready.log
   dagon-star docs language
   dagon-star docs systems/redis/redis.star
+  dagon-star docs --schema
 `)
+	of := f.String("schema", "", "the JSON Schema of what programs read: events, a line of events.jsonl; report, report --format json; "+
+		"tests, test --json")
+	f.Lookup("schema").NoOptDefVal = "events"
 	if code, done := parse(c, f, 0, 1); done {
 		return code
+	}
+	if f.Changed("schema") {
+		text, ok := report.Schemas()[*of]
+		if !ok {
+			return c.mistake(f, fmt.Errorf("there is no schema %q: one of events, report, tests was expected", *of))
+		}
+		fmt.Fprintf(c.rawStdout, "%s", text)
+		return exitPassed
 	}
 	text, ok := docs(f.Arg(0))
 	if !ok {

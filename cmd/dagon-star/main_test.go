@@ -48,6 +48,8 @@ func scriptParams(t *testing.T) testscript.Params {
 			"lives":      faultLives,
 			"payloads":   samePayloads,
 			"gone":       gone,
+			"chart":      documentedChart,
+			"valid":      isValid,
 			"orphans":    orphans,
 			"mktopology": makeTopology,
 			"waitline":   waitLine,
@@ -204,6 +206,7 @@ func readLogOf(ts *testscript.TestScript, folder string) []event.Event {
 	defer f.Close()
 	events, err := event.Read(f)
 	ts.Check(err)
+	validate(ts, "events", filepath.Join(folder, "events.jsonl"))
 	if !event.Finished(events) {
 		ts.Fatalf("the event log has no run_finished")
 	}

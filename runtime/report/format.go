@@ -20,6 +20,13 @@ func Formats() []Format {
 		{"html", "one page for a browser: verdict, sequence chart, timeline, plots, logs, script", WriteHTML},
 		{"text", "the verdict and what led to it, in at most forty lines", writeText},
 		{"json", "the same for programs", writeOverview},
+		{"msc", "the sequence chart for mscgen", writeMSC},
+		{"mermaid", "its last forty messages for Mermaid, as in Markdown on GitHub", WriteMermaid},
+		{"svg", "its last part as a picture, as for a README", writeSVG},
+		{"shiviz", "a log with vector clocks for ShiViz", writeShiviz},
+		{"otlp", "OpenTelemetry's trace in JSON: a span a node, an await, a fault and an operation", writeOTLP},
+		{"perfetto", "a trace that ui.perfetto.dev opens: nodes, awaits, faults, operations, messages", writePerfetto},
+		{"junit", "the run as one test", writeJUnit},
 	}
 }
 

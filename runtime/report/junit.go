@@ -196,6 +196,21 @@ func caseNames(tests []Test) []string {
 	return names
 }
 
+// writeJUnit writes the run as one test of its script.
+func writeJUnit(r *Run, w io.Writer) error {
+	t := Test{File: r.Started.Script, Outcome: r.Outcome, Reason: r.Reason, Where: r.Where, Seed: r.Started.Seed,
+		DurationS: r.EndS, Folder: r.Folder, Repeat: r.Started.Repeat}
+	for _, f := range r.Findings {
+		if f.Reason != r.Reason {
+			t.Beside = append(t.Beside, f.Outcome+": "+f.Reason)
+		}
+	}
+	if r.Outcome == Unfinished {
+		t.Reason = r.headline()
+	}
+	return WriteJUnit(w, Summary{Format: SummaryFormat, Seed: t.Seed, StartedAt: r.Started.StartedAt, DurationS: r.EndS, Tests: []Test{t}})
+}
+
 // maxMessage bounds a Brief text, in bytes.
 const maxMessage = 300
 

@@ -13,6 +13,8 @@ const (
 	mostFaults   = 4
 	mostNodes    = 16
 	mostBeside   = 4
+	mostInForce  = 8   // faults in all
+	mostLine     = 700 // characters, but for the line that repeats the run
 )
 
 // writeText tells what the first screen of the page does, in at most forty lines: who
@@ -20,26 +22,38 @@ const (
 // repeated.
 func writeText(r *Run, w io.Writer) error {
 	b := bufio.NewWriter(w)
-	fmt.Fprintln(b, r.headline())
-	if r.Where != "" {
-		line := r.Line(r.Where)
-		if line != "" {
-			line = "  " + line
+	line := func(format string, args ...any) {
+		text := []rune(strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", `\n`))
+		if len(text) > mostLine {
+			text = append(text[:mostLine-1], '…')
 		}
-		fmt.Fprintf(b, "  at      %s%s\n", r.Where, line)
+		fmt.Fprintln(b, string(text))
+	}
+	line("%s", r.headline())
+	if r.Where != "" {
+		source := r.Line(r.Where)
+		if source != "" {
+			source = "  " + source
+		}
+		line("  at      %s%s", r.Where, source)
 	}
 	for _, a := range r.Awaits[max(0, len(r.Awaits)-3):] {
-		fmt.Fprintf(b, "  waiting %s\n", a.text())
+		line("  waiting %s", a.text())
 	}
-	for _, f := range r.LastFaults(mostFaults) {
-		fmt.Fprintf(b, "  fault   %s\n", f.text())
+	faults := r.LastFaults(mostFaults)
+	if more := len(faults) - mostInForce; more > 0 {
+		line("  fault   … and %d more in force", more)
+		faults = faults[more:]
+	}
+	for _, f := range faults {
+		line("  fault   %s", f.text())
 	}
 	for i, n := range r.byInterest() {
 		if i == mostNodes {
-			fmt.Fprintf(b, "  … and %d more nodes\n", len(r.Nodes)-mostNodes)
+			line("  … and %d more nodes", len(r.Nodes)-mostNodes)
 			break
 		}
-		fmt.Fprintf(b, "  node    %s\n", n.text())
+		line("  node    %s", n.text())
 	}
 	told := 0
 	for _, f := range r.Findings {
@@ -47,11 +61,11 @@ func writeText(r *Run, w io.Writer) error {
 			continue
 		}
 		told++
-		fmt.Fprintf(b, "  beside  %s: %s\n", f.Outcome, cut(f.Reason, 160))
+		line("  beside  %s: %s", f.Outcome, cut(f.Reason, 160))
 	}
-	fmt.Fprintf(b, "  run     %s\n", r.Folder)
+	line("  run     %s", r.Folder)
 	if r.Started.Repeat != "" {
-		fmt.Fprintf(b, "  repeat  %s\n", r.Started.Repeat)
+		fmt.Fprintf(b, "  repeat  %s\n", strings.ReplaceAll(r.Started.Repeat, "\n", `\n`))
 	}
 	return b.Flush()
 }
