@@ -394,7 +394,7 @@ func TestUsage(t *testing.T) {
 		}
 	}
 	for _, value := range []string{"", "on", "0", "-1s", "49ms", "never"} {
-		if _, err := Parse("t.ini", []byte("[dagon]\nusage = "+value+"\n[n]\ncommand = sh\n")); err == nil || !strings.HasPrefix(err.Error(), "t.ini:2: usage") {
+		if _, err := Parse("t.ini", []byte("[dagon]\nusage = "+value+"\n[n]\ncommand = sh\n")); err == nil || !strings.HasPrefix(err.Error(), "t.ini:2:") {
 			t.Errorf("%q: %v", value, err)
 		}
 	}

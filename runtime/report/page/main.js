@@ -74,7 +74,7 @@ async function main() {
   }
   model.finish();
   const texts = await openJSON("texts"), lines = new Lines(await openJSON("logs"));
-  const view = new View(model), palette = new Palette();
+  const view = new View(model, lines.n ? lines.t[lines.n - 1] : 0), palette = new Palette();
   byID("explorer").hidden = false;
   const choices = byID("filter-node");
   choices.append(...model.ranked.map((n) => new Option(visible(n.name), n.name)));

@@ -48,7 +48,7 @@ class Source {
     if (!this.current) return;
     this.current.classList.add("executing");
     this.current.setAttribute("aria-current", "step");
-    const top = this.current.offsetTop - this.body.offsetTop;
+    const top = this.current.offsetTop; // the body is what it is measured from
     if (top < this.body.scrollTop || top > this.body.scrollTop + this.body.clientHeight - 30) this.body.scrollTop = Math.max(0, top - this.body.clientHeight / 2);
   }
   fill(k) {

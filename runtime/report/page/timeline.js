@@ -43,18 +43,28 @@ class Timeline {
     this.waits = model.awaits.map((w) => ({ from: w.from, to: Math.min(w.to, end), item: w }));
     this.waitLanes = pack(this.waits, 3);
     const harm = model.faults.filter((f) => !f.harmless || f.lasting);
-    this.faults = harm.map((f) => ({ from: f.planned, to: Math.max(model.faultEnd(f), f.planned + end / 40), item: f }));
-    this.faultLanes = pack(this.faults, 5);
+    this.faults = harm.map((f) => ({ from: f.planned, to: model.faultEnd(f), item: f }));
+    this.layFaults();
     this.losses = findLosses(model);
   }
+  /** Lays the faults in lanes, with the room that their texts need in the present range. */
+  layFaults() {
+    const perPixel = (this.view.to - this.view.from) / this.width;
+    const bars = this.faults.map((bar) => ({ from: bar.from, to: Math.max(bar.to, bar.from + 8 * perPixel) + 6.8 * perPixel * this.faultText(bar.item).length, bar }));
+    this.faultLanes = pack(bars, 5);
+    for (const { bar, lane } of bars) bar.lane = lane;
+  }
+  faultText(f) { return "⚡ " + f.title + (f.abandoned >= 0 ? ", abandoned" : "") + (f.touched ? ": " + f.touched : ""); }
   rows() {
     const rows = [["script", this.waitLanes * laneHeight]];
+    if (this.losses.length && !this.view.events.ops.n) rows.push(["found", laneHeight]);
     if (this.faults.length) rows.push(["faults", this.faultLanes * laneHeight]);
     if (this.view.events.ops.n) rows.push(["operations", 34]);
     let y = 18;
     return rows.map(([name, height]) => { const row = { name, y, height }; y += height + 4; return row; });
   }
   draw() {
+    this.layFaults();
     const { view, palette: p } = this, rows = this.rows(), width = this.width, last = rows.at(-1), height = last.y + last.height + 4;
     const c = this.top.begin(width + gutter + 14, height);
     this.hits = [];
@@ -69,6 +79,7 @@ class Timeline {
       c.clip();
       if (row.name === "script") for (const bar of this.waits) this.wait(c, bar, row.y, width);
       else if (row.name === "faults") for (const bar of this.faults) this.fault(c, bar, row.y, width);
+      else if (row.name === "found") this.losses.forEach((loss) => this.loss(c, loss, row.y, row.height, width));
       else this.operations(c, row.y, row.height, width);
       c.restore();
     }
@@ -129,7 +140,7 @@ class Timeline {
     c.strokeStyle = p.warn;
     c.lineWidth = 1;
     c.strokeRect(x + 0.5, y + 2.5, Math.max(1, w - 1), laneHeight - 5);
-    const text = "⚡ " + f.title + (f.abandoned >= 0 ? ", abandoned" : "") + (f.touched ? ": " + f.touched : "");
+    const text = this.faultText(f);
     const wide = c.measureText(text).width + 8;
     c.fillStyle = p.ink;
     if (wide < w) {
@@ -151,16 +162,6 @@ class Timeline {
   /** Operations as ticks: one that is done is short, one that failed hangs, of one nobody knows there is a dot. Many are columns. */
   operations(c, y, height, width) {
     const { view, palette: p } = this, { events } = view, ops = events.ops;
-    for (const loss of this.losses) {
-      const [x, w] = this.span(loss, width);
-      c.fillStyle = p.fail;
-      c.globalAlpha = 0.16;
-      c.fillRect(x, y, w, height);
-      c.globalAlpha = 1;
-      c.strokeStyle = p.fail;
-      c.lineWidth = 1;
-      c.strokeRect(x + 0.5, y + 0.5, w - 1, height - 1);
-    }
     const columns = Math.ceil(width), counts = [1, 2, 3].map(() => new Uint16Array(columns));
     const first = events.firstAt(view.from), end = events.firstAt(view.to);
     for (let op = 0; op < ops.n; op++) {
@@ -184,13 +185,22 @@ class Timeline {
         c.stroke();
       }
     }
+    for (const loss of this.losses) this.loss(c, loss, y, height, width);
+  }
+  /** What a checker found to be lost, or twice: a frame about when it was put in. */
+  loss(c, loss, y, height, width) {
+    const [x, w] = this.span(loss, width), p = this.palette, text = "✕ " + loss.text;
     c.font = p.font;
-    for (const loss of this.losses) {
-      const [x, w] = this.span(loss, width);
-      c.fillStyle = p.fail;
-      fit(c, "✕ " + loss.text, Math.max(x, gutter) + 4, y + 8, Math.max(w, gutter + width - x) - 8);
-      this.hits.push({ x, y, w, h: height, i: loss.i, text: loss.text });
-    }
+    c.fillStyle = c.strokeStyle = p.fail;
+    c.globalAlpha = 0.16;
+    c.fillRect(x, y, w, height);
+    c.globalAlpha = 1;
+    c.lineWidth = 1;
+    c.strokeRect(x + 0.5, y + 0.5, w - 1, height - 1);
+    const wide = c.measureText(text).width;
+    const at = wide < w - 8 || x + wide + 8 < gutter + width ? Math.max(x, gutter) + 4 : Math.max(gutter + 2, x - wide - 6);
+    fit(c, text, at, y + Math.min(10, height / 2), gutter + width - at);
+    this.hits.push({ x, y, w, h: height, i: loss.i, text: loss.text });
   }
   drawLanes() {
     const { view, palette: p } = this, width = this.width, height = this.scroller.clientHeight, top = this.scroller.scrollTop;
@@ -239,7 +249,7 @@ class Timeline {
       c.strokeRect(x + 0.5, y + 3.5, Math.max(1, w - 1), laneHeight - 7);
       if (life.incarnation > 1) {
         c.fillStyle = p.ink;
-        fit(c, "#" + life.incarnation, x + 4, middle, w - 8);
+        fit(c, "#" + life.incarnation, x + 8, middle, w - 8);
       }
     }
     for (const pause of node.pauses) {
@@ -275,7 +285,8 @@ class Timeline {
     c.fillRect(x, y + 4, w, laneHeight - 8);
     c.fillStyle = p.ink;
     c.font = p.font;
-    const at = Math.max(x, gutter) + (life.incarnation > 1 && from - life.from < 1e-9 ? 22 : 4);
+    const own = life.incarnation > 1 ? gutter + this.view.x(life.from, this.width) + 30 : 0;
+    const at = Math.max(x + 4, gutter + 4, own);
     const label = state.to.replaceAll("_", " ");
     if (c.measureText(label).width < w - (at - x) - 4) c.fillText(label, at, y + laneHeight / 2 - 1);
   }

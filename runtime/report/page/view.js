@@ -14,11 +14,13 @@ function make(tag, className, text) {
 
 /** A range, a moment, and the event that was chosen last. Views are told of each change once a frame. */
 class View {
-  constructor(model) {
+  /** @param {Model} model @param {number} lastLine when the last line was written */
+  constructor(model, lastLine) {
     this.model = model;
     this.events = model.events;
     this.start = 0;
     this.end = Math.max(model.overview.end_s, 1e-3);
+    if (lastLine < this.end + 60) this.end = Math.max(this.end, lastLine); // a stamp may be wrong
     [this.from, this.to] = [this.start, this.end];
     this.at = Math.min(model.overview.broke_s, this.end);
     this.chosen = model.overview.broke_seq;
