@@ -21,6 +21,16 @@ Examples:
   dagon-star report latest --format json --output -
 `
 
+// chartOf is the end of a run's sequence chart, for Mermaid; "" where it cannot be read.
+func chartOf(folder string) string {
+	var text strings.Builder
+	r, err := report.Open(folder, os.DirFS(folder))
+	if err != nil || report.WriteMermaid(r, &text) != nil {
+		return ""
+	}
+	return text.String()
+}
+
 func runReport(c command) int {
 	var about strings.Builder
 	about.WriteString("\nFormats:\n")

@@ -189,7 +189,7 @@ func (c command) execute(config script.Config, shows shows, again func(seed uint
 	resume()
 	told := asTest(config, result, line)
 	actions.annotate(out, told)
-	if err := actions.summarize("dagon-star run", []report.Test{told}, nil); err != nil {
+	if err := actions.summarize("dagon-star run", []report.Test{told}, chartOf); err != nil {
 		fmt.Fprintf(c.stderr, "dagon-star: %v\n", err)
 	}
 	return result.ExitCode()

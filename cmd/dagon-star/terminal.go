@@ -231,7 +231,13 @@ func conclude(w io.Writer, r *script.Result, again string) {
 	for _, f := range r.Beside {
 		fmt.Fprintf(w, "  beside: %s\n", f.Told())
 	}
-	fmt.Fprintf(w, "  run:    %s\n  repeat: %s\n", relative(r.Folder), again)
+	fmt.Fprintf(w, "  run:    %s\n", relative(r.Folder))
+	if page := filepath.Join(r.Folder, report.PageName); r.Outcome != runtime.Passed {
+		if _, err := os.Stat(page); err == nil {
+			fmt.Fprintf(w, "  report: %s\n", relative(page))
+		}
+	}
+	fmt.Fprintf(w, "  repeat: %s\n", again)
 }
 
 // relative is a path as it is shortest to write.

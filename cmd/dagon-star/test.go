@@ -186,7 +186,7 @@ func runTest(c command) int {
 	code := t.conclude(ctx)
 	resume()
 	actions.annotate(t.stdout, t.summary.Tests...)
-	if err := actions.summarize("dagon-star test", t.summary.Tests, nil); err != nil {
+	if err := actions.summarize("dagon-star test", t.summary.Tests, chartOf); err != nil {
 		fmt.Fprintf(c.stderr, "dagon-star test: %v\n", err)
 	}
 	outputs := map[string]func(io.Writer) error{record: t.writeJSON}
