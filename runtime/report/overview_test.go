@@ -20,7 +20,9 @@ func TestSurvey(t *testing.T) {
 		check         func(o *report.Overview) bool
 	}{
 		{"killed", report.Unfinished, []any{started("a"), "a", forked, "a", event.State{To: "forked"}}, 2, nil,
-			func(o *report.Overview) bool { return !o.Finished && o.Nodes[0].State == "forked" && o.Nodes[0].PID == 4 }},
+			func(o *report.Overview) bool {
+				return !o.Finished && o.Nodes[0].State == "forked" && o.Nodes[0].PID == 4
+			}},
 		{"passed", "passed", []any{started("a"), event.Verdict{Outcome: "passed"}, event.RunFinished{}}, 2, nil,
 			func(o *report.Overview) bool { return o.Finished && o.Passed() && o.Nodes[0].State == "" }},
 		{"an unasked exit is when it broke", "failed", []any{started("a", "b"), "a", forked, "a", event.Exited{Code: 3}, event.Print{Text: "x"},
@@ -44,7 +46,9 @@ func TestSurvey(t *testing.T) {
 			func(o *report.Overview) bool { return o.Operations["ok"] == 1 && o.Operations["open"] == 1 }},
 		{"messages", report.Unfinished, []any{started("a"), "a", event.Received{Address: "/ready", Args: event.Args{"a"}},
 			"a", event.Received{Address: "/count", Args: event.Args{int32(3)}}, "a", event.Sent{Address: "/go"}}, 3, nil,
-			func(o *report.Overview) bool { return o.Received == 2 && o.Sent == 1 && o.Nodes[0].Said == "count 3" && o.Nodes[0].SaidS == 0.002 }},
+			func(o *report.Overview) bool {
+				return o.Received == 2 && o.Sent == 1 && o.Nodes[0].Said == "count 3" && o.Nodes[0].SaidS == 0.002
+			}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r, err := report.Open("x", folder(logOf(t, time.Millisecond, c.log...)))
