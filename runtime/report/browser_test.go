@@ -273,7 +273,7 @@ func walk(t *testing.T, ctx context.Context, line string) {
 //	DAGON_PICTURE_OF=$PWD/runs/latest DAGON_SCREENSHOTS=$PWD/cmd/dagon-star/docs go test ./runtime/report -run Picture
 //
 // DAGON_PICTURE_OF has run folders with a colon between them. The first is report.png, and
-// the others report-2.png and so on; of each there is a dark and a narrow one too.
+// the others report-2.png and so on; of each there is a narrow one too.
 func TestPicture(t *testing.T) {
 	folders := filepath.SplitList(os.Getenv("DAGON_PICTURE_OF"))
 	if len(folders) == 0 {
