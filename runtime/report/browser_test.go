@@ -193,7 +193,11 @@ func TestBrowser(t *testing.T) {
 			if got := js[int](t, ctx, `opened.then((o) => o.events.n)`); got != c.events {
 				t.Errorf("%d events, expected %d", got, c.events)
 			}
-			walk(t, ctx)
+			line := "boot()"
+			if c.name == "thousand" { // its first message comes when all are forked
+				line = "await_done(b)"
+			}
+			walk(t, ctx, line)
 			js[bool](t, ctx, drawn)
 			screenshot(t, ctx, c.name+"-views")
 			w.mu.Lock()
@@ -205,8 +209,9 @@ func TestBrowser(t *testing.T) {
 	}
 }
 
-// walk uses the page as a person does: by its fields, its keys and clicks.
-func walk(t *testing.T, ctx context.Context) {
+// walk uses the page as a person does: by its fields, its keys and clicks. A line of the
+// script is where the first message falls.
+func walk(t *testing.T, ctx context.Context, line string) {
 	t.Helper()
 	all := js[int](t, ctx, `opened.then((o) => o.logs.n)`)
 	js[bool](t, ctx, `(() => { byID("filter-level").value = "output"; byID("filter-level").dispatchEvent(new Event("change")); return true; })()`)
@@ -220,8 +225,7 @@ func walk(t *testing.T, ctx context.Context) {
 	js[bool](t, ctx, `(() => { byID("filter-text").value = ""; byID("filter-level").value = "all"; byID("filter-level").dispatchEvent(new Event("change")); return true; })()`)
 	// The slider: End and Home of its ends, and a shorter range by the keyboard.
 	before := js[string](t, ctx, `byID("slider-from").getAttribute("aria-valuenow")`)
-	if err = chromedp.Do(ctx, chromedp.Focus("#slider-from"), chromedp.KeyEvent(kb.ArrowRight+kb.ArrowRight));
-		err != nil || !until(t, ctx, fmt.Sprintf(`byID("slider-from").getAttribute("aria-valuenow") !== %q`, before)) {
+	if err = chromedp.Do(ctx, chromedp.Focus("#slider-from"), chromedp.KeyEvent(kb.ArrowRight+kb.ArrowRight)); err != nil || !until(t, ctx, fmt.Sprintf(`byID("slider-from").getAttribute("aria-valuenow") !== %q`, before)) {
 		t.Errorf("the slider: %v", err)
 	}
 	// A range in which arrows are drawn, about the first message, which is clicked.
@@ -257,8 +261,49 @@ func walk(t *testing.T, ctx context.Context) {
 	got := js[landed](t, ctx, `opened.then(({view, chart, logs}) => ({seq: view.chosen, at: view.at, line: logs.shown[logs.first + logs.place],
 		slider: Number(byID("slider-at").getAttribute("aria-valuenow")), row: chart.rows[chart.selected].i,
 		source: document.querySelector("#source-body .executing code")?.textContent ?? "", detail: byID("detail").textContent}))`)
-	if got.Seq != at.Seq || got.Line != at.Seq || got.Row != at.Seq || got.At != at.T || got.Slider != at.T || got.Source != "boot()" ||
+	if got.Seq != at.Seq || got.Line != at.Seq || got.Row != at.Seq || got.At != at.T || got.Slider != at.T || got.Source != line ||
 		!strings.HasPrefix(got.Detail, fmt.Sprintf(`{"seq":%d,`, at.Seq)) {
 		t.Errorf("a click on message %d at %v s landed at %+v", at.Seq, at.T, got)
+	}
+}
+
+// TestPicture makes pictures of the first screens of real runs, as the README shows one:
+//
+//	dagon-star run kill-worker.star --param at_most_once=true
+//	DAGON_PICTURE_OF=$PWD/runs/latest DAGON_SCREENSHOTS=$PWD/cmd/dagon-star/docs go test ./runtime/report -run Picture
+//
+// DAGON_PICTURE_OF has run folders with a colon between them. The first is report.png, and
+// the others report-2.png and so on; of each there is a narrow one too.
+func TestPicture(t *testing.T) {
+	folders := filepath.SplitList(os.Getenv("DAGON_PICTURE_OF"))
+	if len(folders) == 0 {
+		t.Skip("DAGON_PICTURE_OF names no folder")
+	}
+	for i, dir := range folders {
+		name := "report"
+		if i > 0 {
+			name += fmt.Sprintf("-%d", i+1)
+		}
+		var page bytes.Buffer
+		write(t, os.DirFS(dir), &page)
+		file := filepath.Join(t.TempDir(), "report.html")
+		if err := os.WriteFile(file, page.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		ctx := newBrowser(t)
+		openPage(t, ctx, file, 1280, 800)
+		screenshot(t, ctx, name)
+		if below := js[float64](t, ctx, `byID("nodes").querySelector("tbody tr").getBoundingClientRect().bottom`); below > 800 {
+			t.Errorf("%s: what the first node said last is at %.0f of 800 pixels", dir, below)
+		}
+		if err := chromedp.Do(ctx, chromedp.EmulateViewport(400, 1600)); err != nil {
+			t.Fatal(err)
+		}
+		js[bool](t, ctx, drawn)
+		js[bool](t, ctx, drawn)
+		if wide := js[float64](t, ctx, `document.documentElement.scrollWidth`); wide > 400 {
+			t.Errorf("%s: the page is %.0f pixels wide where there are 400", dir, wide)
+		}
+		screenshot(t, ctx, name+"-narrow")
 	}
 }

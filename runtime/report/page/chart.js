@@ -300,7 +300,7 @@ class Chart {
     // The text stands beside the node's end of the arrow.
     const script = this.lifeline(-1), x = from === script ? to : from, w = this.columnWidth() - 14;
     const wide = Math.min(c.measureText(text).width, Math.abs(to - from) - 16, Math.max(w, 220));
-    const at = Math.max(x > script ? x - wide - 10 : x + 10, timeWidth + 2);
+    const at = Math.max(Math.min(x > script ? x - wide - 10 : x + 10, this.width - wide - 10), timeWidth + 2);
     c.fillStyle = this.palette.ground;
     c.globalAlpha = 0.75;
     c.fillRect(at - 2, y - 9, wide + 4, 13);
