@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dagon-star/dagon-star/cmd/dagon-star/live"
 	"github.com/dagon-star/dagon-star/runtime"
 	"github.com/dagon-star/dagon-star/runtime/event"
 	"github.com/dagon-star/dagon-star/runtime/process"
@@ -247,6 +248,7 @@ func (s *oracleScenario) run(dir string) (got oracleResult) {
 	var shown bytes.Buffer
 	if s.suite() {
 		t := &suite{command: command{stdout: &shown, stderr: &shown}, config: c, pattern: regexp.MustCompile(""), repeat: 1, parallel: 1,
+			hold: &holding{on: new(bool)}, running: live.NewTests(1),
 			summary: report.Summary{StartedAt: time.Now(), Counts: map[string]int{}}}
 		planned, err := t.plan([]string{c.Script})
 		if err != nil {
