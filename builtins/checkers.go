@@ -2,6 +2,7 @@ package builtins
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -366,7 +367,17 @@ func (c *call) history(name string) (history.Ops, error) {
 	if !ok {
 		return nil, c.wrong(name, "got %s, want operations, as of ops()", c.arg(name).Type())
 	}
-	return ops, nil
+	return inOrder(ops), nil
+}
+
+// inOrder are operations in the order in which they began, each once: a script may have
+// put lists of them together.
+func inOrder(ops history.Ops) history.Ops {
+	byIndex := func(a, b history.Op) int { return cmp.Compare(a.Index, b.Index) }
+	same := func(a, b history.Op) bool { return a.Index == b.Index }
+	sorted := slices.Clone(ops)
+	slices.SortStableFunc(sorted, byIndex)
+	return slices.CompactFunc(sorted, same)
 }
 
 // checked is what a checker found: a finding where the history is not valid, with what is

@@ -53,3 +53,14 @@ check_set(ops(key = "a"))
 check_set([o for o in ops() if o.key == "a"])
 `)
 }
+
+// TestInOrder: lists of operations that a script has put together are checked as they
+// happened, each once.
+func TestInOrder(t *testing.T) {
+	passes(t, `
+for i in range(3):
+    op("write", lambda: None, value = i)
+    op("read", lambda: i)
+assert.eq(check_sessions(ops("read") + ops("write") + ops("read")).verdict, "valid")
+`)
+}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -102,7 +103,7 @@ func (n *Node) writeTemplates(s surroundings, wanted func(topology.Template) boo
 		}
 		text, err := n.m.Topology.Expand(n.Spec, n.m.Place(), t.Text)
 		if err == nil {
-			err = writeTemplate(root, t.Name, text, s.user)
+			err = writeTemplate(root, t.Name, text, cmp.Or(t.Mode, 0o644), s.user)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: template.%s (%s): %w", n.Spec.Name, t.Name, n.where("template."+t.Name), err)
@@ -122,8 +123,9 @@ func openFolder(dir string) (*os.Root, error) {
 	return os.OpenRoot(dir)
 }
 
-// writeTemplate writes a file and the folders that it is in, as theirs.
-func writeTemplate(root *os.Root, name, text string, user *process.Credential) error {
+// writeTemplate writes a file with its permissions, less the umask, and the folders that it
+// is in, as the user's.
+func writeTemplate(root *os.Root, name, text string, mode fs.FileMode, user *process.Credential) error {
 	give := func(name string) error {
 		if user == nil {
 			return nil
@@ -156,7 +158,7 @@ func writeTemplate(root *os.Root, name, text string, user *process.Credential) e
 	if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) { // a link itself
 		return err
 	}
-	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
 	}

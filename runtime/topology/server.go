@@ -251,6 +251,9 @@ func (r keyReader) template(name string) {
 		} else {
 			one.Source = t.abs(k.value)
 			text, err = userfile.Read(one.Source, maxTemplate)
+			if info, err := userfile.Stat(one.Source); err == nil {
+				one.Mode = info.Mode().Perm()
+			}
 		}
 		if t.templated += len(text); err == nil && t.templated > maxTemplates {
 			err = fmt.Errorf("the templates of all sections have over %d MiB together", maxTemplates>>20)

@@ -167,9 +167,10 @@ type HTTPProbe struct {
 
 // Template is a file that is put into the node's folder before each fork.
 type Template struct {
-	Name   string // relative to the node's folder, with slashes; it stays within
-	Source string // the absolute path of the file that Text was read from; "" where the ini has the text, or ParseIn read it
-	Text   string // with its placeholders
+	Name   string      // relative to the node's folder, with slashes; it stays within
+	Source string      // the absolute path of the file that Text was read from; "" where the ini has the text, or ParseIn read it
+	Text   string      // with its placeholders
+	Mode   fs.FileMode // the permissions of Source; 0 where there is none
 
 	file string // as mistakes have it, and the line in it that Text begins at
 	line int
