@@ -25,11 +25,26 @@ func (d *Disturbance) Unseen() bool {
 // held.
 func (n *Network) watchRefusals(d *Disturbance) {
 	if n.watch == nil {
-		n.watch, _ = newWatch(n.refused) // without one the disturbance is unseen
+		if n.watch, _ = newWatch(n.refused); n.watch != nil { // without one the disturbance is unseen
+			defer n.forgetAnswered()
+		}
 	}
 	d.watch = n.watch
 	if d.watch != nil {
 		d.silence = d.watch.leastSilence()
+	}
+}
+
+// forgetAnswered forgets the ports of connections that are over: a new watch hears no more
+// of them, and a call that is refused may come from one of those ports.
+func (n *Network) forgetAnswered() {
+	for _, r := range n.relays {
+		r.mu.Lock()
+		clear(r.answered)
+		for s := range r.streams {
+			r.answered[s.port()] = true
+		}
+		r.mu.Unlock()
 	}
 }
 

@@ -80,6 +80,60 @@ func TestTouchedRefused(t *testing.T) {
 	}
 }
 
+// TestRefusedAgain: a call that is refused counts, also where it comes from the port of a
+// connection that is over.
+func TestRefusedAgain(t *testing.T) {
+	n, address := open(t, echo)
+	to, err := net.ResolveTCPAddr("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}, Port: 20000} // none that is given without being asked for
+	call := func() (fd int, bound, called error) {
+		fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bound = errors.Join(syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1), syscall.Bind(fd, from))
+		if bound == nil {
+			called = syscall.Connect(fd, &syscall.SockaddrInet4{Addr: [4]byte(to.IP.To4()), Port: to.Port})
+		}
+		return fd, bound, called
+	}
+	fd, bound, called := call()
+	for ; bound != nil; fd, bound, called = call() {
+		syscall.Close(fd)
+		if from.Port++; from.Port == 30000 {
+			t.Fatal(bound)
+		}
+	}
+	if called != nil {
+		t.Fatal(called)
+	}
+	if err := errors.Join(syscall.SetsockoptLinger(fd, syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1}),
+		syscall.Close(fd)); err != nil {
+		t.Fatal(err)
+	}
+	for try := 1; ; try++ { // until the relay knows of the end
+		d := apply(t, n, both, link.Effect{Refuse: true})
+		if d.Unseen() {
+			t.Skip("the kernel tells of no refusals here")
+		}
+		fd, bound, called := call()
+		syscall.Close(fd)
+		heal(t, d)
+		if bound != nil || called != syscall.ECONNREFUSED {
+			t.Fatalf("the call: %v, %v", bound, called)
+		}
+		if d.Touched() == (link.Touched{ConnectionsRefused: 1}) {
+			return
+		}
+		if try == 100 {
+			t.Fatalf("touched %+v", d.Touched())
+		}
+	}
+}
+
 // TestUnseenRefused: where callers keep the socket that was refused, or call again with
 // it, what was refused is not counted, and that is said.
 func TestUnseenRefused(t *testing.T) {

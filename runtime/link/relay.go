@@ -21,7 +21,7 @@ type relay struct {
 	packets   net.PacketConn // of datagrams; nil until there is one
 	streams   map[*stream]bool
 	accepted  int
-	answered  map[uint16]bool // ports of callers
+	answered  map[uint16]bool // ports of callers, of connections that were open since there is a watch
 	isRefused bool
 	isClosed  bool
 }
@@ -80,7 +80,7 @@ func (r *relay) take(near *net.TCPConn) bool {
 	r.accepted++
 	s := r.stream(near, r.accepted)
 	r.streams[s] = true
-	r.answered[uint16(near.RemoteAddr().(*net.TCPAddr).Port)] = true
+	r.answered[s.port()] = true
 	r.network.done.Go(func() {
 		defer s.end()
 		s.run()

@@ -23,6 +23,9 @@ type stream struct {
 	halved bool         // one end is gone, and the other does not know
 }
 
+// port is that of the caller.
+func (s *stream) port() uint16 { return uint16(s.near.RemoteAddr().(*net.TCPAddr).Port) }
+
 // stream takes a connection. It is in its lanes from then on, so that what waits in
 // it is seen before it goes anywhere.
 func (r *relay) stream(near *net.TCPConn, number int) *stream {
