@@ -15,7 +15,10 @@ func Write(name string, write func(io.Writer) error) error {
 		return err
 	}
 	b := bufio.NewWriterSize(f, 64<<10)
-	if err = errors.Join(write(b), b.Flush(), f.Close()); err == nil {
+	if err = write(b); err == nil {
+		err = b.Flush()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(f.Name(), name)
 	}
 	if err != nil {
